@@ -44,13 +44,13 @@ def main() -> int:
             )
         day.play(700)  # every change of the price has come to be known
         seconds, dollars = day.accounted
-        assert day.began is not None
-        bill = day.market.bill(day.began, day.world.wall)
-        print(f"\n{seconds:.0f} s accounted of {day.world.wall - day.began:.0f} s")
+        assert day.start is not None
+        bill = day.market.bill(day.start, day.machine.wall)
+        print(f"\n{seconds:.0f} s accounted of {day.machine.wall - day.start:.0f} s")
         print(f"{dollars:.9f} $ of a bill of {bill:.9f} $")
         print(f"played in {time.monotonic() - began:.0f} s")
         day.close()
-    exact = abs(dollars - bill) < CENT and abs(seconds - (day.world.wall - day.began)) < 1.0
+    exact = abs(dollars - bill) < CENT and abs(seconds - (day.machine.wall - day.start)) < 1.0
     return 0 if dollars > 0 and exact else 1
 
 

@@ -39,7 +39,7 @@ from epochcost.prices.vast.vast_source import MOST_OFFERS  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.prices.aws_server import AwsPriceServer
-    from tests.prices.json_server import Question
+    from tests.prices.json_server import ReceivedRequest
 
 AWS_REGIONS = [f"us-east-{n}" for n in range(11, 31)]
 AWS_TYPES = [f"p{n}.{size}xlarge" for n in range(22) for size in (1, 2, 8, 24, 48)]
@@ -62,7 +62,7 @@ LATER_ROUNDS = 3
 def serve() -> None:
     """Print where each provider listens, as JSON; ends when the input does."""
     from tests.prices.aws_price_list import PriceListServer, big
-    from tests.prices.json_server import Answer, JsonServer
+    from tests.prices.json_server import JsonServer, Reply
     from tests.prices.test_azure import page, row, spot
     from tests.prices.test_vast import offer
 
@@ -76,7 +76,7 @@ def serve() -> None:
             made.append(row(1.4, name, **place, **low))
         return made
 
-    def azure(request: Question) -> Answer:
+    def azure(request: ReceivedRequest) -> Reply:
         names = re.findall(r"armSkuName eq '([^']*)'", request.query["$filter"])
         (region,) = re.findall(r"armRegionName eq '([^']*)'", request.query["$filter"])
         return page(sizes(region, names))
@@ -84,8 +84,8 @@ def serve() -> None:
     vast = [offer(1.0 + n / 1000, gpus=(1, 2, 4, 8)[n % 4], id=n, machine_id=n) for n in range(VAST_OFFERS)]
     aws = _aws()
     server = JsonServer()
-    server.ask("/azure", azure)
-    server.on("/vast/v0/bundles/", Answer({"offers": vast}))
+    server.script("/azure", azure)
+    server.on("/vast/v0/bundles/", Reply({"offers": vast}))
     rows = 1_200_000
     length = sum(map(len, big(rows, AWS_TYPES[0], "3.5")))
     price_list = PriceListServer(lambda: big(rows, AWS_TYPES[0], "3.5"))

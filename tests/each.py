@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
-def each(names: str, items: Iterable[Any], called: Callable[[Any], str] = str) -> Callable[[Callable[..., None]], Any]:
+def each(names: str, items: Iterable[Any], name_of: Callable[[Any], str] = str) -> Callable[[Callable[..., None]], Any]:
     """Call a test for every item and fail with all that are wrong, each by its name.
 
     Instead of ``pytest.mark.parametrize``, which takes some milliseconds per item and process to collect, schedule, set
@@ -16,7 +16,7 @@ def each(names: str, items: Iterable[Any], called: Callable[[Any], str] = str) -
     Args:
         names: of the arguments, separated by commas as for ``parametrize``; with several, each item is a tuple.
         items: what to check; an empty list is an error, for such a test could not fail.
-        called: returns the name of an item for the report.
+        name_of: returns the name of an item for the report.
     """
     arguments = [name.strip() for name in names.split(",")]
     every = list(items)
@@ -30,7 +30,7 @@ def each(names: str, items: Iterable[Any], called: Callable[[Any], str] = str) -
                 try:
                     check(**dict(zip(arguments, values, strict=True)), **fixtures)
                 except Exception as err:  # noqa: BLE001 - whatever one item raises, the others are checked too
-                    wrong.append(f"{called(item)}: {type(err).__name__}: {err}")
+                    wrong.append(f"{name_of(item)}: {type(err).__name__}: {err}")
             assert not wrong, f"{len(wrong)} of {len(every)}\n\n" + "\n\n".join(wrong)
 
         signature = inspect.signature(check)

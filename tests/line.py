@@ -1,4 +1,4 @@
-"""A line to a server that a test can cut: what a client meets when a network dies, and not what a server refuses."""
+"""A line to a server that a test can cut: the view of a client when a network fails, not of a server that rejects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Line:
-    """A relay on a port of its own to ``url``, as `url`; it begins in order.
+    """A relay on a port of its own to ``url``, as `url`; it starts in working order.
 
     ``cut`` breaks every connection and refuses new ones; ``silence`` lets clients connect and passes nothing on any
     more, also on connections that are open; ``mend`` undoes either.
@@ -29,17 +29,17 @@ class Line:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """As when the cable is drawn on this side."""
+        """As if the cable was unplugged on this side."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._reset()
 
     def silence(self) -> None:
-        """As when packets go nowhere."""
+        """As if packets were dropped."""
         self._silent.set()
 
     def mend(self) -> None:
-        """In order again; what was under way is lost."""
+        """Work again; data in transit is lost."""
         if self._silent.is_set():
             self._reset()
             self._silent.clear()

@@ -54,7 +54,7 @@ class WebhookReceiver(_Server):
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                """Stay silent."""
+                """Print nothing."""
 
         super().__init__(Handler)
 
@@ -64,7 +64,7 @@ class WebhookReceiver(_Server):
         return [a for a in arrived if a["labels"]["alertname"] == alertname and a["status"] == status]
 
     def group_labels(self, alertname: str) -> dict[str, str]:
-        """What the first notification of an alert of that name is grouped by."""
+        """The group labels of the first notification of an alert of that name."""
         of_it = (n for n in self.notifications if any(a["labels"]["alertname"] == alertname for a in n["alerts"]))
         labels: dict[str, str] = next(of_it)["groupLabels"]
         return labels
@@ -84,6 +84,6 @@ class ExpositionServer(_Server):
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                """Stay silent."""
+                """Print nothing."""
 
         super().__init__(Handler)

@@ -112,16 +112,16 @@ class Program:
         return match[1] if match else ""
 
     def _ready(self) -> bool:
-        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(f"{self.url}/-/ready") as answer:
-            return answer.status == 200
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(f"{self.url}/-/ready") as response:
+            return response.status == 200
         return False
 
     def get(self, path: str, **parameters: str) -> Any:
         """The JSON document at ``path``."""
         query = urllib.parse.urlencode(parameters)
         try:
-            with urllib.request.urlopen(f"{self.url}{path}?{query}", timeout=30) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(f"{self.url}{path}?{query}", timeout=30) as response:
+                return json.load(response)
         except urllib.error.HTTPError as err:
             with err:
                 raise AssertionError(f"{path}?{query}: {err.code}: {err.read().decode()}") from None
@@ -191,10 +191,10 @@ class Prometheus(Program):
 
     def query(self, expr: str, at: float | None = None) -> list[Sample]:
         """The instant vector (or scalar) of ``expr``: labels and value of each series."""
-        found = self.get("/api/v1/query", query=expr, **({"time": repr(at)} if at is not None else {}))["data"]
-        if found["resultType"] == "scalar":
-            return [({}, float(found["result"][1]))]
-        return [(series["metric"], float(series["value"][1])) for series in found["result"]]
+        data = self.get("/api/v1/query", query=expr, **({"time": repr(at)} if at is not None else {}))["data"]
+        if data["resultType"] == "scalar":
+            return [({}, float(data["result"][1]))]
+        return [(series["metric"], float(series["value"][1])) for series in data["result"]]
 
     def value(self, expr: str) -> float | None:
         """The value of ``expr`` where it is one series; None if it is none.
@@ -202,15 +202,15 @@ class Prometheus(Program):
         Raises:
             AssertionError: when there are several.
         """
-        found = self.query(expr)
-        if len(found) > 1:
-            raise AssertionError(f"{expr} has {len(found)} series: {found}")
-        return found[0][1] if found else None
+        vector = self.query(expr)
+        if len(vector) > 1:
+            raise AssertionError(f"{expr} has {len(vector)} series: {vector}")
+        return vector[0][1] if vector else None
 
     def query_range(self, expr: str, start: float, end: float, step: float) -> list[tuple[dict[str, str], list[Any]]]:
         """The range of ``expr``: labels and ``[time, text]`` pairs of each series."""
-        found = self.get("/api/v1/query_range", query=expr, start=repr(start), end=repr(end), step=repr(step))
-        return [(series["metric"], series["values"]) for series in found["data"]["result"]]
+        data = self.get("/api/v1/query_range", query=expr, start=repr(start), end=repr(end), step=repr(step))
+        return [(series["metric"], series["values"]) for series in data["data"]["result"]]
 
     def alerts(self, state: str = "firing") -> list[dict[str, Any]]:
         """Alerts that are ``pending`` or ``firing``."""
@@ -261,8 +261,8 @@ class Alertmanager(Program):
 
     def alerts(self) -> list[dict[str, Any]]:
         """Every alert it knows, with ``status.state`` (``active`` or ``suppressed``) and ``status.inhibitedBy``."""
-        found: list[dict[str, Any]] = self.get("/api/v2/alerts")
-        return found
+        listed: list[dict[str, Any]] = self.get("/api/v2/alerts")
+        return listed
 
 
 def _quicken_route(route: dict[str, Any], speed: float) -> None:

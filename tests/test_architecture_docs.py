@@ -1,4 +1,4 @@
-"""The walks of docs/architecture.md lead to places that exist."""
+"""The walks of docs/architecture.md lead to existing files and functions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PLACE = re.compile(r"`([\w./-]+\.(?:py|yml))(?::([\w.]+))?`")
 PLACES = sorted({(match[1], match[2] or "") for match in PLACE.finditer(TEXT)})
 
 
-def found(name: str) -> Path | None:
+def resolved(name: str) -> Path | None:
     places = (ROOT / "exporter" / "epochcost" / name, ROOT / name)
     return next((path for path in places if path.is_file()), None)
 
 
 @pytest.mark.parametrize(("file", "function"), PLACES, ids=lambda part: part or "whole")
-def test_a_place_in_the_text_exists(file: str, function: str) -> None:
-    path = found(file)
+def test_a_location_in_the_text_exists(file: str, function: str) -> None:
+    path = resolved(file)
     assert path is not None, f"no file {file}"
     if not function:
         return
@@ -36,7 +36,7 @@ def test_a_place_in_the_text_exists(file: str, function: str) -> None:
         body = defined[-1].body
 
 
-def test_both_walks_are_there() -> None:
+def test_both_walks_exist() -> None:
     walks = TEXT.partition("## Two walkthroughs")[2].partition("\n## ")[0]
     steps = re.findall(r"^\d\. ", walks, re.MULTILINE)
     assert len(steps) >= 10

@@ -1,4 +1,4 @@
-"""Every benchmark can be started, and what it measures is there: one that measures nothing looks fast."""
+"""Every benchmark can be started, and its subject exists: a benchmark of nothing looks fast."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each("name", NAMES)
-def test_a_benchmark_says_how_it_is_run(
+def test_a_benchmark_has_usage_text(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py", "--help"])
     benchmark = importlib.import_module(f"benchmarks.{name}")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as raised:
         benchmark.main()
-    assert ended.value.code == 0
+    assert raised.value.code == 0
     assert f"benchmarks/{name}.py" in capsys.readouterr().out
 
 
@@ -50,7 +50,7 @@ def test_every_dashboard_has_queries_and_the_month_before_has_dollars() -> None:
     assert next(dashboards.month(1.8e9))
 
 
-def test_the_catalogue_is_as_long_as_it_says() -> None:
+def test_the_catalogue_has_the_stated_length() -> None:
     from benchmarks import gcp_catalogue
 
     texts = gcp_catalogue.texts()

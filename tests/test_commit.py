@@ -13,26 +13,26 @@ from epochcost.cli import main
 from epochcost.shipped import CHECKOUT
 
 
-def test_a_checkout_says_the_commit_that_it_is_at(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_checkout_reports_its_current_commit(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["git", "-C", str(CHECKOUT), "rev-parse", "--short=12", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
         pytest.skip("not a git checkout")
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as raised:
         main(["--version"])
-    assert ended.value.code == 0
-    assert f"(commit {done.stdout.strip()})" in capsys.readouterr().out
+    assert raised.value.code == 0
+    assert f"(commit {completed.stdout.strip()})" in capsys.readouterr().out
 
 
-def test_a_wheel_says_what_it_was_built_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_reports_the_commit_that_it_was_built_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EPOCHCOST_COMMIT", "0123456789ab")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(CHECKOUT)]
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from epochcost.cli import main; main()"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-I", "-c", start, str(tmp_path / "site"), "version"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert "(commit 0123456789ab)" in done.stdout
+    assert "(commit 0123456789ab)" in completed.stdout

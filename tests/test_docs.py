@@ -1,4 +1,4 @@
-"""The documentation says what the code does."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_the_tables_are_those_of_the_code(name: str) -> None:
     assert written(text) == text, "run: python -m scripts.docs"
 
 
-def test_every_path_of_agent_and_poller_says_what_it_answers() -> None:
+def test_every_path_of_agent_and_poller_has_a_documented_response() -> None:
     rows = [row.split(" | ") for row in http().splitlines()[2:]]
     assert {"`/metrics`", "`/v1/live`", "`/v1/price`", "`POST /v1/events`"} <= {row[0].strip("| ") for row in rows}
     assert [row[0] for row in rows if len(row[2].strip("| ")) < 10] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
+def test_links_between_pages_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
@@ -48,8 +48,8 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_dotted_flag_that_a_page_names_exists(page: Path) -> None:
     for flag in re.findall(r"`--([a-z]+\.[a-z][a-z.-]*[a-z])", page.read_text(encoding="utf-8")):
-        known = flag in FLAGS or flag == "config.file" or flag.startswith(("storage.", "cluster."))
-        assert known or any(f.startswith(flag.rstrip(".")) for f in FLAGS), f"{page.name} names --{flag}"
+        is_known = flag in FLAGS or flag == "config.file" or flag.startswith(("storage.", "cluster."))
+        assert is_known or any(f.startswith(flag.rstrip(".")) for f in FLAGS), f"{page.name} names --{flag}"
 
 
 def test_every_metric_is_documented() -> None:
@@ -60,7 +60,7 @@ def test_every_metric_is_documented() -> None:
 
 @pytest.mark.parametrize("command", ["agent", "prices", "check", "demo"])
 def test_help_names_every_option_its_variable_and_its_default(command: str) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "epochcost", command, "--help"],
         capture_output=True,
         text=True,
@@ -70,9 +70,9 @@ def test_help_names_every_option_its_variable_and_its_default(command: str) -> N
     cls = {"prices": PollerSettings, "demo": DemoSettings}.get(command, AgentSettings)
     for opt in options(cls).values():
         if not opt.structured:
-            assert f"--{opt.flag} " in done.stdout
-            assert opt.env in done.stdout
-    assert re.search(r"default 127\.0\.0\.1:\d+", done.stdout), "an address is shown as it is given"
+            assert f"--{opt.flag} " in completed.stdout
+            assert opt.env in completed.stdout
+    assert re.search(r"default 127\.0\.0\.1:\d+", completed.stdout), "an address is shown as it is given"
 
 
 def test_the_readme_is_short() -> None:

@@ -1,4 +1,4 @@
-"""The import rule: which part may know which."""
+"""The import rules: which part may import which."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.each import each
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
-ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
+IO_PACKAGES = {"nodes", "gpus", "prices", "progress", "training", "owners"}
 SERVICES = {
     "serve",
     "http_client",
@@ -68,19 +68,19 @@ def imported(path: Path, *, everywhere: bool = True) -> set[str]:
     """Modules that a file imports, dotted; ``everywhere`` includes imports inside functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = ast.walk(tree) if everywhere else iter(tree.body)
-    found: set[str] = set()
+    modules: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.add(node.module or "")
+            modules.add(node.module or "")
             if node.module == "epochcost":
-                found.update(f"epochcost.{alias.name}" for alias in node.names)
-    return found
+                modules.update(f"epochcost.{alias.name}" for alias in node.names)
+    return modules
 
 
-def ours(path: Path) -> set[str]:
+def own_parts(path: Path) -> set[str]:
     """The parts of epochcost that a file imports: ``model``, ``ledger``, ``gpus``, ..."""
     return {name.split(".")[1] for name in imported(path) if name.startswith("epochcost.")}
 
@@ -92,15 +92,15 @@ def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def test_the_model_knows_nothing_of_ours() -> None:
+def test_the_model_imports_no_other_part() -> None:
     files = [path for path in FILES if part(path) == "model"]
     assert files
-    assert set().union(*map(ours, files)) <= {"model"}
+    assert set().union(*map(own_parts, files)) <= {"model"}
 
 
-@each("path", [f for f in FILES if part(f) == "ledger"], called=lambda p: p.name)
-def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) -> None:
-    assert ours(path) <= {"model", "ledger"}
+@each("path", [f for f in FILES if part(f) == "ledger"], name_of=lambda p: p.name)
+def test_the_ledger_imports_only_the_model_and_no_clock_file_or_log(path: Path) -> None:
+    assert own_parts(path) <= {"model", "ledger"}
     assert not {name.split(".")[0] for name in imported(path)} & {
         "time",
         "datetime",
@@ -118,43 +118,43 @@ def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) ->
     assert not calls & {"open", "print", "input"}
 
 
-@each("path", [f for f in FILES if part(f) in ROOMS], called=lambda p: f"{part(p)}/{p.name}")
-def test_a_room_knows_the_model_and_itself(path: Path) -> None:
-    assert ours(path) <= FOR_EVERY_ROOM | {part(path)}
+@each("path", [f for f in FILES if part(f) in IO_PACKAGES], name_of=lambda p: f"{part(p)}/{p.name}")
+def test_an_io_package_imports_only_the_model_and_itself(path: Path) -> None:
+    assert own_parts(path) <= FOR_EVERY_ROOM | {part(path)}
 
 
-@each("path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], called=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], name_of=lambda p: p.name)
 def test_what_runs_inside_the_users_process_is_the_standard_library_alone(path: Path) -> None:
-    assert ours(path) <= {"training", "_version"}
+    assert own_parts(path) <= {"training", "_version"}
     at_import = {name.split(".")[0] for name in imported(path, everywhere=False)}
     assert at_import <= STANDARD | {"epochcost"}
 
 
-@each("path", [f for f in FILES if part(f) == "launch"], called=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "launch"], name_of=lambda p: p.name)
 def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) -> None:
-    assert ours(path) <= {"launch", "training", "_version"}
+    assert own_parts(path) <= {"launch", "training", "_version"}
     assert {name.split(".")[0] for name in imported(path, everywhere=False)} <= STANDARD | {"epochcost"}
 
 
-@each("path", [f for f in FILES if part(f) == "reports"], called=lambda p: p.name)
-def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
-    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
+@each("path", [f for f in FILES if part(f) == "reports"], name_of=lambda p: p.name)
+def test_reports_import_the_store_and_of_prices_only_owned_machines_and_billing_rules(path: Path) -> None:
+    assert own_parts(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
     assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
 
 
-@each("path", [f for f in FILES if part(f) == "guard"], called=lambda p: p.name)
-def test_the_guard_decides_by_what_it_is_shown_and_knows_no_room_and_no_program(path: Path) -> None:
-    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store", "guard"}
+@each("path", [f for f in FILES if part(f) == "guard"], name_of=lambda p: p.name)
+def test_the_guard_imports_no_io_package_and_no_program(path: Path) -> None:
+    assert own_parts(path) <= FOR_EVERY_ROOM | {"settings", "store", "guard"}
 
 
 @pytest.mark.parametrize(
     "name",
     ["observation", "policy", "conditions", "evidence", "ladder", "account", "decisions", "engine", "placeholders"],
 )
-def test_what_the_guard_decides_by_is_driven_by_its_observations_alone(name: str) -> None:
-    loaded = {module.split(".")[0] for module in imported(PACKAGE / "guard" / f"{name}.py")}
-    assert not loaded & {"time", "os", "io", "pathlib", "socket", "subprocess", "threading"}
+def test_decisions_of_the_guard_depend_on_observations_only(name: str) -> None:
+    modules_loaded = {module.split(".")[0] for module in imported(PACKAGE / "guard" / f"{name}.py")}
+    assert not modules_loaded & {"time", "os", "io", "pathlib", "socket", "subprocess", "threading"}
 
 
 HEAVY = {"ssl", "hashlib", "_hashlib", "http.client", "email", "prometheus_client", "csv", "zoneinfo", "yaml"}
@@ -162,7 +162,7 @@ HEAVY_OF_OURS = {f"epochcost.{part}" for part in ("poller", "reports", "demo", "
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_an_agent_that_asks_nobody_loads_no_openssl_no_http_client_and_nothing_of_the_other_programs() -> None:
+def test_an_agent_without_requests_loads_no_openssl_no_http_client_and_no_other_program() -> None:
     """10 MiB of 37: see docs/performance.md."""
     program = """
 import sys
@@ -175,48 +175,48 @@ load(AgentSettings, "agent", vars(make_parser("agent").parse_args(["agent", "--p
 _warn_of_unknown_variables({"EPOCHCOST_DIR": "/x"})
 print("\\n".join(sys.modules))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
-    assert "epochcost.agent.app" in loaded
-    assert not loaded & HEAVY
-    assert not loaded & HEAVY_OF_OURS
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules_loaded = set(completed.stdout.split())
+    assert "epochcost.agent.app" in modules_loaded
+    assert not modules_loaded & HEAVY
+    assert not modules_loaded & HEAVY_OF_OURS
 
 
 def test_an_agent_without_a_policy_loads_nothing_of_the_guard() -> None:
     program = "import sys, epochcost.agent.app; print([n for n in sys.modules if n.startswith('epochcost.guard.')])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"
 
 
-@each("path", [f for f in FILES if part(f) == "store"], called=lambda p: p.name)
-def test_the_store_is_read_without_knowing_who_reads_it(path: Path) -> None:
-    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store"}
+@each("path", [f for f in FILES if part(f) == "store"], name_of=lambda p: p.name)
+def test_the_store_imports_none_of_its_readers(path: Path) -> None:
+    assert own_parts(path) <= FOR_EVERY_ROOM | {"settings", "store"}
 
 
-@each("path", [f for f in FILES if part(f) in SERVICES], called=lambda p: f"{part(p)}/{p.name}")
-def test_services_know_no_room_and_no_program(path: Path) -> None:
-    assert not ours(path) & (ROOMS | PROGRAMS | {"ledger"})
+@each("path", [f for f in FILES if part(f) in SERVICES], name_of=lambda p: f"{part(p)}/{p.name}")
+def test_services_import_no_io_package_and_no_program(path: Path) -> None:
+    assert not own_parts(path) & (IO_PACKAGES | PROGRAMS | {"ledger"})
 
 
 @each(
     "path",
     [f for f in FILES if part(f) in PROGRAMS and str(f.relative_to(PACKAGE)) not in WIRING],
-    called=lambda p: f"{part(p)}/{p.name}",
+    name_of=lambda p: f"{part(p)}/{p.name}",
 )
-def test_only_app_modules_put_rooms_together(path: Path) -> None:
+def test_only_app_modules_combine_io_packages(path: Path) -> None:
     allowed = {"prices"} if part(path) == "poller" else set()  # the poller is about prices and nothing else
     allowed |= PARTS.get(str(path.relative_to(PACKAGE)), set())
-    assert not ours(path) & (ROOMS - allowed)
+    assert not own_parts(path) & (IO_PACKAGES - allowed)
 
 
 @pytest.mark.parametrize("name", ["scenario.py", "fleet.py", "simulated_machine.py"])
-def test_what_the_demo_plays_is_told_in_the_models_nouns_alone(name: str) -> None:
-    assert ours(PACKAGE / "demo" / name) <= {"model", "demo"}
+def test_the_demos_script_uses_only_the_model(name: str) -> None:
+    assert own_parts(PACKAGE / "demo" / name) <= {"model", "demo"}
 
 
-def test_importing_epochcost_loads_no_package_of_others_and_is_quick_to_look_at() -> None:
+def test_importing_epochcost_loads_no_third_party_package_and_is_quick() -> None:
     program = "import sys; before = set(sys.modules); import epochcost; print('\\n'.join(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
-    assert loaded <= STANDARD | {"epochcost"}
-    assert not [name for name in done.stdout.split() if name.startswith(("epochcost.agent", "epochcost.model"))]
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules_loaded = {name.split(".")[0] for name in completed.stdout.split()}
+    assert modules_loaded <= STANDARD | {"epochcost"}
+    assert not [name for name in completed.stdout.split() if name.startswith(("epochcost.agent", "epochcost.model"))]

@@ -1,4 +1,4 @@
-"""`epochcost job`: the lines, and answers that are none of an agent's."""
+"""`epochcost job`: its lines, and responses that are not an agent's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUN: dict[str, Any] = {
 
 
 @contextmanager
-def served(body: bytes, status: int = 200) -> Iterator[str]:
+def serving(body: bytes, status: int = 200) -> Iterator[str]:
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -50,7 +50,7 @@ def test_one_run_is_one_line() -> None:
     ]
 
 
-def test_a_part_is_called_a_part_and_what_is_not_known_is_left_out() -> None:
+def test_a_part_is_labelled_a_part_and_unknown_values_are_left_out() -> None:
     part = {**RUN, "scope": "machine", "mean_epoch_cost_usd": None}
     unknown = {**RUN, "cost_usd": None, "machine_cost_usd": None, "states": {}}
     first, second, third = lines_of("77", [part, unknown])
@@ -73,13 +73,13 @@ def test_the_job_is_the_launchers_where_none_is_given(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with served(json.dumps({"runs": [RUN, {**RUN, "launcher_job": "78"}]}).encode()) as url:
+    with serving(json.dumps({"runs": [RUN, {**RUN, "launcher_job": "78"}]}).encode()) as url:
         assert main(["job", f"--agent.url={url}"]) == 0
     assert capsys.readouterr().out.startswith("epochcost: job 77: run 77.0")
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "says"),
+    ("body", "status", "message"),
     [
         (b"{}", 200, "not a response of an agent"),
         (b"[]", 200, "not a response of an agent"),
@@ -89,14 +89,16 @@ def test_the_job_is_the_launchers_where_none_is_given(
         (b"", 401, "HTTP 401"),
     ],
 )
-def test_a_strange_answer_is_one_line(body: bytes, status: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with served(body, status) as url:
+def test_an_invalid_response_is_one_line(
+    body: bytes, status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(body, status) as url:
         assert main(["job", "77", f"--agent.url={url}"]) == 1
     error = capsys.readouterr().err
-    assert says in error
+    assert message in error
     assert error.count("\n") == 1
 
 
-def test_no_agent_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_agent_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["job", "77", "--agent.url=http://127.0.0.1:9"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err

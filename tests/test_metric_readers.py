@@ -1,4 +1,4 @@
-"""What is collected is seen: every metric has a reader, or a page that says what to do with it."""
+"""Every metric has a reader, or a page that documents its use."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ TEXT = text_of_readers()
 
 @pytest.mark.parametrize("name", sorted(name.removeprefix("epochcost_") for name in metric_names()))
 def test_every_metric_has_a_reader(name: str) -> None:
-    known = re.compile(rf"\b(?:epochcost_)?{name}\b")
-    if known.search(TEXT):
+    pattern = re.compile(rf"\b(?:epochcost_)?{name}\b")
+    if pattern.search(TEXT):
         return
     page = PAGES.get(name)
     assert page, f"epochcost_{name} is in no dashboard, rule, alert or report: give it its place, or collect it no more"
-    assert known.search((ROOT / "docs" / page).read_text(encoding="utf-8")), f"docs/{page} has no {name}"
+    assert pattern.search((ROOT / "docs" / page).read_text(encoding="utf-8")), f"docs/{page} has no {name}"
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

@@ -1,4 +1,4 @@
-"""What is registered has everything that CONTRIBUTING.md asks for; what is missing is named, with the place."""
+"""Registered parts have everything that CONTRIBUTING.md requires; missing items are named with their location."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def allowed(gpu_source: str) -> bool:
         return False
 
 
-def lacking(*asked: tuple[bool, str]) -> list[str]:
-    return [what for there, what in asked if not there]
+def lacking(*requirements: tuple[bool, str]) -> list[str]:
+    return [what for there, what in requirements if not there]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -75,15 +75,15 @@ def test_a_price_source_has_its_page_and_its_faults(name: str) -> None:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_price_source_has_its_settings(name: str) -> None:
-    """What ``make`` asks for, as its Protocol says, is a setting of the poller."""
+    """The settings in the Protocol of ``make`` are settings of the poller."""
     make = importlib.import_module(SOURCES[name]).make
-    (asked,) = [kind for about, kind in typing.get_type_hints(make).items() if about != "return"]
-    names = {name for base in asked.__mro__ for name in vars(base) if not name.startswith("_")}
+    (protocol,) = [kind for about, kind in typing.get_type_hints(make).items() if about != "return"]
+    names = {name for base in protocol.__mro__ for name in vars(base) if not name.startswith("_")}
     assert names
     assert {name for name in names if not hasattr(PollerSettings, name)} == set(), "add it to poller/http_settings.py"
 
 
-def test_a_source_without_its_setting_is_skipped_with_a_sentence() -> None:
+def test_a_source_without_its_setting_is_skipped_with_a_message() -> None:
     with pytest.raises(NotConfiguredError, match=r"^lambda: object has no setting 'lambda_api_key_file'$"):
         prices.make("lambda", object())
 
@@ -106,7 +106,7 @@ def test_a_cloud_has_its_server_and_its_row(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
-def test_a_callback_has_its_docs_its_protocol_and_the_real_thing(name: str) -> None:
+def test_a_callback_has_its_docs_its_protocol_test_and_a_framework_test(name: str) -> None:
     short = re.sub(r"_callbacks?$|_run$", "", name)
     real = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/frameworks").glob("test_*.py"))
     both = text("tests/frameworks/test_with_and_without.py")
@@ -128,8 +128,10 @@ def test_a_callback_has_its_docs_its_protocol_and_the_real_thing(name: str) -> N
 
 
 def test_every_callback_of_the_api_is_exported() -> None:
-    made = {name for name in vars(api) if re.search(r"^[a-z]\w*_callbacks?$", name)}
-    assert made <= set(epochcost.__all__), "add it to __all__ in epochcost/__init__.py, and to the imports above it"
+    callbacks = {name for name in vars(api) if re.search(r"^[a-z]\w*_callbacks?$", name)}
+    assert callbacks <= set(epochcost.__all__), (
+        "add it to __all__ in epochcost/__init__.py, and to the imports above it"
+    )
 
 
 def test_every_file_of_hooks_is_offered() -> None:
@@ -156,7 +158,7 @@ def test_every_price_source_of_the_folder_is_registered() -> None:
     assert not missing
 
 
-def test_the_public_api_is_what_the_package_the_module_and_the_docs_say() -> None:
+def test_the_public_api_is_the_same_in_the_package_the_module_and_the_docs() -> None:
     api = importlib.import_module("epochcost.training.api")
     docs = text("docs/training.md") + text("docs/frameworks.md") + text("README.md")
     assert set(epochcost.__all__) - {"__version__"} == set(api.__all__)
@@ -167,7 +169,7 @@ def test_the_public_api_is_what_the_package_the_module_and_the_docs_say() -> Non
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
 def test_a_benchmark_starts_from_anywhere_without_a_search_path(path: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, path, "--help"],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"]},
@@ -175,5 +177,5 @@ def test_a_benchmark_starts_from_anywhere_without_a_search_path(path: Path, tmp_
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: ")
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert completed.stdout.startswith("usage: ")

@@ -1,4 +1,4 @@
-"""Settings: flags before environment before file; every error names the place, the value and what is allowed."""
+"""Settings: flags before environment before file; every error names the location, the value and the allowed values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert (it.node_name, it.node_region, it.node_zone) == ("flag", "environment", "file")
 
 
-def test_a_bare_off_in_the_file_is_the_word_that_was_written(tmp_path: Path) -> None:
+def test_a_bare_off_in_the_file_is_the_string_off(tmp_path: Path) -> None:
     file = tmp_path / "e.yml"
     file.write_text("agent:\n  node.metadata: off\n")
     assert agent({"config.file": str(file)}).node_metadata == "off"
@@ -59,7 +59,7 @@ def test_the_file_may_be_named_by_the_environment_and_hold_lists(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("agent: [1]", "agent: must be a mapping"),
         ("- 1", "must be a mapping with the sections agent and prices"),
@@ -72,17 +72,17 @@ def test_the_file_may_be_named_by_the_environment_and_hold_lists(tmp_path: Path)
         ("\x00", "is not valid YAML"),
     ],
 )
-def test_a_wrong_file_is_named_with_key_and_value(tmp_path: Path, content: str, says: str) -> None:
+def test_a_wrong_file_is_named_with_key_and_value(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "e.yml"
     file.write_text(content)
     with pytest.raises(SettingsError) as caught:
         agent({"config.file": str(file)})
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert str(file) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("EPOCHCOST_SAMPLE_INTERVAL", "fast", "EPOCHCOST_SAMPLE_INTERVAL: 'fast' is not valid: expected a duration"),
         ("EPOCHCOST_PRICE_USD_PER_HOUR", "inf", "expected a finite number"),
@@ -92,23 +92,23 @@ def test_a_wrong_file_is_named_with_key_and_value(tmp_path: Path, content: str, 
         ("EPOCHCOST_WEB_LISTEN_ADDRESS", "127.0.0.1:99999", "port of 0 to 65535"),
     ],
 )
-def test_a_wrong_variable_is_named_with_what_is_allowed(name: str, value: str, says: str) -> None:
+def test_a_wrong_variable_is_named_with_the_allowed_values(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         agent({}, {name: value})
     assert name in str(caught.value)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "url", ["http://ann:tr0ub4dor@prices", "http://ann:tr0ub/4dor@prices:10836", "tcp://ann:tr0ub4dor@x"]
 )
-def test_a_url_with_a_password_is_refused_and_the_password_not_repeated(url: str) -> None:
+def test_a_url_with_a_password_is_rejected_and_the_password_not_repeated(url: str) -> None:
     with pytest.raises(SettingsError, match=r"--prices\.url: '\w+://\(secret\)@") as caught:
         agent({"prices.url": url})
     assert "tr0ub" not in str(caught.value)
 
 
-def test_a_file_that_is_no_yaml_is_named_by_line_without_what_stands_there(tmp_path: Path) -> None:
+def test_invalid_yaml_is_named_by_line_without_its_content(tmp_path: Path) -> None:
     file = tmp_path / "e.yml"
     file.write_text("report:\n  prometheus.header: Authorization: Bearer tr0ub4dor\n")
     with pytest.raises(SettingsError, match="is not valid YAML at line 2, column 35: mapping values are not") as caught:
@@ -116,7 +116,7 @@ def test_a_file_that_is_no_yaml_is_named_by_line_without_what_stands_there(tmp_p
     assert "tr0ub4dor" not in str(caught.value)
 
 
-def test_addresses_and_durations_are_read_as_prometheus_people_write_them() -> None:
+def test_addresses_and_durations_are_read_in_the_syntax_of_prometheus() -> None:
     assert address("127.0.0.1:10835") == ("127.0.0.1", 10835)
     assert address("[::1]:1") == ("::1", 1)
     assert address(":1") == ("", 1)
@@ -146,18 +146,18 @@ def test_each_default_of_each_flag_is_accepted_as_its_value(cls: type, name: str
     parser = argparse.ArgumentParser()
     add_flags(parser, cls)
     text = default_text(default, opt)
-    shown = next(a.help for a in parser._actions if a.dest == opt.flag) or ""
+    help_text = next(a.help for a in parser._actions if a.dest == opt.flag) or ""
     if not text:
         assert default in ("", None, ())
-        assert "default" not in shown.rpartition("[env")[2]
+        assert "default" not in help_text.rpartition("[env")[2]
         return
     assert opt.parse(text) == default
-    assert f", default {text}]".replace("%", "%%") in shown
+    assert f", default {text}]".replace("%", "%%") in help_text
     if isinstance(opt.parse, Duration):  # as a number of seconds, and as Python writes it
         assert opt.parse(f"{default:g}") == opt.parse(repr(default)) == default
 
 
-def test_every_duration_has_bounds_that_make_sense_for_it() -> None:
+def test_every_duration_has_sensible_bounds() -> None:
     durations = [(cls, opt) for cls, _, opt in FLAGS if isinstance(opt.parse, Duration)]
     assert len(durations) > 15
     assert [opt.flag for _, opt in durations if opt.parse == Duration()] == []
@@ -167,7 +167,7 @@ def test_every_duration_has_bounds_that_make_sense_for_it() -> None:
     "text",
     ["", "0", "-1", "0s", "1e3", "1 h", "h", "5 m", "1h30m", "inf", "nan", "\u0663s", "99999d", "1.5.2s", "1s\n1"],
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="expected a duration"):
         duration(text)
 
@@ -183,7 +183,7 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         ("states.stall-after", "99d", "from 1s to 30d"),
     ],
 )
-def test_a_duration_that_makes_no_sense_is_refused_with_its_flag_and_bounds(flag: str, text: str, bounds: str) -> None:
+def test_a_duration_out_of_bounds_is_rejected_with_its_flag_and_bounds(flag: str, text: str, bounds: str) -> None:
     with pytest.raises(SettingsError, match=f"--{flag}: '{text}' is not valid: expected a duration {bounds}"):
         load(AgentSettings, "agent", {flag: text}, {})
 

@@ -1,4 +1,4 @@
-"""What an installed package writes out is what the repository holds."""
+"""An installed package writes the same files as the repository's."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from epochcost.shipped import CHECKOUT, KINDS
 def test_the_files_of_a_checkout_are_written_out(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "made" / "here"
     assert main([kind, "--out", str(out)]) == 0
-    written = sorted(out.iterdir())
-    assert sorted(capsys.readouterr().out.splitlines()) == sorted(map(str, written))
-    assert [f.read_bytes() for f in written] == [
+    paths = sorted(out.iterdir())
+    assert sorted(capsys.readouterr().out.splitlines()) == sorted(map(str, paths))
+    assert [f.read_bytes() for f in paths] == [
         f.read_bytes() for f in sorted(KINDS[kind].files(), key=lambda f: f.name)
     ]
-    for file in written:
+    for file in paths:
         if file.suffix in {".yml", ".yaml"}:
             assert yaml.safe_load(file.read_text())
         if file.suffix == ".json":
             assert json.loads(file.read_text())["uid"].startswith("epochcost-")
 
 
-def test_again_is_no_error_but_a_file_of_yours_is_not_replaced(
+def test_a_second_time_is_not_an_error_but_a_changed_file_is_not_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["rules", "--out", str(tmp_path)]) == 0
     assert main(["rules", "--out", str(tmp_path)]) == 0
-    mine = tmp_path / "epochcost-thresholds.yml"
-    mine.write_text("groups: []\n")
+    own_file = tmp_path / "epochcost-thresholds.yml"
+    own_file.write_text("groups: []\n")
     assert main(["rules", "--out", str(tmp_path)]) == 1
-    assert f"{mine} exists and differs" in capsys.readouterr().err
-    assert mine.read_text() == "groups: []\n"
+    assert f"{own_file} exists and differs" in capsys.readouterr().err
+    assert own_file.read_text() == "groups: []\n"
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unwritable_directory_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     assert main(["dashboards", "--out", str(tmp_path / "file" / "below")]) == 1
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
-def test_the_wheel_carries_all_of_it(tmp_path: Path) -> None:
+def test_the_wheel_contains_all_of_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
     if subprocess.run([sys.executable, "-c", "import hatchling"], check=False).returncode:
         command.remove("--no-build-isolation")

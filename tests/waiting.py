@@ -16,17 +16,17 @@ def wait_for(
     what: str = "the condition",
     every: float = 0.02,
 ) -> T:
-    """Return the first truthy value of ``condition``; fail after ``seconds``, saying what was last seen.
+    """Return the first truthy value of ``condition``; fail after ``seconds`` with the last value.
 
     The limit only tells a thing that never comes from one that a busy machine is slow with: it is no bar. Looking takes
     time from what is waited for, so pauses grow with the time waited: to a tenth of it, and to 1/4 s at most.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        waited = time.monotonic() - began
+        waited = time.monotonic() - started_at
         if waited > seconds:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last seen: {value!r}")
         time.sleep(max(every, min(waited * LATER, LONGEST_PAUSE_SECONDS)))

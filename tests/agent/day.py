@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.agent.driven import T0, Driven, World
+from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
 
 from epochcost.agent.price_feed import PriceFeed
 from epochcost.gpus.replay import Moment, ReplaySource
@@ -26,18 +26,18 @@ KEY = PriceKey("aws", "us-east-1", "us-east-1a", "p5.48xlarge", PurchaseOption.S
 
 
 def gpu(index: int, **figures: Any) -> GpuSample:
-    known = {"utilization_ratio": 0.9, "memory_used_bytes": 60 << 30, "memory_total_bytes": 80 << 30}
-    known |= {"power_watts": 500.0, "sm_active_ratio": 0.4, "temperature_celsius": 60.0, **figures}  # type: ignore[dict-item]
-    return GpuSample(str(index), f"GPU-{index}", "NVIDIA H100 80GB HBM3", **known)  # type: ignore[arg-type]
+    values = {"utilization_ratio": 0.9, "memory_used_bytes": 60 << 30, "memory_total_bytes": 80 << 30}
+    values |= {"power_watts": 500.0, "sm_active_ratio": 0.4, "temperature_celsius": 60.0, **figures}  # type: ignore[dict-item]
+    return GpuSample(str(index), f"GPU-{index}", "NVIDIA H100 80GB HBM3", **values)  # type: ignore[arg-type]
 
 
 def faults() -> Iterator[tuple[tuple[GpuSample, ...], str]]:
-    """What the driver answers in each half minute of a cycle: samples, or an error."""
+    """The driver's results in each half minute of a cycle: samples, or an error."""
     every = tuple(gpu(i) for i in range(GPUS))
-    lost = GpuSample("3", "GPU-3", "NVIDIA H100 80GB HBM3", readable=False)
+    lost_gpu = GpuSample("3", "GPU-3", "NVIDIA H100 80GB HBM3", readable=False)
     stuck = GpuSample("6", "GPU-6", "NVIDIA H100 80GB HBM3", readable=False, stuck_call="x", stuck_seconds=9.0)
     yield every, ""
-    yield (*every[:3], lost, *every[4:]), ""
+    yield (*every[:3], lost_gpu, *every[4:]), ""
     yield (), "nvmlDeviceGetCount: Unknown Error"
     yield every, ""
     yield tuple(gpu(i, utilization_ratio=None) for i in range(GPUS)), ""
@@ -56,9 +56,9 @@ def recording() -> ReplaySource:
 
 @dataclass
 class Market:
-    """A spot price that changes every forty minutes, said ten minutes late."""
+    """A spot price that changes every forty minutes, published ten minutes late."""
 
-    world: World
+    machine: SimulatedMachine
 
     def steps(self, until: float) -> list[PriceStep]:
         changes = range(max(1, int((until - T0) // 2400) + 1))
@@ -66,7 +66,7 @@ class Market:
         return [*first, *(PriceStep(T0 + n * 2400.0, 30.0 + 5 * (n % 4)) for n in changes if n)]
 
     def fetch(self, now: float) -> NodePrice:
-        return NodePrice(Price(KEY, tuple(self.steps(self.world.wall - 600)), "aws", now), 98.32)
+        return NodePrice(Price(KEY, tuple(self.steps(self.machine.wall - 600)), "aws", now), 98.32)
 
     def bill(self, start: float, end: float) -> float:
         steps = [*self.steps(end), PriceStep(math.inf, 1.0)]
@@ -77,28 +77,28 @@ class Day:
     """One machine and its agent, which is killed and started again now and then."""
 
     def __init__(self, root: Path, *, kills: bool = True) -> None:
-        self.world = World(root)
+        self.machine = SimulatedMachine(root)
         self.kills = kills
-        self.market = Market(self.world)
+        self.market = Market(self.machine)
         self.fault = 0
-        self.began: float | None = None
+        self.start: float | None = None
         self.it = self._agent()
 
-    def _agent(self) -> Driven:
-        it = Driven(self.world, sample__interval=f"{BEAT_SECONDS:g}s")
+    def _agent(self) -> DrivenAgent:
+        it = DrivenAgent(self.machine, sample__interval=f"{BEAT_SECONDS:g}s")
         source = recording()
         source.read(T0)  # the cycle begins with the day, whichever agent reads it
         it.app.gpus.source = source
         it.app.gpus.sampler = Sampler(source, BEAT_SECONDS, it.app.clock.now)
-        it.app.machine.prices = PriceFeed(self.market, 60.0, lambda: self.world.wall, it.app.clock.now)
+        it.app.machine.prices = PriceFeed(self.market, 60.0, lambda: self.machine.wall, it.app.clock.now)
         return it
 
     def play(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
-        until = self.world.wall + seconds
-        while self.world.wall < until - 1e-6:
-            self.world.go(BEAT_SECONDS)
-            t = self.world.wall - T0
+        until = self.machine.wall + seconds
+        while self.machine.wall < until - 1e-6:
+            self.machine.advance(BEAT_SECONDS)
+            t = self.machine.wall - T0
             self._reports(t)
             if t // FAULT_SECONDS != self.fault:
                 self.fault = int(t // FAULT_SECONDS)
@@ -108,9 +108,9 @@ class Day:
             assert self.it.app.gpus.sampler is not None
             self.it.app.gpus.sampler._beat()
             self.it.app.beat.tick()
-            if self.began is None:
+            if self.start is None:
                 assert self.it.app.snapshot is not None
-                self.began = self.it.app.snapshot.t
+                self.start = self.it.app.snapshot.t
             if t % SAVE_SECONDS < BEAT_SECONDS:
                 self.it.save()
 
@@ -118,23 +118,23 @@ class Day:
         for number in range(RUNS):
             run = f"run-{number}"
             if t <= BEAT_SECONDS:
-                self.world.say("start", run=run, epochs=10_000, gpus=[str(number)])
-                self.world.say("phase", run=run, phase="train", epoch=0)
-            self.world.say("progress", run=run, step=int(t), epoch=t / 600)
+                self.machine.write_event("start", run=run, epochs=10_000, gpus=[str(number)])
+                self.machine.write_event("phase", run=run, phase="train", epoch=0)
+            self.machine.write_event("progress", run=run, step=int(t), epoch=t / 600)
             if t % 600 < BEAT_SECONDS:
-                self.world.say("epoch_end", run=run, epoch=int(t // 600))
+                self.machine.write_event("epoch_end", run=run, epoch=int(t // 600))
 
     def _wrong(self, number: int) -> None:
-        """What goes wrong beside the driver's own troubles."""
+        """Faults other than the driver's."""
         kind = number % 40
         if kind == 7:
-            with (self.world.events / "run-1.jsonl").open("a") as out:
+            with (self.machine.events / "run-1.jsonl").open("a") as out:
                 out.write('{"v":1,"ev":"progress","ts":"never"}\nnonsense\n')
         elif kind == 17 and self.kills:
             self.it.kill()
             self.it = self._agent()
         elif kind == 27:
-            (self.world.proc / "stat").write_text("cpu nonsense\n")
+            (self.machine.proc / "stat").write_text("cpu nonsense\n")
 
     @property
     def accounted(self) -> tuple[float, float]:
@@ -148,6 +148,6 @@ class Day:
 
 
 def resident_bytes() -> int:
-    """Of this process, after what is not needed any more was given back."""
+    """Resident memory of this process after a garbage collection."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096

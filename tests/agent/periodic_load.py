@@ -1,8 +1,8 @@
-"""An hour of a load that comes and goes, seen by the agent once a second and by scrapes more seldom.
+"""An hour of a load that comes and goes, sampled by the agent once a second and scraped less often.
 
-The clock is driven; the driver is the tests' own, told every second what NVML would answer then: the share of the
-last whole second in which a kernel ran, in whole percent. (NVML's own span is a second or less, by the product.) The
-agent's beat lies at another phase than the driver's, and jitters.
+The clock is driven; the driver is the tests' own, set every second to the value that NVML would return: the share of
+the last full second in which a kernel ran, in whole percent. (NVML's own window is a second or less, depending on the
+product.) The agent's sampling has another phase than the driver's, and jitters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCRAPES = (15, 30, 60)
 
 
 @dataclass(frozen=True)
-class Seen:
+class MeanUtilization:
     """Mean utilisation over an hour of scrapes, as a ratio: the true one, by the counter, by the gauge."""
 
     period_seconds: float
@@ -48,22 +48,22 @@ class Seen:
 
 def busy_seconds(t: float, period: float) -> float:
     """Seconds from 0 to ``t`` in which the load ran: the first half of every period."""
-    whole, rest = divmod(t, period)
-    return whole * period * DUTY + min(rest, period * DUTY)
+    periods, rest = divmod(t, period)
+    return periods * period * DUTY + min(rest, period * DUTY)
 
 
-def an_hour(driver: FakeDriver, period: float) -> list[Seen]:
+def an_hour(driver: FakeDriver, period: float) -> list[MeanUtilization]:
     """One GPU under a load of ``period`` seconds, seen by each interval of scrapes."""
     driver.count(1)
     looked = {second for every in SCRAPES for second in scraped_at(every)}
     source, meter = NvmlSource(), Meter(Ledger(), Node("n"))
     counter, gauge = dict[int, float](), dict[int, float]()
-    told, jitter = None, random.Random(period)
+    reported_percent, jitter = None, random.Random(period)
     for second in range(HOUR + 1):
         percent = round(100 * (busy_seconds(second, period) - busy_seconds(max(0, second - 1), period)))
-        if percent != told:
+        if percent != reported_percent:
             driver.gpu(0, util=percent)
-            told = percent
+            reported_percent = percent
         now = START + second + jitter.uniform(0.3, 0.4)
         inputs = Inputs(gpus=source.read(now))
         meter.account(now, inputs)
@@ -72,7 +72,7 @@ def an_hour(driver: FakeDriver, period: float) -> list[Seen]:
             counter[second] = (gpu.utilization_seconds or 0.0) if gpu else 0.0
             gauge[second] = percent / 100
     source.close()
-    return [_seen(period, every, counter, gauge) for every in SCRAPES]
+    return [_means(period, every, counter, gauge) for every in SCRAPES]
 
 
 def scraped_at(every: int) -> range:
@@ -80,9 +80,15 @@ def scraped_at(every: int) -> range:
     return range(every // 2, HOUR + 1, every)
 
 
-def _seen(period: float, every: int, counter: Mapping[int, float], gauge: Mapping[int, float]) -> Seen:
+def _means(period: float, every: int, counter: Mapping[int, float], gauge: Mapping[int, float]) -> MeanUtilization:
     at = scraped_at(every)
     first, last = at[0], at[-1]
     true = (busy_seconds(last, period) - busy_seconds(first, period)) / (last - first)
-    shown = [gauge[second] for second in at]
-    return Seen(period, every, true, (counter[last] - counter[first]) / (last - first), math.fsum(shown) / len(shown))
+    gauge_samples = [gauge[second] for second in at]
+    return MeanUtilization(
+        period,
+        every,
+        true,
+        (counter[last] - counter[first]) / (last - first),
+        math.fsum(gauge_samples) / len(gauge_samples),
+    )

@@ -1,4 +1,4 @@
-"""Events in, metrics out, through the real agent: what the project promises."""
+"""Events in, metrics out, through the real agent: the project's guarantees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.driven import T0, Driven, World
+from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
 from tests.waiting import wait_for
 
 from epochcost.model import State
@@ -27,42 +27,37 @@ REFERENCE = [
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def agent(machine: SimulatedMachine) -> Iterator[Callable[..., DrivenAgent]]:
+    agents: list[DrivenAgent] = []
 
-
-@pytest.fixture
-def agent(world: World) -> Iterator[Callable[..., Driven]]:
-    made: list[Driven] = []
-
-    def make(**flags: str) -> Driven:
-        made.append(Driven(world, **flags))
-        return made[-1]
+    def make(**flags: str) -> DrivenAgent:
+        agents.append(DrivenAgent(machine, **flags))
+        return agents[-1]
 
     yield make
-    for one in made:
+    for one in agents:
         one.close()
 
 
 @pytest.fixture
 def poller(tmp_path: Path) -> Iterator[Callable[..., PollerApp]]:
-    made: list[PollerApp] = []
+    pollers: list[PollerApp] = []
 
     def make(**flags: str) -> PollerApp:
         options = {"web.listen-address": "127.0.0.1:0", "state.dir": str(tmp_path / "prices")}
         options |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
-        made.append(PollerApp(load(PollerSettings, "prices", options, {})))
-        made[-1].start()
-        return made[-1]
+        pollers.append(PollerApp(load(PollerSettings, "prices", options, {})))
+        pollers[-1].start()
+        return pollers[-1]
 
     yield make
-    for one in made:
+    for one in pollers:
         one.stop()
 
 
 @pytest.mark.parametrize(("instance_type", "epoch_seconds", "cents"), REFERENCE)
 def test_the_reference_table_replays_from_listed_price_to_metric(
-    world: World, agent: Callable[..., Driven], poller: Callable[..., PollerApp], instance_type: str,
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent], poller: Callable[..., PollerApp], instance_type: str,
     epoch_seconds: int, cents: float,
 ) -> None:  # fmt: skip
     prices = poller(prices__sources="listed")
@@ -70,17 +65,17 @@ def test_the_reference_table_replays_from_listed_price_to_metric(
     it = agent(prices__url=f"http://127.0.0.1:{prices.port}", node__purchase_option="on_demand", **identity)
     wait_for(it.ask_price, what="a price from the poller")
     it.run(1)
-    begin = world.wall - T0
-    world.say("start", experiment="char-lm", epochs=25, batch_size=20)
-    world.say("phase", phase="train", epoch=0)
+    begin = machine.wall - T0
+    machine.write_event("start", experiment="char-lm", epochs=25, batch_size=20)
+    machine.write_event("phase", phase="train", epoch=0)
     for k in range(1, 26):
-        world.go(epoch_seconds, 0.9)
-        world.say("epoch_end", begin + epoch_seconds * k, epoch=k)
+        machine.advance(epoch_seconds, 0.9)
+        machine.write_event("epoch_end", begin + epoch_seconds * k, epoch=k)
         it.app.beat.tick()
         assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(cents / 100, abs=1e-11)
     assert it.dollars("run_epoch_cost_usd_sum", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
     assert it.dollars("run_cost_usd", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
-    world.say("end", status="finished")
+    machine.write_event("end", status="finished")
     it.run(61)
     assert it.ask_price()
     it.run(1)  # the price of all of it is confirmed
@@ -90,8 +85,8 @@ def test_the_reference_table_replays_from_listed_price_to_metric(
     assert it.value("run_epoch_seconds_sum", run="r") == pytest.approx(25 * epoch_seconds)
 
 
-def test_the_owned_desktop_of_the_reference_costs_what_it_should(
-    agent: Callable[..., Driven], poller: Callable[..., PollerApp]
+def test_the_owned_desktop_of_the_reference_has_the_expected_cost(
+    agent: Callable[..., DrivenAgent], poller: Callable[..., PollerApp]
 ) -> None:
     prices = poller(
         prices__sources="owned", owned__price_usd="2000", owned__years="2", owned__watts="355",
@@ -108,7 +103,7 @@ def test_the_owned_desktop_of_the_reference_costs_what_it_should(
 
 
 class OneAnswer:
-    """A price source that says what the test tells it to."""
+    """A price source whose steps the test sets."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []
@@ -122,67 +117,69 @@ class OneAnswer:
         return NodePrice(Price(key, steps, "aws", now), 3.06)
 
 
-def priced(it: Driven, source: OneAnswer) -> Driven:
+def priced(it: DrivenAgent, source: OneAnswer) -> DrivenAgent:
     """Have ``it`` ask ``source`` through its own feed."""
     from epochcost.agent.price_feed import PriceFeed
 
-    it.app.machine.prices = PriceFeed(source, 60.0, lambda: it.world.wall)  # type: ignore[arg-type]
+    it.app.machine.prices = PriceFeed(source, 60.0, lambda: it.machine.wall)  # type: ignore[arg-type]
     it.ask_price()
     return it
 
 
-def test_two_price_changes_one_learnt_late_a_restart_and_a_kill_within_one_epoch_are_exact(
-    world: World, agent: Callable[..., Driven]
+def test_two_price_changes_one_published_late_a_restart_and_a_kill_within_one_epoch_are_exact(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
     source = OneAnswer()
     source.steps = [(-5000, 3.6)]
     it = priced(agent(), source)
     it.run(10)
-    world.go(0.25)
-    world.say("start", epochs=10)
-    world.go(1.25)
-    world.say("phase", phase="train", epoch=0)
+    machine.advance(0.25)
+    machine.write_event("start", epochs=10)
+    machine.advance(1.25)
+    machine.write_event("phase", phase="train", epoch=0)
     it.run(18.5, utilization=0.5)  # to 30
     source.steps = [(-5000, 3.6), (30, 7.2)]
     it.ask_price()
     it.run(10)  # to 40
     it.save()
     it.kill()  # orderly: the state is that of its last tick
-    world.go(15)
+    machine.advance(15)
     it = priced(agent(), source)
     it.run(10)  # to 65
     it.save()
     it.run(7)  # to 72, never saved
     it.kill()  # kill -9
-    world.say("progress", 75, epoch=0.5, step=50)
-    world.go(20)  # to 92
+    machine.write_event("progress", 75, epoch=0.5, step=50)
+    machine.advance(20)  # to 92
     it = priced(agent(), source)
     it.run(3)
-    source.steps = [(-5000, 3.6), (30, 7.2), (88.75, 1.8)]  # learnt at 95
+    source.steps = [(-5000, 3.6), (30, 7.2), (88.75, 1.8)]  # published at 95
     it.ask_price()
     it.run(15.5, utilization=0.25)  # to 110.5
-    world.say("epoch_end", epoch=1)
+    machine.write_event("epoch_end", epoch=1)
     it.run(5.5)  # to 116
     exact = ((30 - 11.5) * 3.6 + (88.75 - 30) * 7.2 + (110.5 - 88.75) * 1.8) / 3600
-    whole = exact + ((11.5 - 10.25) * 3.6 + (116 - 110.5) * 1.8) / 3600
-    bill = whole + 9.25 * 3.6 / 3600  # its books were opened at the first tick, at 1
+    total = exact + ((11.5 - 10.25) * 3.6 + (116 - 110.5) * 1.8) / 3600
+    bill = total + 9.25 * 3.6 / 3600  # its ledger was opened at the first tick, at 1
     (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
     assert run.last_epoch_cost_usd == pytest.approx(exact, abs=1e-15)
-    assert run.cost_usd == pytest.approx(whole, abs=1e-15)
+    assert run.cost_usd == pytest.approx(total, abs=1e-15)
     totals = it.app.meter.ledger.book.totals(it.app.meter.ledger.price)
     assert math.fsum(totals.cost_usd.values()) == pytest.approx(bill, abs=1e-9)
     assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(exact, abs=1e-15)
     assert it.sum("node_seconds_total") == pytest.approx(115, abs=1e-9)
 
 
-def test_a_reboot_assumes_nothing_and_counters_go_on(world: World, agent: Callable[..., Driven]) -> None:
+def test_a_reboot_assumes_nothing_and_counters_continue(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()
-    world.say("start", 0)
+    machine.write_event("start", 0)
     it.run(50)
     it.save()
     it.kill()
-    world.reboot(after=600)
+    machine.reboot(after=600)
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()
     it.run(10)
@@ -194,29 +191,29 @@ def test_a_reboot_assumes_nothing_and_counters_go_on(world: World, agent: Callab
 
 
 def test_a_boot_whose_clock_was_ahead_keeps_its_dollars_and_charges_nothing_in_the_next(
-    world: World, agent: Callable[..., Driven]
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
-    world.wall += 7200
-    world.boot_ts = world.wall - 7200
-    world.write_proc()
+    machine.wall += 7200
+    machine.boot_ts = machine.wall - 7200
+    machine.write_proc()
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()
-    world.say("start", 7200, run="dead", epochs=9)
-    world.say("phase", 7200, run="dead", phase="train", epoch=0)
+    machine.write_event("start", 7200, run="dead", epochs=9)
+    machine.write_event("phase", 7200, run="dead", phase="train", epoch=0)
     it.run(20)
-    world.say("epoch_end", run="dead", epoch=1)
+    machine.write_event("epoch_end", run="dead", epoch=1)
     it.run(30)
     it.save()
     it.kill()
-    world.wall -= 7200
-    world.reboot(after=100)
+    machine.wall -= 7200
+    machine.reboot(after=100)
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()
     it.run(5)
-    world.say("start", run="new")
-    world.say("phase", run="new", phase="train", epoch=0)
+    machine.write_event("start", run="new")
+    machine.write_event("phase", run="new", phase="train", epoch=0)
     it.run(10)
-    world.say("epoch_end", run="new", epoch=1)
+    machine.write_event("epoch_end", run="new", epoch=1)
     it.run(1)
     assert it.value("run_cost_usd_total", run="dead") == pytest.approx(0.050, abs=1e-9)
     assert it.sum("node_cost_usd_total") == pytest.approx(0.050 + (20 + 16) * 0.001, abs=1e-9)
@@ -225,16 +222,18 @@ def test_a_boot_whose_clock_was_ahead_keeps_its_dollars_and_charges_nothing_in_t
     assert it.value("run_state", run="dead", state="lost") == 1
 
 
-def test_a_clock_that_jumps_back_an_hour_changes_no_duration(world: World, agent: Callable[..., Driven]) -> None:
+def test_a_clock_that_jumps_back_an_hour_changes_no_duration(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()
     it.run(5)
-    world.say("start")
-    world.say("phase", phase="train", epoch=0)
+    machine.write_event("start")
+    machine.write_event("phase", phase="train", epoch=0)
     it.run(20)
-    world.wall -= 3600
+    machine.wall -= 3600
     it.run(20)
-    world.say("epoch_end", epoch=1)
+    machine.write_event("epoch_end", epoch=1)
     it.run(1)
     assert it.value("run_last_epoch_seconds", run="r") == pytest.approx(40)
     assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(0.040)
@@ -243,7 +242,7 @@ def test_a_clock_that_jumps_back_an_hour_changes_no_duration(world: World, agent
 
 
 def test_a_machine_that_becomes_another_type_is_not_charged_the_old_price(
-    world: World, agent: Callable[..., Driven]
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
     source = OneAnswer()
     source.steps = [(-5000, 3.6)]
@@ -257,31 +256,35 @@ def test_a_machine_that_becomes_another_type_is_not_charged_the_old_price(
     assert it.dollars("node_cost_usd") == pytest.approx(10 * 0.001 + 10 * 0.002)
 
 
-def test_dollars_are_written_back_for_the_training_code(world: World, agent: Callable[..., Driven]) -> None:
+def test_dollars_are_written_back_for_the_training_code(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()
     it.run(1)
-    world.say("start", epochs=4)
-    world.say("phase", phase="train", epoch=0)
+    machine.write_event("start", epochs=4)
+    machine.write_event("phase", phase="train", epoch=0)
     it.run(10)
-    world.say("epoch_end", epoch=1)
+    machine.write_event("epoch_end", epoch=1)
     it.run(1)
-    written = json.loads((world.events / "r.cost.json").read_text())
-    assert written["cost_usd"] == pytest.approx(0.011)
-    assert written["cost_per_epoch_usd"] == pytest.approx(0.010)
-    assert written["projected_cost_usd"] == pytest.approx(0.041)
+    cost_file = json.loads((machine.events / "r.cost.json").read_text())
+    assert cost_file["cost_usd"] == pytest.approx(0.011)
+    assert cost_file["cost_per_epoch_usd"] == pytest.approx(0.010)
+    assert cost_file["projected_cost_usd"] == pytest.approx(0.041)
 
 
 @pytest.mark.parametrize(("configured", "priced_as"), [("n1-standard-8", "n1-standard-8+none"), ("g2-standard-4",) * 2])
 def test_an_n1_machine_of_google_is_priced_with_the_gpus_that_are_attached(
-    agent: Callable[..., Driven], configured: str, priced_as: str
+    agent: Callable[..., DrivenAgent], configured: str, priced_as: str
 ) -> None:
     it = agent(node__provider="gcp", node__region="us-central1", node__instance_type=configured)
     it.run(1)
     assert it.app.node.instance_type == priced_as
 
 
-def test_an_n1_machine_has_no_price_before_its_gpus_are_known(world: World, agent: Callable[..., Driven]) -> None:
+def test_an_n1_machine_has_no_price_before_its_gpus_are_known(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
     from epochcost.gpus.replay import ReplaySource
     from epochcost.gpus.sampler import Sampler
     from epochcost.model import GpuReading, GpuSample
@@ -298,19 +301,19 @@ def test_an_n1_machine_has_no_price_before_its_gpus_are_known(world: World, agen
     source.close()
 
 
-def test_a_run_thought_gone_that_speaks_again_has_every_second_in_a_state(
-    world: World, agent: Callable[..., Driven]
+def test_a_run_thought_lost_that_reports_again_has_every_second_in_a_state(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
     it = agent(price__usd_per_hour="3.6", states__lost_after="60s")
     it.ask_price()
     it.run(1)
-    world.say("start")
+    machine.write_event("start")
     it.run(100)
     assert it.app.snapshot.runs[0].state.value == "lost"  # type: ignore[union-attr]
-    world.say("progress", step=5)
+    machine.write_event("progress", step=5)
     it.run(10)
     (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
     assert run.seconds == pytest.approx(110)
     assert math.fsum(run.totals.seconds.values()) == pytest.approx(110)
     assert math.fsum(run.totals.cost_usd.values()) == pytest.approx(run.cost_usd) == pytest.approx(0.110)
-    assert run.totals.seconds[State.UNKNOWN] == pytest.approx(39)  # noticed after 61 s of silence
+    assert run.totals.seconds[State.UNKNOWN] == pytest.approx(39)  # marked lost after 61 s of silence

@@ -1,4 +1,4 @@
-"""GPU time through the real driver calls: means that no scrape interval can spoil, and time that nobody could see."""
+"""GPU time through the real driver calls: means that are exact at any scrape interval, and time without readings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests import fake_nvml
-from tests.agent.periodic_load import START, Seen, an_hour
+from tests.agent.periodic_load import START, MeanUtilization, an_hour
 from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build
 
 from epochcost.agent.meter import Meter
@@ -35,25 +35,25 @@ def driver(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fa
 
 
 @pytest.fixture(scope="module")
-def hours() -> dict[int, list[Seen]]:
-    """Hours that a test has let pass, by the period of their load."""
+def hours() -> dict[int, list[MeanUtilization]]:
+    """Simulated hours, by the period of their load."""
     return {}
 
 
 @pytest.mark.parametrize("period", PERIODS)
-def test_an_hour_of_a_load_that_comes_and_goes_has_the_true_mean_by_the_counter(
-    driver: FakeDriver, hours: dict[int, list[Seen]], period: int
+def test_an_hour_of_an_intermittent_load_has_the_true_mean_by_the_counter(
+    driver: FakeDriver, hours: dict[int, list[MeanUtilization]], period: int
 ) -> None:
-    seen = hours[period] = an_hour(driver, period)
-    assert max(abs(s.counter_error_points) for s in seen) < 0.25
-    assert {s.scrape_seconds for s in seen} == {15, 30, 60}
+    means = hours[period] = an_hour(driver, period)
+    assert max(abs(s.counter_error_points) for s in means) < 0.25
+    assert {s.scrape_seconds for s in means} == {15, 30, 60}
 
 
 def test_the_gauge_can_be_tens_of_points_off_where_the_counter_is_not(
-    driver: FakeDriver, hours: dict[int, list[Seen]]
+    driver: FakeDriver, hours: dict[int, list[MeanUtilization]]
 ) -> None:
-    known = [hours.get(period) or an_hour(driver, period) for period in (15, 30, 60)]
-    worst = max(abs(s.gauge_error_points) for seen in known for s in seen)
+    means = [hours.get(period) or an_hour(driver, period) for period in (15, 30, 60)]
+    worst = max(abs(s.gauge_error_points) for by_interval in means for s in by_interval)
     assert worst > 25
 
 
@@ -86,15 +86,15 @@ class Metered:
 
 @pytest.fixture
 def metered(driver: FakeDriver) -> Iterator[Callable[..., Metered]]:
-    opened: list[Metered] = []
+    meters: list[Metered] = []
 
     def one(*, whole_node: bool = True) -> Metered:
-        opened.append(Metered(whole_node=whole_node))
-        return opened[-1]
+        meters.append(Metered(whole_node=whole_node))
+        return meters[-1]
 
     yield one
     driver.heal()
-    for it in opened:
+    for it in meters:
         it.source.close()
 
 
@@ -117,12 +117,12 @@ def test_seconds_and_dollars_of_a_lost_gpu_are_unknown_and_the_bill_still_sums(
     assert cost[State.UNKNOWN] == pytest.approx(0.001 * 20 / 4)
     assert math.fsum(cost.values()) == pytest.approx(0.001 * 31, abs=1e-12)
     assert math.fsum(states(after).values()) == pytest.approx(31, abs=1e-9)
-    lost = after.gpus[1]
-    assert (lost.state, lost.sample.readable) == (State.UNKNOWN, False)
-    assert lost.utilization_seconds == after.gpus[0].utilization_seconds - 20  # type: ignore[operator]
+    lost_gpu = after.gpus[1]
+    assert (lost_gpu.state, lost_gpu.sample.readable) == (State.UNKNOWN, False)
+    assert lost_gpu.utilization_seconds == after.gpus[0].utilization_seconds - 20  # type: ignore[operator]
 
 
-def test_a_stuck_gpu_is_unknown_once_its_last_reading_is_too_old_and_the_others_go_on(
+def test_a_stuck_gpu_is_unknown_once_its_last_reading_is_stale_and_the_others_continue(
     driver: FakeDriver, metered: Callable[..., Metered]
 ) -> None:
     driver.gpu("*", util=100)
@@ -134,22 +134,22 @@ def test_a_stuck_gpu_is_unknown_once_its_last_reading_is_too_old_and_the_others_
     after = it.go(20)
     assert states(after)[State.UNKNOWN] == pytest.approx((20 - 3) / 4)  # three seconds by its last reading
     assert states(after)[State.USEFUL] - before == pytest.approx(20 - (20 - 3) / 4)
-    assert after.node.power_watts is None  # nobody knows what all of them draw
+    assert after.node.power_watts is None  # the power of all of them together is unknown
 
 
-def test_no_figure_of_a_stuck_gpu_is_shown_five_seconds_after_its_last_answer(
+def test_no_figure_of_a_stuck_gpu_is_shown_five_seconds_after_its_last_reading(
     driver: FakeDriver, metered: Callable[..., Metered]
 ) -> None:
     driver.gpu("*", util=80)
     it = metered()
     it.go(2)
     driver.hang("GetTotalEnergyConsumption", 600, gpu=2)
-    shown = []
+    seconds_shown = []
     for _ in range(5):
         gpus = it.go(1).gpus
-        shown.append(gpus[2].sample.utilization_ratio is not None)
+        seconds_shown.append(gpus[2].sample.utilization_ratio is not None)
         assert [g.sample.utilization_ratio for g in gpus if g.sample.index != "2"] == [0.8] * 3
-    assert not shown[-1]
+    assert not seconds_shown[-1]
     stuck = gpus[2].sample
     assert (stuck.stuck_call, stuck.memory_used_bytes, stuck.power_watts) == (
         "nvmlDeviceGetTotalEnergyConsumption",
@@ -170,7 +170,7 @@ def test_four_gpus_that_become_eight_change_no_sum(driver: FakeDriver, metered: 
     assert math.fsum(after.node.totals.cost_usd.values()) == pytest.approx(0.001 * 21, abs=1e-12)
 
 
-def test_a_gpu_cut_into_slices_under_a_run_changes_no_sum_and_the_run_holds_what_it_holds(
+def test_partitioning_a_gpu_under_a_run_changes_no_sum_and_the_run_keeps_its_share(
     driver: FakeDriver, metered: Callable[..., Metered]
 ) -> None:
     driver.gpu("*", util=100, gpm=1)
@@ -204,7 +204,7 @@ def test_a_run_on_a_slice_pays_its_part_of_a_gpu(driver: FakeDriver, metered: Ca
     assert not after.gpus[0].seconds
 
 
-def test_on_ampere_the_mark_of_power_decides_and_no_utilisation_is_integrated(
+def test_on_ampere_the_power_threshold_decides_and_no_utilisation_is_integrated(
     driver: FakeDriver, metered: Callable[..., Metered]
 ) -> None:
     driver.count(1)
@@ -217,7 +217,7 @@ def test_on_ampere_the_mark_of_power_decides_and_no_utilisation_is_integrated(
     assert [g.utilization_seconds for g in after.gpus] == [None, None, None]
 
 
-def test_a_card_that_never_tells_its_utilisation_has_no_counter_of_it_and_its_time_is_unknown(
+def test_a_gpu_that_never_reports_utilisation_has_no_counter_of_it_and_its_time_is_unknown(
     driver: FakeDriver, metered: Callable[..., Metered]
 ) -> None:
     driver.count(1)

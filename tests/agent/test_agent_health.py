@@ -1,4 +1,4 @@
-"""A feed whose question hangs is not healthy, whatever it answered last."""
+"""A feed whose request hangs is not healthy, whatever its last response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.feed import OwnerFeed
 
 
-def test_a_question_is_given_a_minute_and_is_then_called_unanswered():
+def test_a_request_without_a_response_for_a_minute_is_a_failure():
     assert hanging(None) == ""
     assert hanging(time.monotonic() - 59.0) == ""
     assert hanging(time.monotonic() - 75.0) == "no response for 75 s"

@@ -1,4 +1,4 @@
-"""Idle, honestly: held apart from free, thresholds as set, and a node whose training says nothing."""
+"""Idle states: allocated versus free, thresholds as configured, and a node whose training does not report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIB = 1 << 30
 
 
 def metered(*gpus: GpuSample, seconds: int = 60, idle: Idle | None = None, busy_ratio: float = 0.05) -> Snapshot:
-    """A minute of a node on which no training reports, with these GPUs all the time."""
+    """A minute of a node without a reporting training run, with the given GPUs throughout."""
     meter = Meter(Ledger(LedgerSettings(busy_ratio=busy_ratio)), Node("n1"), MeterSettings(idle=idle or Idle()))
     meter.begin_boot(T0, T0 - 86400, [])
     for second in range(1, seconds + 1):
@@ -28,19 +28,19 @@ def metered(*gpus: GpuSample, seconds: int = 60, idle: Idle | None = None, busy_
     return snapshot
 
 
-def gpu(number: int, utilization: float | None, used: int | None, **more: Any) -> GpuSample:
-    return GpuSample(str(number), f"GPU-{number}", "", True, utilization, used, 80 * GIB, **more)  # type: ignore[arg-type]
+def gpu(number: int, utilization: float | None, memory_bytes: int | None, **more: Any) -> GpuSample:
+    return GpuSample(str(number), f"GPU-{number}", "", True, utilization, memory_bytes, 80 * GIB, **more)  # type: ignore[arg-type]
 
 
-def test_a_gpu_held_without_work_is_told_from_a_free_one_and_from_one_at_work() -> None:
-    held, free, busy = metered(gpu(0, 0.0, 9 * GIB), gpu(1, 0.0, 3 << 20), gpu(2, 0.9, 9 * GIB)).gpus
-    assert (held.held_idle_seconds, free.held_idle_seconds, busy.held_idle_seconds) == (60, 0, 0)
-    assert (held.state, free.state, busy.state) == (State.VACANT, State.VACANT, State.UNATTRIBUTED)
+def test_an_allocated_idle_gpu_is_distinguished_from_a_free_and_a_busy_one() -> None:
+    allocated, free, busy = metered(gpu(0, 0.0, 9 * GIB), gpu(1, 0.0, 3 << 20), gpu(2, 0.9, 9 * GIB)).gpus
+    assert (allocated.held_idle_seconds, free.held_idle_seconds, busy.held_idle_seconds) == (60, 0, 0)
+    assert (allocated.state, free.state, busy.state) == (State.VACANT, State.VACANT, State.UNATTRIBUTED)
 
 
-def test_without_utilisation_or_memory_nothing_is_said_of_holding() -> None:
-    lost = GpuSample("2", "GPU-2", readable=False)
-    views = metered(gpu(0, None, 9 * GIB), gpu(1, 0.0, None), lost).gpus
+def test_without_utilisation_or_memory_no_allocation_is_reported() -> None:
+    lost_gpu = GpuSample("2", "GPU-2", readable=False)
+    views = metered(gpu(0, None, 9 * GIB), gpu(1, 0.0, None), lost_gpu).gpus
     assert [view.held_idle_seconds for view in views] == [None, None, None]
 
 
@@ -50,16 +50,16 @@ def test_both_limits_are_as_configured() -> None:
     assert [g.held_idle_seconds for g in (below, above, full)] == [0, 0, 60]
 
 
-def test_a_mig_slice_is_held_by_what_its_power_says_and_what_slices_leave_over_is_nobodys() -> None:
-    whole = gpu(0, None, 9 * GIB, mig=True, gpu_fraction=0.5)
+def test_a_mig_slice_is_held_by_its_power_and_the_remainder_is_unallocated() -> None:
+    parent = gpu(0, None, 9 * GIB, mig=True, gpu_fraction=0.5)
     slice_ = GpuSample(
         "0:0", "MIG-0", memory_used_bytes=9 * GIB, parent_uuid="GPU-0", gpu_fraction=0.5, power_active=False
     )
-    views = {view.sample.index: view for view in metered(whole, slice_).gpus}
+    views = {view.sample.index: view for view in metered(parent, slice_).gpus}
     assert (views["0"].held_idle_seconds, views["0:0"].held_idle_seconds) == (None, 60)
 
 
-def test_what_was_held_survives_a_restart_and_a_state_of_an_older_version_is_read() -> None:
+def test_held_seconds_survive_a_restart_and_a_state_of_an_older_version_is_read() -> None:
     meter = Meter(Ledger(), Node("n1"))
     meter.begin_boot(T0, T0 - 86400, [])
     meter.tick(T0 + 1, Inputs(gpus=GpuReading(T0 + 1, (gpu(0, 0.0, 9 * GIB),))))
@@ -80,7 +80,7 @@ def test_what_was_held_survives_a_restart_and_a_state_of_an_older_version_is_rea
         (None, 0.05, "unknown"),
     ],
 )
-def test_a_node_whose_training_says_nothing_is_vacant_unattributed_or_unknown_by_what_its_gpus_do(
+def test_without_reports_a_node_is_vacant_unattributed_or_unknown_by_its_gpu_activity(
     utilization: float | None, busy_ratio: float, state: str
 ) -> None:
     snapshot = metered(gpu(0, utilization, 30 * GIB), busy_ratio=busy_ratio)

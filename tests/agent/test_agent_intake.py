@@ -1,4 +1,4 @@
-"""Events over HTTP: the same path as files, bounded, refused with a reason, and never in the training's way."""
+"""Events over HTTP: processed like files, bounded, rejected with a reason, and never blocking the training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.agent.driven import T0, Driven, World
+from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
 from tests.serve import certificates
 from tests.waiting import wait_for
 
@@ -31,17 +31,17 @@ NDJSON = "application/x-ndjson"
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Callable[..., Driven]]:
-    made: list[Driven] = []
+def agent(tmp_path: Path) -> Iterator[Callable[..., DrivenAgent]]:
+    agents: list[DrivenAgent] = []
 
-    def make(**flags: str) -> Driven:
-        made.append(Driven(World(tmp_path), price__usd_per_hour="3.6", **flags))
-        made[-1].ask_price()
-        made[-1].run(1)
-        return made[-1]
+    def make(**flags: str) -> DrivenAgent:
+        agents.append(DrivenAgent(SimulatedMachine(tmp_path), price__usd_per_hour="3.6", **flags))
+        agents[-1].ask_price()
+        agents[-1].run(1)
+        return agents[-1]
 
     yield make
-    for one in made:
+    for one in agents:
         one.close()
 
 
@@ -49,18 +49,18 @@ def line(kind: str, t: float, run: str = "far", **fields: Any) -> bytes:
     return json.dumps({"v": 1, "ev": kind, "ts": T0 + t, "run": run, **fields}).encode() + b"\n"
 
 
-def post(it: Driven, body: bytes, path: str = "/v1/events?writer=w", **headers: str) -> tuple[int, str]:
+def post(it: DrivenAgent, body: bytes, path: str = "/v1/events?writer=w", **headers: str) -> tuple[int, str]:
     it.scrape()  # serves from now on
     connection = http.client.HTTPConnection("127.0.0.1", it.app.server.port, timeout=10)
-    sent = {"Content-Type": NDJSON} | {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request("POST", path, body, sent)
-    answer = connection.getresponse()
-    status, text = answer.status, answer.read().decode()
+    all_headers = {"Content-Type": NDJSON} | {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request("POST", path, body, all_headers)
+    response = connection.getresponse()
+    status, text = response.status, response.read().decode()
     connection.close()
     return status, text
 
 
-def test_a_run_reported_over_http_costs_what_it_should_and_is_told_so(agent: Callable[..., Driven]) -> None:
+def test_a_run_reported_over_http_has_its_exact_cost_and_gets_it_back(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     assert post(it, line("start", 1) + line("phase", 1, phase="train", epoch=0))[0] == 200
     it.run(10)
@@ -72,7 +72,7 @@ def test_a_run_reported_over_http_costs_what_it_should_and_is_told_so(agent: Cal
     assert response["costs"]["far"]["cost_per_epoch_usd"] == pytest.approx(0.010)
 
 
-def test_a_restart_of_the_agent_right_after_an_answer_loses_nothing(agent: Callable[..., Driven]) -> None:
+def test_a_restart_of_the_agent_right_after_a_response_loses_nothing(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     it.save()
     assert post(it, line("start", 1))[0] == 200
@@ -81,21 +81,21 @@ def test_a_restart_of_the_agent_right_after_an_answer_loses_nothing(agent: Calla
     assert [run.run for run in it.app.snapshot.runs] == ["far"]  # type: ignore[union-attr]
 
 
-def test_what_a_line_says_of_its_own_machine_means_nothing_here(agent: Callable[..., Driven]) -> None:
+def test_machine_fields_of_a_remote_line_are_ignored(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     post(it, line("start", 1, lock=True, pid=1, pidns=Path("/proc/self/ns/pid").stat().st_ino))
     it.run(5)
     assert it.app.snapshot.runs[0].state.value == "startup"  # type: ignore[union-attr]  # and not lost
 
 
-def test_bad_lines_are_named_and_counted_and_the_good_ones_taken(agent: Callable[..., Driven]) -> None:
+def test_bad_lines_are_named_and_counted_and_good_ones_accepted(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     status, text = post(it, b"{nonsense\n" + line("start", 1) + line("progress", 1, epoch=-1))
     assert status == 200
-    answer = json.loads(text)
-    assert (answer["accepted"], answer["rejected"]) == (1, 2)
-    assert [reason["line"] for reason in answer["reasons"]] == [1, 3]
-    assert "epoch" in answer["reasons"][1]["reason"]
+    result = json.loads(text)
+    assert (result["accepted"], result["rejected"]) == (1, 2)
+    assert [reason["line"] for reason in result["reasons"]] == [1, 3]
+    assert "epoch" in result["reasons"][1]["reason"]
     it.run(1)
     assert it.value("progress_events_total", result="malformed") == 2
     assert post(it, b"{nonsense\n")[0] == 400
@@ -106,20 +106,20 @@ def test_bad_lines_are_named_and_counted_and_the_good_ones_taken(agent: Callable
     [
         ("/v1/events?writer=../../etc/x", NDJSON, 400),
         ("/v1/events?writer=" + "x" * 300, NDJSON, 400),
-        ("/v1/events?writer=w", "text/plain", 415),  # what a web page of anybody may send
+        ("/v1/events?writer=w", "text/plain", 415),  # what any web page may send
         ("/v1/events?writer=w", "", 415),
     ],
 )
-def test_a_wrong_request_is_refused_and_leaves_no_file(
-    agent: Callable[..., Driven], path: str, content_type: str, status: int
+def test_an_invalid_request_is_rejected_and_leaves_no_file(
+    agent: Callable[..., DrivenAgent], path: str, content_type: str, status: int
 ) -> None:
     it = agent()
     assert post(it, line("start", 1), path, Content_Type=content_type)[0] == status
-    assert not list(it.world.root.rglob("http-*"))
+    assert not list(it.machine.root.rglob("http-*"))
 
 
-def test_a_token_is_wanted_where_one_is_configured_and_never_repeated(
-    agent: Callable[..., Driven], tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_configured_token_is_required_and_never_repeated(
+    agent: Callable[..., DrivenAgent], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     token = tmp_path / "token"
     token.write_text("open sesame\n")
@@ -133,7 +133,7 @@ def test_a_token_is_wanted_where_one_is_configured_and_never_repeated(
     assert post(it, line("start", 1), Authorization="Bearer open sesame")[0] == 401
 
 
-def test_an_agent_open_to_the_network_takes_nothing_from_strangers(agent: Callable[..., Driven]) -> None:
+def test_an_agent_open_to_the_network_accepts_nothing_without_authentication(agent: Callable[..., DrivenAgent]) -> None:
     it = agent(web__listen_address="0.0.0.0:0")
     status, text = post(it, line("start", 1))
     assert status == 403
@@ -145,8 +145,8 @@ def test_an_agent_open_to_the_network_takes_nothing_from_strangers(agent: Callab
     [("", 403), ("basic_auth_users:\n  ann: HASH\n", 200)],
     ids=["TLS alone", "TLS and a password"],
 )
-def test_tls_alone_says_nothing_of_who_sends(
-    agent: Callable[..., Driven], tmp_path: Path, admits: str, status: int
+def test_tls_alone_does_not_authenticate_a_sender(
+    agent: Callable[..., DrivenAgent], tmp_path: Path, admits: str, status: int
 ) -> None:
     pair = certificates.make(tmp_path, "server")
     hashed = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
@@ -157,15 +157,15 @@ def test_tls_alone_says_nothing_of_who_sends(
     it.app.server.start()
     trust = ssl.create_default_context(cafile=str(pair.cert))
     connection = http.client.HTTPSConnection("127.0.0.1", it.app.server.port, timeout=10, context=trust)
-    sent = {"Content-Type": NDJSON, "Authorization": "Basic " + base64.b64encode(b"ann:sesame").decode()}
-    connection.request("POST", "/v1/events?writer=w", line("start", 1), sent)
-    answer = connection.getresponse()
-    assert (answer.status, "client certificates" in answer.read().decode()) == (status, status == 403)
+    headers = {"Content-Type": NDJSON, "Authorization": "Basic " + base64.b64encode(b"ann:sesame").decode()}
+    connection.request("POST", "/v1/events?writer=w", line("start", 1), headers)
+    response = connection.getresponse()
+    assert (response.status, "client certificates" in response.read().decode()) == (status, status == 403)
     connection.close()
 
 
-def test_a_token_opens_the_intake_alone_and_a_password_opens_all_where_both_are_asked_for(
-    agent: Callable[..., Driven], tmp_path: Path
+def test_a_token_grants_the_ingest_route_alone_and_a_password_grants_all_routes(
+    agent: Callable[..., DrivenAgent], tmp_path: Path
 ) -> None:
     (tmp_path / "token").write_text("open sesame")
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
@@ -191,7 +191,7 @@ def test_a_token_opens_the_intake_alone_and_a_password_opens_all_where_both_are_
     assert ask("POST", "/metrics", token) == 401
 
 
-def test_too_much_is_refused_for_now_and_taken_later(tmp_path: Path) -> None:
+def test_too_much_is_rejected_now_and_accepted_later(tmp_path: Path) -> None:
     now = [0.0]
     intake = Intake(tmp_path, lambda: T0, lambda: now[0])
     flood = line("progress", 1, epoch=1) * 15_000
@@ -218,7 +218,7 @@ def test_writers_and_bytes_are_bounded_over_restarts(tmp_path: Path) -> None:
     assert not old.exists()
 
 
-def test_a_new_writer_takes_the_place_of_one_that_has_been_quiet_for_long(tmp_path: Path) -> None:
+def test_a_new_writer_replaces_one_that_has_been_quiet_for_long(tmp_path: Path) -> None:
     for i in range(2000):
         (tmp_path / f"http-{i}.jsonl").touch()
     quiet = tmp_path / "http-7.jsonl"
@@ -230,29 +230,31 @@ def test_a_new_writer_takes_the_place_of_one_that_has_been_quiet_for_long(tmp_pa
         intake.take("another", line("start", 1))
 
 
-@pytest.mark.parametrize("thing", ["directory", "sparse", "file of somebody else"])
-def test_nothing_among_the_events_keeps_the_agent_from_starting_or_from_taking_events(
-    agent: Callable[..., Driven], tmp_path: Path, thing: str
+@pytest.mark.parametrize("obstacle", ["directory", "sparse", "file of somebody else"])
+def test_nothing_in_the_events_directory_prevents_starting_or_accepting_events(
+    agent: Callable[..., DrivenAgent], tmp_path: Path, obstacle: str
 ) -> None:
-    events = World(tmp_path).events
+    events = SimulatedMachine(tmp_path).events
     events.chmod(0o1777)
     for name in ("http-x.jsonl", "http-w.jsonl", "state"):
-        place = events / name
-        if thing == "directory":
-            place.mkdir(mode=0o777)
+        path = events / name
+        if obstacle == "directory":
+            path.mkdir(mode=0o777)
         else:
-            with place.open("wb") as file:
-                file.truncate(600 << 20 if thing == "sparse" else 0)
-            place.chmod(0o666)
-        os.utime(place, (time.time() - 10 * 86400,) * 2)
+            with path.open("wb") as file:
+                file.truncate(600 << 20 if obstacle == "sparse" else 0)
+            path.chmod(0o666)
+        os.utime(path, (time.time() - 10 * 86400,) * 2)
     it = agent()
     assert post(it, line("start", 1))[0] == 200
     it.run(1)
     assert [run.run for run in it.app.snapshot.runs] == ["far"]  # type: ignore[union-attr]
-    assert thing == "directory" or (events / "http-w.jsonl").stat().st_size in (0, 600 << 20), "nothing is added to it"
+    assert obstacle == "directory" or (events / "http-w.jsonl").stat().st_size in (0, 600 << 20), (
+        "nothing is added to it"
+    )
 
 
-def test_a_thing_in_the_place_of_a_file_is_not_written_to(tmp_path: Path) -> None:
+def test_an_obstacle_in_place_of_a_file_is_not_written_to(tmp_path: Path) -> None:
     (tmp_path / "http-a.jsonl").symlink_to(tmp_path / "elsewhere")
     os.mkfifo(tmp_path / "http-b.jsonl")
     intake = Intake(tmp_path, time.time, time.monotonic)
@@ -264,17 +266,17 @@ def test_a_thing_in_the_place_of_a_file_is_not_written_to(tmp_path: Path) -> Non
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=400), st.text(max_size=30))
-def test_no_bytes_and_no_name_make_it_fail_otherwise_than_by_saying_no(
+def test_any_bytes_and_any_name_are_at_worst_rejected(
     tmp_path_factory: pytest.TempPathFactory, body: bytes, writer: str
 ) -> None:
     intake = Intake(tmp_path_factory.getbasetemp(), time.time, time.monotonic)
     try:
-        taken = intake.take(writer, body)
+        result = intake.take(writer, body)
     except IntakeError as refusal:
         status = refusal.status
     else:
         status = 200
-        assert taken.accepted + taken.rejected <= body.count(b"\n") + 1
+        assert result.accepted + result.rejected <= body.count(b"\n") + 1
     assert status in (200, 400, 429, 507)
 
 
@@ -298,12 +300,12 @@ def train(url: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_training_with_only_a_url_is_metered(tmp_path: Path) -> None:
-    from tests.agent.test_agent_process import AgentProcess
+    from tests.agent.agent_process import AgentProcess
 
     it = AgentProcess(tmp_path, "--gpus.source=none", "--price.usd-per-hour=36").up()
     try:
-        done = train(f"http://127.0.0.1:{it.port}", EPOCHCOST_DIR=str(tmp_path / "unused"))
-        assert (done.returncode, done.stdout, done.stderr) == (0, "done True\n", "")
+        completed = train(f"http://127.0.0.1:{it.port}", EPOCHCOST_DIR=str(tmp_path / "unused"))
+        assert (completed.returncode, completed.stdout, completed.stderr) == (0, "done True\n", "")
         (run,) = wait_for(lambda: [r for r in it.live()["runs"] if r["state"] == "finished"], what="the run's end")
         assert (run["run"], run["epoch"], run["epochs_planned"]) == ("net-1", 3, 3)
         assert run["cost_usd"] == pytest.approx((run["ended_ts"] - run["started_ts"]) * 0.01, rel=1e-6)
@@ -312,8 +314,8 @@ def test_a_training_with_only_a_url_is_metered(tmp_path: Path) -> None:
         it.end()
 
 
-def test_an_agent_that_is_away_hangs_or_refuses_changes_nothing_in_the_training() -> None:
-    hung = socket.create_server(("127.0.0.1", 0))  # accepts by its backlog and never answers
+def test_an_agent_that_is_down_hangs_or_rejects_does_not_affect_the_training() -> None:
+    hung = socket.create_server(("127.0.0.1", 0))  # accepts by its backlog and never responds
     refusing = Refusing()
     try:
         for url in (
@@ -322,12 +324,12 @@ def test_an_agent_that_is_away_hangs_or_refuses_changes_nothing_in_the_training(
             refusing.url,
             "http://[nonsense",
         ):
-            began = time.monotonic()
-            done = train(url)
-            assert done.returncode == 0
-            assert done.stdout == "done True\n"
-            assert len(done.stderr.splitlines()) <= 1
-            assert time.monotonic() - began < 15
+            started_at = time.monotonic()
+            completed = train(url)
+            assert completed.returncode == 0
+            assert completed.stdout == "done True\n"
+            assert len(completed.stderr.splitlines()) <= 1
+            assert time.monotonic() - started_at < 15
     finally:
         hung.close()
         refusing.stop()
@@ -353,15 +355,15 @@ def test_a_loop_never_waits_for_the_sender() -> None:
     hung = socket.create_server(("127.0.0.1", 0))
     writer = RemoteWriter(f"http://127.0.0.1:{hung.getsockname()[1]}", "", "r")
     assert writer.attach()
-    done = threading.Event()
+    completed = threading.Event()
 
     def fill() -> None:
         for i in range(5 * MAX_LINES):
             writer.put(b"%d\n" % i)
-        done.set()
+        completed.set()
 
     threading.Thread(target=fill, daemon=True).start()
-    assert done.wait(10)
+    assert completed.wait(10)
     assert len(writer._lines) == MAX_LINES
     writer.mute()
     hung.close()
@@ -369,43 +371,45 @@ def test_a_loop_never_waits_for_the_sender() -> None:
 
 @pytest.mark.parametrize("off", [7200.0, -7200.0, 0.0])
 @pytest.mark.parametrize("mono", [True, False])
-def test_what_a_machine_with_a_wrong_clock_reports_is_charged_from_when_it_was(
-    agent: Callable[..., Driven], off: float, mono: bool
+def test_events_of_a_machine_with_a_wrong_clock_are_charged_at_their_true_time(
+    agent: Callable[..., DrivenAgent], off: float, mono: bool
 ) -> None:
     it = agent()
 
-    def tell(kind: str, **fields: Any) -> None:
-        t = it.world.wall - T0
+    def report(kind: str, **fields: Any) -> None:
+        t = it.machine.wall - T0
         more = {"mono": 77.0 + t} if mono else {}
         body = line(kind, t + off, **more, **fields)  # type: ignore[arg-type]
-        assert post(it, body, f"/v1/events?writer=w&now={it.world.wall + off!r}")[0] == 200
+        assert post(it, body, f"/v1/events?writer=w&now={it.machine.wall + off!r}")[0] == 200
         it.app.beat.tick()
 
     it.run(9)
-    tell("start")
-    tell("phase", phase="train", epoch=0)
+    report("start")
+    report("phase", phase="train", epoch=0)
     it.run(20)
-    tell("epoch_end", epoch=1)
+    report("epoch_end", epoch=1)
     it.run(1)
-    tell("end", status="finished")
+    report("end", status="finished")
     assert it.value("run_last_epoch_seconds", run="far") == pytest.approx(20, abs=1e-6)
     assert it.value("run_cost_usd_total", run="far") == pytest.approx(0.021, abs=1e-9)
 
 
-def test_without_a_time_of_its_own_the_date_of_the_request_tells_the_senders_clock(
-    agent: Callable[..., Driven],
+def test_without_its_own_time_the_date_of_the_request_gives_the_senders_clock(
+    agent: Callable[..., DrivenAgent],
 ) -> None:
     it = agent()
     it.run(9)
-    now = it.world.wall - T0
+    now = it.machine.wall - T0
     date = formatdate(T0 + now - 7200, usegmt=True)
     assert post(it, line("start", now - 7200), Date=date)[0] == 200
     it.run(10)
-    assert it.value("run_cost_usd_total", run="far") == pytest.approx(0.010, abs=0.0006)  # a date has whole seconds
+    assert it.value("run_cost_usd_total", run="far") == pytest.approx(
+        0.010, abs=0.0006
+    )  # a date has a resolution of seconds
 
 
 @pytest.mark.parametrize("now", ["", "x", "nan", "inf", "-1", "1e400", "17000000000000", "1&now=2"])
-def test_a_senders_clock_that_is_none_changes_nothing(agent: Callable[..., Driven], now: str) -> None:
+def test_an_invalid_clock_of_the_sender_is_ignored(agent: Callable[..., DrivenAgent], now: str) -> None:
     it = agent()
     it.run(4)
     assert post(it, line("start", 5), f"/v1/events?writer=w&now={now}", Date="yesterday")[0] == 200

@@ -1,4 +1,4 @@
-"""Whatever one program reports, another's run is metered as if it were alone, and the node's states sum to its bill."""
+"""Whatever one program reports, another's run is metered as if it were alone, and the node's states sum to its cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.agent.driven import Driven, World
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
 
 BEATS = 24
 OURS = ("run_epoch", "run_epochs_total", "run_seconds_total", "run_steps_total", "run_epoch_seconds_sum",
@@ -46,52 +46,52 @@ LINES = EVENTS | st.binary(max_size=60)
 NONSENSE = st.lists(st.tuples(st.integers(0, BEATS - 1), st.integers(0, 2), LINES), max_size=30)
 
 
-def ours(root: Path, nonsense: list[tuple[int, int, dict[str, Any] | bytes]]) -> dict[str, float | None]:
-    """What is metered of a run of six epochs beside programs that report ``nonsense``."""
-    world = World(root)
-    agent = Driven(world, price__usd_per_hour="3600")
+def metered_beside(root: Path, nonsense: list[tuple[int, int, dict[str, Any] | bytes]]) -> dict[str, float | None]:
+    """The metrics of a run of six epochs beside programs that report ``nonsense``."""
+    machine = SimulatedMachine(root)
+    agent = DrivenAgent(machine, price__usd_per_hour="3600")
     try:
         agent.ask_price()
-        world.say("start", run="ours", epochs=6)
-        world.say("phase", run="ours", phase="train", epoch=0)
-        for beat in range(BEATS):
-            for _, writer, line in (one for one in nonsense if one[0] == beat):
-                with (world.events / f"theirs-{writer}.jsonl").open("ab") as file:
-                    file.write(with_clocks(world, writer, line))
-            world.say("progress", run="ours", epoch=(beat + 1) / 4, step=beat + 1)
-            if beat % 4 == 3:
-                world.say("epoch_end", run="ours", epoch=(beat + 1) / 4, step=beat + 1)
+        machine.write_event("start", run="ours", epochs=6)
+        machine.write_event("phase", run="ours", phase="train", epoch=0)
+        for tick in range(BEATS):
+            for _, writer, line in (one for one in nonsense if one[0] == tick):
+                with (machine.events / f"theirs-{writer}.jsonl").open("ab") as file:
+                    file.write(with_clocks(machine, writer, line))
+            machine.write_event("progress", run="ours", epoch=(tick + 1) / 4, step=tick + 1)
+            if tick % 4 == 3:
+                machine.write_event("epoch_end", run="ours", epoch=(tick + 1) / 4, step=tick + 1)
             agent.run(1)
-        world.say("end", run="ours", epoch=6, status="finished")
+        machine.write_event("end", run="ours", epoch=6, status="finished")
         agent.run(2)
-        seen = agent.scrape()
-        bill = sum(value for (name, _), value in seen.items() if name == "epochcost_node_cost_usd_total")
-        seconds = sum(value for (name, _), value in seen.items() if name == "epochcost_node_seconds_total")
+        samples = agent.scrape()
+        bill = sum(value for (name, _), value in samples.items() if name == "epochcost_node_cost_usd_total")
+        seconds = sum(value for (name, _), value in samples.items() if name == "epochcost_node_seconds_total")
         assert bill == pytest.approx(seconds, rel=1e-9)  # at a dollar a second
-        return {name: seen.get((f"epochcost_{name}", (("run", "ours"),))) for name in OURS}
+        return {name: samples.get((f"epochcost_{name}", (("run", "ours"),))) for name in OURS}
     finally:
         agent.close()
 
 
-def with_clocks(world: World, writer: int, line: dict[str, Any] | bytes) -> bytes:
+def with_clocks(machine: SimulatedMachine, writer: int, line: dict[str, Any] | bytes) -> bytes:
     if isinstance(line, bytes):
         return line.replace(b"\n", b" ") + b"\n"
     least = {"v": 1, "run": f"theirs-{writer}"}
-    ts = world.wall + float(str(line.get("ts", 0.0)))
-    return json.dumps({**least, "mono": world.mono, **line, "ts": ts}).encode() + b"\n"
+    ts = machine.wall + float(str(line.get("ts", 0.0)))
+    return json.dumps({**least, "mono": machine.mono, **line, "ts": ts}).encode() + b"\n"
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | None]:
-    return ours(tmp_path_factory.mktemp("alone"), [])
+    return metered_beside(tmp_path_factory.mktemp("alone"), [])
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NONSENSE)
-def test_what_others_report_changes_nothing_in_a_run(
+def test_reports_of_other_programs_do_not_affect_a_run(
     alone: dict[str, float | None], nonsense: list[tuple[int, int, dict[str, Any] | bytes]]
 ) -> None:
     with tempfile.TemporaryDirectory() as root:
-        assert ours(Path(root), nonsense) == alone
+        assert metered_beside(Path(root), nonsense) == alone
     assert alone["run_epoch"] == 6
     assert alone["run_epoch_seconds_count"] == 6

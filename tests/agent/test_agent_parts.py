@@ -1,4 +1,4 @@
-"""Whose series it is, which part of a run it is, and where progress is counted: at /metrics of a real agent."""
+"""Machine and part labels of series, and where progress is counted: at /metrics of a real agent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.driven import T0, Driven, World
+from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
 
 from epochcost.agent.event_order import in_order
 from epochcost.model import EventKind, RunId, TrainingEvent
@@ -29,51 +29,46 @@ EVERYWHERE = (
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def agent(machine: SimulatedMachine) -> Iterator[Callable[..., DrivenAgent]]:
+    agents: list[DrivenAgent] = []
 
-
-@pytest.fixture
-def agent(world: World) -> Iterator[Callable[..., Driven]]:
-    made: list[Driven] = []
-
-    def make(**flags: str) -> Driven:
-        made.append(Driven(world, **{"price__usd_per_hour": "3.6", **flags}))
-        made[-1].ask_price()
-        return made[-1]
+    def make(**flags: str) -> DrivenAgent:
+        agents.append(DrivenAgent(machine, **{"price__usd_per_hour": "3.6", **flags}))
+        agents[-1].ask_price()
+        return agents[-1]
 
     yield make
-    for one in made:
+    for one in agents:
         one.close()
 
 
-def names(it: Driven) -> set[str]:
+def names(it: DrivenAgent) -> set[str]:
     return {name.removeprefix("epochcost_") for name, _ in it.scrape()}
 
 
-def parts(it: Driven) -> dict[str, str]:
+def parts(it: DrivenAgent) -> dict[str, str]:
     it.app.beat.tick()
     assert it.app.snapshot is not None
     return {view.run: view.part for view in it.app.snapshot.runs}
 
 
-def whole_epochs(it: Driven, file: str, first: int, last: int, **start: Any) -> None:
+def whole_epochs(it: DrivenAgent, file: str, first: int, last: int, **start: Any) -> None:
     """A process trains epochs of 10 s each, 5 steps of 4 samples in each of them."""
-    w = it.world
-    w.say("start", file=file, epochs=6, **start)
+    w = it.machine
+    w.write_event("start", file=file, epochs=6, **start)
     if first:
-        w.say("resume", file=file, epoch=first, step=5 * first, samples=20 * first, tokens=100 * first)
-    w.say("phase", file=file, phase="train", epoch=first)
+        w.write_event("resume", file=file, epoch=first, step=5 * first, samples=20 * first, tokens=100 * first)
+    w.write_event("phase", file=file, phase="train", epoch=first)
     for epoch in range(first + 1, last + 1):
         it.run(5)
         at = epoch - 0.5
-        w.say("progress", file=file, epoch=at, step=int(5 * at), samples=int(20 * at), tokens=int(100 * at))
+        w.write_event("progress", file=file, epoch=at, step=int(5 * at), samples=int(20 * at), tokens=int(100 * at))
         it.run(5)
-        w.say("epoch_end", file=file, epoch=epoch, step=5 * epoch, samples=20 * epoch, tokens=100 * epoch)
+        w.write_event("epoch_end", file=file, epoch=epoch, step=5 * epoch, samples=20 * epoch, tokens=100 * epoch)
     it.run(1)
 
 
-def test_where_rank_zero_is_progress_is_counted_and_elsewhere_money_alone(agent: Callable[..., Driven]) -> None:
+def test_with_rank_zero_progress_is_counted_and_without_it_only_cost(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     whole_epochs(it, "a.jsonl", 0, 2, rank=0, local_rank=0, world=16, nodes=2)
     assert set(PROGRESS) | set(EVERYWHERE) <= names(it)
@@ -81,19 +76,19 @@ def test_where_rank_zero_is_progress_is_counted_and_elsewhere_money_alone(agent:
     assert it.value("run_start_epoch", run="r") == 0
 
 
-def test_elsewhere_money_alone_is_counted(agent: Callable[..., Driven]) -> None:
+def test_without_rank_zero_only_cost_is_counted(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     whole_epochs(it, "a.jsonl", 0, 2, rank=8, local_rank=0, world=16, nodes=2)
     assert not set(PROGRESS) & names(it)
     assert set(EVERYWHERE) <= names(it)
     assert it.value("run_leader", run="r") == 0
-    # Every machine follows epochs, for it has to say what they cost it.
+    # Every machine follows epochs, because it has to report their cost.
     assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(0.02, abs=1e-12)
     assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(0.01, abs=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("said", "leads"),
+    ("fields", "leads"),
     [
         ({}, 1),
         ({"rank": 0}, 1),
@@ -103,40 +98,40 @@ def test_elsewhere_money_alone_is_counted(agent: Callable[..., Driven]) -> None:
         ({"world": 16, "nodes": 2}, 1),
     ],
 )
-def test_who_leads_is_said_by_the_ranks_and_where_no_world_is_known_the_only_machine_does(
-    agent: Callable[..., Driven], said: dict[str, int], leads: int
+def test_the_leader_follows_from_the_ranks_and_without_a_world_is_the_only_machine(
+    agent: Callable[..., DrivenAgent], fields: dict[str, int], leads: int
 ) -> None:
     it = agent()
-    it.world.say("start", **said)  # type: ignore[arg-type]
+    it.machine.write_event("start", **fields)  # type: ignore[arg-type]
     it.run(2)
     assert it.value("run_leader", run="r") == leads
 
 
-def test_what_started_the_ranks_is_no_rank_itself(agent: Callable[..., Driven]) -> None:
+def test_the_launcher_of_the_ranks_does_not_count_as_a_rank(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
-    it.world.say("start", file="launcher.jsonl", launcher="exec")
+    it.machine.write_event("start", file="launcher.jsonl", launcher="exec")
     it.run(2)
     whole_epochs(it, "worker.jsonl", 0, 1, rank=8, local_rank=0, world=16)
     assert it.value("run_leader", run="r") == 0
     assert "run_steps_total" not in names(it)
 
 
-def test_ranks_that_move_between_starts_count_what_was_done_while_rank_zero_was_here(
-    agent: Callable[..., Driven],
+def test_ranks_that_move_between_starts_count_the_work_done_while_rank_zero_was_here(
+    agent: Callable[..., DrivenAgent],
 ) -> None:
     it = agent()
     whole_epochs(it, "a.jsonl", 0, 2, rank=0, world=16)
-    it.world.say("end", file="a.jsonl", status="failed")
+    it.machine.write_event("end", file="a.jsonl", status="failed")
     it.run(1)
     assert it.value("run_leader", run="r") == 0  # its last process has ended: another machine may lead now
-    counted = {name: it.sum(name) for name in PROGRESS if name != "run_current_epoch_seconds"}
-    assert (counted["run_epochs_total"], counted["run_steps_total"], counted["run_epoch_seconds_count"]) == (2, 10, 2)
+    sums = {name: it.sum(name) for name in PROGRESS if name != "run_current_epoch_seconds"}
+    assert (sums["run_epochs_total"], sums["run_steps_total"], sums["run_epoch_seconds_count"]) == (2, 10, 2)
 
     whole_epochs(it, "b.jsonl", 2, 4, rank=8, world=16)
-    assert {name: it.sum(name) for name in counted} == counted
+    assert {name: it.sum(name) for name in sums} == sums
     assert "run_current_epoch_seconds" not in names(it)
     assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(0.04, abs=1e-12)
-    it.world.say("end", file="b.jsonl", status="failed")
+    it.machine.write_event("end", file="b.jsonl", status="failed")
     it.run(1)
 
     whole_epochs(it, "c.jsonl", 4, 5, rank=0, world=16)
@@ -151,10 +146,10 @@ def test_ranks_that_move_between_starts_count_what_was_done_while_rank_zero_was_
     assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(0.05, abs=1e-12)
 
 
-def test_counts_of_ranks_outlive_a_kill(world: World, agent: Callable[..., Driven]) -> None:
+def test_counts_of_ranks_outlive_a_kill(machine: SimulatedMachine, agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     whole_epochs(it, "a.jsonl", 0, 2, rank=0, world=16)
-    world.say("end", file="a.jsonl", status="failed")
+    machine.write_event("end", file="a.jsonl", status="failed")
     whole_epochs(it, "b.jsonl", 2, 3, rank=8, world=16)
     it.save()
     before, part = {name: it.sum(name) for name in PROGRESS}, parts(it)
@@ -165,22 +160,22 @@ def test_counts_of_ranks_outlive_a_kill(world: World, agent: Callable[..., Drive
     assert parts(it) == part
 
 
-def test_a_part_begins_where_its_run_resumed(agent: Callable[..., Driven]) -> None:
+def test_a_part_begins_where_its_run_resumed(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
     whole_epochs(it, "a.jsonl", 3, 5)
     assert it.value("run_start_epoch", run="r") == 3
     assert it.value("run_epochs_total", run="r") == 2
-    it.world.say("end", file="a.jsonl", status="failed")
+    it.machine.write_event("end", file="a.jsonl", status="failed")
     whole_epochs(it, "b.jsonl", 1, 2)  # from an older checkpoint
     assert it.value("run_start_epoch", run="r") == 1
 
 
-def test_a_part_stays_with_its_ledger_and_a_ledger_that_was_lost_begins_another(
-    world: World, agent: Callable[..., Driven]
+def test_a_part_stays_with_its_ledger_and_after_its_loss_another_begins(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
     it = agent()
-    world.say("start", run="a")
-    world.say("start", run="b")
+    machine.write_event("start", run="a")
+    machine.write_event("start", run="b")
     it.run(3)
     first = parts(it)
     assert len(set(first.values())) == 2  # both began in one second
@@ -190,19 +185,19 @@ def test_a_part_stays_with_its_ledger_and_a_ledger_that_was_lost_begins_another(
     it.run(1)
     assert parts(it) == first
     it.kill()
-    shutil.rmtree(world.root / "state")
-    for file in world.events.glob("*.jsonl"):
+    shutil.rmtree(machine.root / "state")
+    for file in machine.events.glob("*.jsonl"):
         file.unlink()
     it = agent()
-    world.say("start", run="a", file="a2.jsonl")
+    machine.write_event("start", run="a", file="a2.jsonl")
     it.run(1)
     assert parts(it)["a"] not in first.values()
 
 
-def test_what_a_launcher_says_is_a_fact_about_the_run(agent: Callable[..., Driven]) -> None:
+def test_launcher_fields_become_metadata_of_the_run(agent: Callable[..., DrivenAgent]) -> None:
     it = agent()
-    it.world.say("start", job="4711_2", launcher="slurm", attempt=3, nodes=2, world=16, experiment="lm")
-    it.world.say("start", file="exec.jsonl", launcher="exec")
+    it.machine.write_event("start", job="4711_2", launcher="slurm", attempt=3, nodes=2, world=16, experiment="lm")
+    it.machine.write_event("start", file="exec.jsonl", launcher="exec")
     it.run(1)
     ((_, labels),) = [series for series in it.scrape() if series[0] == "epochcost_run_info"]
     assert dict(labels) == {
@@ -212,21 +207,25 @@ def test_what_a_launcher_says_is_a_fact_about_the_run(agent: Callable[..., Drive
     }  # fmt: skip
 
 
-def test_where_no_launcher_counts_attempts_they_are_those_that_were_seen_here(agent: Callable[..., Driven]) -> None:
+def test_without_a_launchers_count_attempts_are_those_seen_on_this_machine(
+    agent: Callable[..., DrivenAgent],
+) -> None:
     it = agent()
     for number in (1, 2):
-        it.world.say("start", file=f"{number}.jsonl")
+        it.machine.write_event("start", file=f"{number}.jsonl")
         it.run(1)
         ((_, labels),) = [series for series in it.scrape() if series[0] == "epochcost_run_info"]
         assert dict(labels)["attempt"] == str(number)
-        it.world.say("end", file=f"{number}.jsonl", status="failed")
+        it.machine.write_event("end", file=f"{number}.jsonl", status="failed")
         it.run(1)
 
 
-def test_the_state_of_the_version_before_is_taken_over(world: World, agent: Callable[..., Driven]) -> None:
-    (world.root / "state").mkdir()
-    shutil.copy(STATE_OF_VERSION_1, world.root / "state" / "agent-state.json")
-    world.go(80)
+def test_the_state_of_the_previous_version_is_loaded(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
+    (machine.root / "state").mkdir()
+    shutil.copy(STATE_OF_VERSION_1, machine.root / "state" / "agent-state.json")
+    machine.advance(80)
     it = agent()
     it.run(1)
     assert it.value("run_cost_usd_total", run="done") == pytest.approx(0.02, abs=1e-12)
@@ -241,14 +240,14 @@ def test_the_state_of_the_version_before_is_taken_over(world: World, agent: Call
 
 
 def test_state_that_was_saved_on_another_machine_is_set_aside_with_the_reason(
-    world: World, agent: Callable[..., Driven], caplog: pytest.LogCaptureFixture
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent], caplog: pytest.LogCaptureFixture
 ) -> None:
     it = agent()
-    world.say("start")
+    machine.write_event("start")
     it.run(2)
     it.save()
     it.kill()
-    path = world.root / "state" / "agent-state.json"
+    path = machine.root / "state" / "agent-state.json"
     state = json.loads(path.read_text())
     assert state["machine"]["name"] == it.app.machine.name
     if not state["machine"]["ids"]:
@@ -261,8 +260,8 @@ def test_state_that_was_saved_on_another_machine_is_set_aside_with_the_reason(
     assert it.app.machine.name.startswith("n1-")
 
 
-def test_a_machine_is_called_what_it_was_called_for_as_long_as_its_state_is_kept(
-    world: World, agent: Callable[..., Driven]
+def test_a_machine_keeps_its_name_as_long_as_its_state(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
     it = agent()
     it.run(1)
@@ -270,50 +269,50 @@ def test_a_machine_is_called_what_it_was_called_for_as_long_as_its_state_is_kept
     it.kill()
     name = it.app.machine.name
     assert agent(node__name="renamed").app.machine.name == name
-    assert world.wall > T0
+    assert machine.wall > T0
 
 
-@pytest.mark.parametrize("broken", [{"name": 4}, {"name": "a\nb", "ids": {}}, {"name": "", "ids": {}}, [], 7])
-def test_a_saved_name_that_is_none_is_set_aside(
-    world: World, agent: Callable[..., Driven], caplog: pytest.LogCaptureFixture, broken: object
+@pytest.mark.parametrize("invalid", [{"name": 4}, {"name": "a\nb", "ids": {}}, {"name": "", "ids": {}}, [], 7])
+def test_an_invalid_saved_name_is_set_aside(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent], caplog: pytest.LogCaptureFixture, invalid: object
 ) -> None:
     it = agent()
     it.run(1)
     it.save()
     it.kill()
-    path = world.root / "state" / "agent-state.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "machine": broken}))
+    path = machine.root / "state" / "agent-state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "machine": invalid}))
     agent()
     assert "cannot be used and is set aside" in caplog.text
 
 
-def figures(it: Driven) -> dict[str, float | None]:
+def figures(it: DrivenAgent) -> dict[str, float | None]:
     names = ("run_epoch", "run_start_epoch", "run_epochs_total", "run_cost_usd_total", "run_epoch_cost_usd_sum",
              "run_epoch_seconds_count")  # fmt: skip
     return {name: it.value(name, run="r") for name in names}
 
 
-def test_a_run_that_moved_to_another_machine_is_the_plain_sum_of_its_parts(tmp_path: Path) -> None:
-    first, second = (Driven(World(tmp_path / name), price__usd_per_hour="3.6") for name in ("a", "b"))
+def test_a_run_that_moved_to_another_machine_is_the_sum_of_its_parts(tmp_path: Path) -> None:
+    first, second = (DrivenAgent(SimulatedMachine(tmp_path / name), price__usd_per_hour="3.6") for name in ("a", "b"))
     for it in (first, second):
         it.ask_price()
         it.run(1)
-    first.world.say("start", epochs=8)
-    first.world.say("phase", phase="train", epoch=0)
+    first.machine.write_event("start", epochs=8)
+    first.machine.write_event("phase", phase="train", epoch=0)
     for epoch in range(1, 7):
         first.run(10)
-        first.world.say("epoch_end", epoch=epoch)
+        first.machine.write_event("epoch_end", epoch=epoch)
     first.run(4)
-    first.world.say("progress", epoch=6.4)
+    first.machine.write_event("progress", epoch=6.4)
     first.run(1)
-    first.world.say("end", status="preempted", epoch=6.4)
+    first.machine.write_event("end", status="preempted", epoch=6.4)
     first.run(1)
-    second.world.say("start", epochs=8)
-    second.world.say("resume", epoch=5)
-    second.world.say("phase", phase="train", epoch=5)
+    second.machine.write_event("start", epochs=8)
+    second.machine.write_event("resume", epoch=5)
+    second.machine.write_event("phase", phase="train", epoch=5)
     for epoch in range(6, 9):
         second.run(10)
-        second.world.say("epoch_end", epoch=epoch)
+        second.machine.write_event("epoch_end", epoch=epoch)
     second.run(1)
     parts = [figures(it) for it in (first, second)]
     assert [part["run_start_epoch"] for part in parts] == [0, 5]
@@ -330,8 +329,8 @@ def test_a_run_that_moved_to_another_machine_is_the_plain_sum_of_its_parts(tmp_p
         it.close()
 
 
-def test_two_machines_at_once_count_progress_once_and_their_money_both(tmp_path: Path) -> None:
-    both = [Driven(World(tmp_path / name), price__usd_per_hour="3.6") for name in ("a", "b")]
+def test_two_machines_at_once_count_progress_once_and_cost_on_both(tmp_path: Path) -> None:
+    both = [DrivenAgent(SimulatedMachine(tmp_path / name), price__usd_per_hour="3.6") for name in ("a", "b")]
     for rank, it in zip((0, 8), both, strict=True):
         it.ask_price()
         it.run(1)
@@ -342,19 +341,19 @@ def test_two_machines_at_once_count_progress_once_and_their_money_both(tmp_path:
         it.close()
 
 
-def test_a_process_that_has_come_in_the_place_of_a_dead_one_began_when_that_one_was_gone() -> None:
+def test_a_process_that_replaces_a_dead_one_starts_after_its_death() -> None:
     def reported_event(kind: EventKind, t: float, writer: str, run: str = "r") -> TrainingEvent:
         return TrainingEvent(kind, t, RunId(run), writer)
 
     start, gone, progress = EventKind.START, EventKind.GONE, EventKind.PROGRESS
-    told = [
+    events = [
         reported_event(gone, 9, "a"),
         reported_event(start, 5, "b"),
         reported_event(progress, 6, "b"),
         reported_event(progress, 4, "a"),
         reported_event(start, 3, "x", "s"),
     ]
-    assert [(e.kind.value, e.t, e.writer) for e in in_order(told)] == [
+    assert [(e.kind.value, e.t, e.writer) for e in in_order(events)] == [
         ("start", 3, "x"), ("progress", 4, "a"), ("gone", 5, "a"), ("start", 5, "b"), ("progress", 6, "b")
     ]  # fmt: skip
     beside = [
@@ -365,31 +364,33 @@ def test_a_process_that_has_come_in_the_place_of_a_dead_one_began_when_that_one_
     assert [(e.kind.value, e.t) for e in in_order(beside)] == [("start", 5), ("progress", 6), ("gone", 9)]
 
 
-def test_where_a_training_finished_is_said_and_what_comes_after_counts_on_from_there(
-    world: World, agent: Callable[..., Driven]
+def test_the_position_of_a_finished_training_is_exported_and_later_epochs_continue_from_it(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
     it = agent()
     whole_epochs(it, "first.jsonl", 0, 2)
     it.app.beat.tick()
     assert it.value("run_finished_epochs", run="r") is None
-    world.say("end", file="first.jsonl", status="finished")
+    machine.write_event("end", file="first.jsonl", status="finished")
     it.app.beat.tick()
     assert it.value("run_finished_epochs", run="r") == 2
-    assert it.value("run_finished_timestamp_seconds", run="r") == pytest.approx(world.wall)
+    assert it.value("run_finished_timestamp_seconds", run="r") == pytest.approx(machine.wall)
     assert it.value("run_before_epochs", run="r") is None
-    began = world.wall + 10
+    started_at = machine.wall + 10
     it.run(10.0)
     whole_epochs(it, "second.jsonl", 0, 1)
     it.app.beat.tick()
     assert it.value("run_before_epochs", run="r") == 2
-    assert it.value("run_attempt_timestamp_seconds", run="r") == pytest.approx(began, abs=1)
+    assert it.value("run_attempt_timestamp_seconds", run="r") == pytest.approx(started_at, abs=1)
     assert it.value("run_epoch", run="r") == 3
 
 
-def test_epochs_that_rank_zero_ended_elsewhere_are_not_counted_here_when_it_comes(agent: Callable[..., Driven]) -> None:
+def test_epochs_that_rank_zero_ended_elsewhere_are_not_counted_here_when_it_comes(
+    agent: Callable[..., DrivenAgent],
+) -> None:
     it = agent()
     whole_epochs(it, "a.jsonl", 0, 2, rank=1, world=2)
-    it.world.say("end", file="a.jsonl", status="preempted")
+    it.machine.write_event("end", file="a.jsonl", status="preempted")
     it.run(1)
     whole_epochs(it, "b.jsonl", 2, 4, rank=0, world=1)
     assert it.value("run_epoch_seconds_count", run="r") == 2

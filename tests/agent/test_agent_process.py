@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.agent.agent_process import AgentProcess
 from tests.waiting import wait_for
-
-
-class AgentProcess:
-    def __init__(self, directory: Path, *flags: str, env: dict[str, str] | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.log = directory / "agent.log"
-        self.events = directory / "events"
-        command = [sys.executable, "-m", "epochcost", "agent", f"--web.listen-address=127.0.0.1:{self.port}"]
-        command += [f"--events.dir={self.events}", f"--state.dir={directory / 'state'}", *flags]
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(command, stderr=out, stdout=out, env={**os.environ, **(env or {})})
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as err:
-            with err:
-                return err.code, err.read().decode()
-        except OSError:
-            return 0, ""
-
-    def up(self) -> AgentProcess:
-        wait_for(lambda: self.get("/-/ready")[0] == 200 or self.process.poll() is not None, what="the agent")
-        assert self.process.poll() is None, self.log.read_text()
-        return self
-
-    def live(self) -> dict:
-        return json.loads(self.get("/v1/live")[1])
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        return self.process.wait(timeout=15)
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
-    started: list[AgentProcess] = []
+    agents: list[AgentProcess] = []
 
     def start(*flags: str, **env: str) -> AgentProcess:
-        started.append(AgentProcess(tmp_path, "--gpus.source=none", *flags, env=env))
-        return started[-1]
+        agents.append(AgentProcess(tmp_path, "--gpus.source=none", *flags, env=env))
+        return agents[-1]
 
     yield start
-    for one in started:
+    for one in agents:
         one.end(signal.SIGKILL)
 
 
-def test_it_serves_and_ends_in_order_on_sigterm(agent: Callable[..., AgentProcess]) -> None:
+def test_it_serves_and_shuts_down_on_sigterm(agent: Callable[..., AgentProcess]) -> None:
     it = agent("--price.usd-per-hour=2").up()
     assert it.get("/-/healthy")[0] == 200
     series = re.compile(
@@ -79,7 +41,7 @@ def test_it_serves_and_ends_in_order_on_sigterm(agent: Callable[..., AgentProces
     assert "Traceback" not in it.log.read_text()
 
 
-def test_a_kill_and_a_new_start_go_on_where_it_was(agent: Callable[..., AgentProcess]) -> None:
+def test_after_a_kill_a_new_agent_resumes_the_run(agent: Callable[..., AgentProcess]) -> None:
     first = agent("--price.usd-per-hour=36").up()
     program = "import epochcost, sys\nwith epochcost.run(id='r') as run:\n sys.stdin.read()"
     training = subprocess.Popen(
@@ -95,12 +57,12 @@ def test_a_kill_and_a_new_start_go_on_where_it_was(agent: Callable[..., AgentPro
     assert training.stdin is not None
     training.stdin.close()
     assert training.wait() == 0
-    ended = wait_for(
-        lambda: (found := second.live()["runs"][0])["state"] == "finished" and found, what="the end of the run"
+    finished_run = wait_for(
+        lambda: (first_run := second.live()["runs"][0])["state"] == "finished" and first_run, what="the end of the run"
     )
-    seconds = ended["ended_ts"] - ended["started_ts"]
-    assert ended["cost_usd"] == pytest.approx(seconds * 0.01, rel=1e-9)
-    assert run["started_ts"] == ended["started_ts"]
+    seconds = finished_run["ended_ts"] - finished_run["started_ts"]
+    assert finished_run["cost_usd"] == pytest.approx(seconds * 0.01, rel=1e-9)
+    assert run["started_ts"] == finished_run["started_ts"]
     assert live["node"]["seconds"] >= live["t"] - run["started_ts"] - 1e-6
 
 
@@ -120,7 +82,7 @@ def test_a_training_process_killed_hard_is_noticed(agent: Callable[..., AgentPro
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "says"),
+    ("flags", "code", "message"),
     [
         (["--web.listen-address=nowhere"], 2, "--web.listen-address: 'nowhere' is not valid: expected HOST:PORT"),
         (["--price.usd-per-hour=nan"], 2, "--price.usd-per-hour: 'nan' is not valid"),
@@ -133,16 +95,16 @@ def test_a_training_process_killed_hard_is_noticed(agent: Callable[..., AgentPro
     ],
 )
 def test_a_wrong_setting_is_one_clear_line_and_an_exit_code(
-    tmp_path: Path, flags: list[str], code: int, says: str
+    tmp_path: Path, flags: list[str], code: int, message: str
 ) -> None:
     command = [sys.executable, "-m", "epochcost", "agent", f"--events.dir={tmp_path / 'e'}", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == code, done.stderr
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert completed.returncode == code, completed.stderr
+    assert message in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_a_port_in_use_is_said(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -154,10 +116,10 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
             f"--web.listen-address=127.0.0.1:{other.getsockname()[1]}",
         ]
         command += [f"--events.dir={tmp_path / 'e'}", f"--state.dir={tmp_path / 's'}", "--gpus.source=none"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 1
-    assert "in use" in done.stderr
-    assert "Traceback" not in done.stderr
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert completed.returncode == 1
+    assert "in use" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -170,7 +132,7 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
         ("--sample.interval=1h", "--sample.interval: '1h' is not valid: expected a duration from 100ms to 1m"),
     ],
 )
-def test_a_setting_that_makes_a_start_impossible_is_named_by_its_flag(tmp_path: Path, flag: str, message: str):
+def test_a_setting_that_prevents_a_start_is_named_by_its_flag(tmp_path: Path, flag: str, message: str):
     file = tmp_path / "file"
     file.touch()
     one = AgentProcess(tmp_path, flag.replace("FILE", str(file)))

@@ -1,4 +1,4 @@
-"""A training run killed and resumed from its checkpoint, before a real agent: what it did twice, exactly."""
+"""A training run killed and resumed from its checkpoint, with a real agent: the repeated work, exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.training.programs import environment, events_by_file
 from tests.waiting import wait_for
 
@@ -41,16 +41,16 @@ with run:
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[AgentProcess]:
     flags = ["--gpus.source=none", "--price.usd-per-hour=3600"]  # a dollar a second
-    started = AgentProcess(tmp_path, *flags).up()
-    yield started
-    started.end(signal.SIGKILL)
+    it = AgentProcess(tmp_path, *flags).up()
+    yield it
+    it.end(signal.SIGKILL)
 
 
 def figures(agent: AgentProcess, name: str) -> dict[str, float]:
     """The run's samples of one metric, by state where it has one."""
     text = agent.get("/metrics")[1]
-    found = re.findall(rf"^epochcost_{name}{{(.*)}} (\S+)$", text, re.MULTILINE)
-    return {labels.partition('state="')[2].partition('"')[0]: float(value) for labels, value in found}
+    series = re.findall(rf"^epochcost_{name}{{(.*)}} (\S+)$", text, re.MULTILINE)
+    return {labels.partition('state="')[2].partition('"')[0]: float(value) for labels, value in series}
 
 
 def train(agent: AgentProcess, checkpoint: Path) -> subprocess.Popen[str]:
@@ -73,7 +73,7 @@ def killed_and_resumed(agent: AgentProcess, checkpoint: Path) -> list[dict[str, 
     return events_by_file(agent.events)[name]  # type: ignore[return-value]
 
 
-def test_of_a_run_killed_at_6_4_and_resumed_at_5_the_epochs_lost_and_their_dollars_are_exact(
+def test_lost_epochs_and_their_dollars_are_exact_for_a_run_killed_at_6_4_and_resumed_at_5(
     tmp_path: Path, agent: AgentProcess
 ) -> None:
     lines = killed_and_resumed(agent, tmp_path / "checkpoint.json")
@@ -83,12 +83,12 @@ def test_of_a_run_killed_at_6_4_and_resumed_at_5_the_epochs_lost_and_their_dolla
     assert figures(agent, "run_useful_epochs") == {"": 8}
     at = {line["epoch"]: line["mono"] for line in lines if line["ev"] in ("progress", "epoch_end")}
     dollars = figures(agent, "run_state_cost_usd_total")
-    # From when the second attempt trains to the step that comes as far as the first attempt did.
+    # From the second attempt's first training step to the step at the first attempt's last position.
     (trains,) = [
         line["mono"] for line in lines if (line["ev"], line["phase"], line.get("epoch")) == ("phase", "train", 5)
     ]
     assert dollars["replay"] == pytest.approx(at[6.4] - trains, abs=1e-5)
-    # What one useful epoch cost: the dollars of both attempts by the epochs that count.
+    # Cost per useful epoch: the dollars of both attempts over the epochs that count.
     (cost,) = figures(agent, "run_cost_usd_total").values()
     assert sum(dollars.values()) == pytest.approx(cost, abs=1e-9)
     assert cost > at[8] - lines[0]["mono"] + 1.1  # at[8]: the end; the first attempt waited, too

@@ -1,4 +1,4 @@
-"""A state file that is valid JSON and cannot be true is set aside whole; whatever is taken over holds."""
+"""A state file of valid JSON with impossible values is set aside entirely; a state that is loaded is consistent."""
 
 from __future__ import annotations
 
@@ -14,76 +14,76 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.agent.driven import Driven, World
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
 
 State = dict[str, Any]
 PRICE = 3.6
 FLAGS = {"price__usd_per_hour": str(PRICE)}
 
 
-def lived(root: Path) -> tuple[World, State]:
+def agent_with_history(root: Path) -> tuple[SimulatedMachine, State]:
     """A machine whose agent has seen two runs, an attempt, an end, epochs and a pause, and what it saved of it."""
-    world = World(root)
-    it = Driven(world, **FLAGS)
+    machine = SimulatedMachine(root)
+    it = DrivenAgent(machine, **FLAGS)
     it.ask_price()
     it.run(20)
     for run in ("a", "b"):
-        world.say("start", run=run, epochs=4, experiment="e", nodes=1, world=1)
-        world.say("phase", run=run, phase="train", epoch=0)
+        machine.write_event("start", run=run, epochs=4, experiment="e", nodes=1, world=1)
+        machine.write_event("phase", run=run, phase="train", epoch=0)
     for epoch in (1, 2):
         it.run(5)
-        world.say("progress", run="a", step=epoch * 10, epoch=epoch, samples=epoch * 100)
+        machine.write_event("progress", run="a", step=epoch * 10, epoch=epoch, samples=epoch * 100)
         it.run(3)
-        world.say("epoch_end", run="a", epoch=epoch)
+        machine.write_event("epoch_end", run="a", epoch=epoch)
     it.run(2)
-    world.say("end", run="b", status="finished")
+    machine.write_event("end", run="b", status="finished")
     it.run(4, utilization=0.3)
     it.save()
     it.kill()
-    return world, json.loads((root / "state" / "agent-state.json").read_text())
+    return machine, json.loads((root / "state" / "agent-state.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, State]:
-    return lived(tmp_path_factory.mktemp("lived"))
+def before(tmp_path_factory: pytest.TempPathFactory) -> tuple[SimulatedMachine, State]:
+    return agent_with_history(tmp_path_factory.mktemp("lived"))
 
 
 class Resumed:
     """An agent that began with ``state`` on the machine of ``before``, a second later."""
 
-    def __init__(self, before: tuple[World, State], root: Path, text: str) -> None:
+    def __init__(self, before: tuple[SimulatedMachine, State], root: Path, text: str) -> None:
         was = before[0]
         shutil.copytree(was.root / "events", root / "events", copy_function=shutil.copy2)
-        for path in was.events.glob("*.jsonl"):  # a file is known by its inode
+        for path in was.events.glob("*.jsonl"):  # a file is identified by its inode
             text = text.replace(f"[{path.stat().st_ino}, ", f"[{(root / 'events' / path.name).stat().st_ino}, ")
-        self.world = World(root, wall=was.wall + 1, mono=was.mono + 1, busy=was.busy, idle=was.idle + 1)
+        self.machine = SimulatedMachine(root, wall=was.wall + 1, mono=was.mono + 1, busy=was.busy, idle=was.idle + 1)
         (root / "state").mkdir()
         self.file = root / "state" / "agent-state.json"
         self.file.write_text(text)
-        self.agent = Driven(self.world, **FLAGS)
+        self.agent = DrivenAgent(self.machine, **FLAGS)
         self.agent.ask_price()
 
     @property
-    def refused(self) -> bool:
+    def is_set_aside(self) -> bool:
         return any(path.name.startswith("agent-state.json.bad-") for path in self.file.parent.iterdir())
 
 
 @pytest.fixture
-def resumed(before: tuple[World, State], tmp_path: Path) -> Iterator[Callable[[State], Resumed]]:
-    made: list[Resumed] = []
+def resumed(before: tuple[SimulatedMachine, State], tmp_path: Path) -> Iterator[Callable[[State], Resumed]]:
+    agents: list[Resumed] = []
 
     def make(state: State) -> Resumed:
-        made.append(Resumed(before, tmp_path, json.dumps(state)))
-        return made[-1]
+        agents.append(Resumed(before, tmp_path, json.dumps(state)))
+        return agents[-1]
 
     yield make
-    for one in made:
+    for one in agents:
         one.agent.close()
 
 
 def ledger(state: State) -> State:
-    found: State = state["meter"]["ledger"]
-    return found
+    document: State = state["meter"]["ledger"]
+    return document
 
 
 def shifted(state: State, seconds: float) -> None:
@@ -158,79 +158,89 @@ def an_epoch(state: State) -> list[Any]:
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_a_state_that_cannot_be_true_is_set_aside_whole_with_the_reason(
-    before: tuple[World, State], resumed: Callable[[State], Resumed], what: str, caplog: pytest.LogCaptureFixture
+def test_an_impossible_state_is_set_aside_entirely_with_the_reason(
+    before: tuple[SimulatedMachine, State],
+    resumed: Callable[[State], Resumed],
+    what: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     state = copy.deepcopy(before[1])
     IMPOSSIBLE[what](state)
     it = resumed(state)
-    assert it.refused
+    assert it.is_set_aside
     (messages,) = (r.getMessage() for r in caplog.records if "is set aside as" in r.getMessage())
     assert messages.rpartition(": ")[2].strip()
     it.agent.run(6)
-    holds(it, caplog, seconds=5.0, accounted=29.0)  # from the first event that is found, 20 s after the first agent
+    check_invariants(
+        it, caplog, seconds=5.0, accounted=29.0
+    )  # from the first event that is found, 20 s after the first agent
 
 
 @pytest.mark.parametrize("what", IMPOSSIBLE_RUN)
-def test_of_a_run_that_cannot_be_true_the_record_alone_is_set_aside_and_made_anew_from_its_events(
-    before: tuple[World, State], resumed: Callable[[State], Resumed], what: str, caplog: pytest.LogCaptureFixture
+def test_only_the_record_of_an_impossible_run_is_set_aside_and_rebuilt_from_its_events(
+    before: tuple[SimulatedMachine, State],
+    resumed: Callable[[State], Resumed],
+    what: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     state = copy.deepcopy(before[1])
     IMPOSSIBLE_RUN[what](state)
     it = resumed(state)
     (aside,) = (path for path in it.file.parent.iterdir() if path.name.startswith("agent-state.json.bad-"))
-    kept = json.loads(aside.read_text())["runs"]
-    assert all(json.dumps(one["record"]) == json.dumps(ledger(state)["runs"][run]) for run, one in kept.items())
+    runs_set_aside = json.loads(aside.read_text())["runs"]
+    assert all(
+        json.dumps(one["record"]) == json.dumps(ledger(state)["runs"][run]) for run, one in runs_set_aside.items()
+    )
     messages = [r.getMessage() for r in caplog.records if "is set aside in" in r.getMessage()]
-    assert len(messages) == len(kept)
-    assert all(one["reason"] for one in kept.values())
+    assert len(messages) == len(runs_set_aside)
+    assert all(one["reason"] for one in runs_set_aside.values())
     it.agent.run(5)
     assert it.agent.sum("node_seconds_total") == pytest.approx(19 + 16 + 2 + 4 + 1 + 5)
     assert it.agent.sum("node_cost_usd_total") == pytest.approx(47 * PRICE / 3600)
-    holds(it, caplog, seconds=3.0)
+    check_invariants(it, caplog, seconds=3.0)
     for run in ("a", "b"):
         assert it.agent.value("run_seconds_total", run=run) == pytest.approx(16 + 2 + 4 + 1 + 8 if run == "a" else 18)
     assert it.agent.value("run_epochs_total", run="a") == 2
     assert it.agent.value("run_epoch_cost_usd_sum", run="a") == pytest.approx(dollars_of_two_epochs(before))
 
 
-def test_a_run_whose_file_told_of_another_one_as_well_is_set_aside_with_all_else(
-    before: tuple[World, State], resumed: Callable[[State], Resumed]
+def test_an_impossible_run_whose_file_has_other_runs_is_set_aside_with_everything(
+    before: tuple[SimulatedMachine, State], resumed: Callable[[State], Resumed]
 ) -> None:
     state = copy.deepcopy(before[1])
     runs = ledger(state)["runs"]
-    (mine,) = runs["a"]["members"]
-    runs["b"]["members"][mine] = next(iter(runs["b"]["members"].values()))
+    (member,) = runs["a"]["members"]
+    runs["b"]["members"][member] = next(iter(runs["b"]["members"].values()))
     runs["a"]["share"] = "half"
     it = resumed(state)
     it.agent.run(1)
-    assert it.refused
+    assert it.is_set_aside
     assert it.agent.sum("node_seconds_total") < 40
 
 
-def dollars_of_two_epochs(before: tuple[World, State]) -> float:
-    """Of run a, while b shared the machine with it."""
+def dollars_of_two_epochs(before: tuple[SimulatedMachine, State]) -> float:
+    """Dollars of run a while run b shared the machine."""
     epochs = ledger(before[1])["runs"]["a"]["epochs"]["finished"]
     return math.fsum((end - start) / 2 * PRICE / 3600 for _, start, end, *_ in epochs)
 
 
-def test_the_state_of_an_agent_that_was_killed_is_taken_over(
-    before: tuple[World, State], resumed: Callable[[State], Resumed], caplog: pytest.LogCaptureFixture
+def test_the_state_of_a_killed_agent_is_loaded(
+    before: tuple[SimulatedMachine, State], resumed: Callable[[State], Resumed], caplog: pytest.LogCaptureFixture
 ) -> None:
     it = resumed(before[1])
-    assert not it.refused
+    assert not it.is_set_aside
     it.agent.run(5)
     assert it.agent.sum("node_seconds_total") == pytest.approx(19 + 16 + 2 + 4 + 1 + 5)
     assert it.agent.sum("node_cost_usd_total") == pytest.approx(47 * PRICE / 3600)
     assert it.agent.value("run_epochs_total", run="a") == 2
 
 
-def test_a_state_of_before_the_clock_was_saved_is_taken_over(
-    before: tuple[World, State], resumed: Callable[[State], Resumed]
+def test_a_state_without_a_saved_clock_is_loaded(
+    before: tuple[SimulatedMachine, State], resumed: Callable[[State], Resumed]
 ) -> None:
     state = copy.deepcopy(before[1])
     del state["clock"]["mono"]
-    assert not resumed(state).refused
+    assert not resumed(state).is_set_aside
 
 
 ODD = st.one_of(
@@ -246,20 +256,20 @@ ODD = st.one_of(
 )
 
 
-def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON document."""
+def paths_in(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every path in a JSON document."""
     items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, inner in items:
         yield (*path, key)
-        yield from places(inner, (*path, key))
+        yield from paths_in(inner, (*path, key))
 
 
 @st.composite
 def mutations(draw: st.DrawFn, state: State) -> State:
-    """``state`` with one to three places replaced, removed, moved, turned round or doubled."""
+    """``state`` with one to three paths_in replaced, removed, moved, reversed or doubled."""
     mutated = copy.deepcopy(state)
     for _ in range(draw(st.integers(1, 3))):
-        path = draw(st.sampled_from(sorted(places(mutated), key=repr)))
+        path = draw(st.sampled_from(sorted(paths_in(mutated), key=repr)))
         holder = mutated
         for key in path[:-1]:
             holder = holder[key]
@@ -278,13 +288,15 @@ def mutations(draw: st.DrawFn, state: State) -> State:
     return mutated
 
 
-def holds(it: Resumed, caplog: pytest.LogCaptureFixture, seconds: float, accounted: float | None = None) -> None:
+def check_invariants(
+    it: Resumed, caplog: pytest.LogCaptureFixture, seconds: float, accounted: float | None = None
+) -> None:
     """Every invariant of an agent that has ticked for ``seconds``."""
     assert not [r.getMessage() for r in caplog.records if r.exc_info]
     samples = it.agent.scrape()
     bad = {key: v for key, v in samples.items() if not math.isfinite(v) or (v < -1e-9 and "provisional" not in key[0])}
     assert not bad
-    assert it.agent.value("sample_timestamp_seconds") == pytest.approx(it.world.wall, abs=61)
+    assert it.agent.value("sample_timestamp_seconds") == pytest.approx(it.machine.wall, abs=61)
     total = it.agent.sum("node_seconds_total")
     if accounted is not None:
         assert total == pytest.approx(accounted)
@@ -298,8 +310,8 @@ def holds(it: Resumed, caplog: pytest.LogCaptureFixture, seconds: float, account
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
-def test_a_mutated_state_is_refused_or_everything_holds_afterwards(
-    before: tuple[World, State],
+def test_a_mutated_state_is_rejected_or_all_invariants_hold_afterwards(
+    before: tuple[SimulatedMachine, State],
     tmp_path_factory: pytest.TempPathFactory,
     caplog: pytest.LogCaptureFixture,
     data: st.DataObject,
@@ -310,8 +322,8 @@ def test_a_mutated_state_is_refused_or_everything_holds_afterwards(
     it = Resumed(before, tmp_path_factory.mktemp("mutated"), json.dumps(state))
     try:
         it.agent.run(3)
-        holds(it, caplog, seconds=4.0)
+        check_invariants(it, caplog, seconds=4.0)
         it.agent.save()
     finally:
         it.agent.close()
-        shutil.rmtree(it.world.root)
+        shutil.rmtree(it.machine.root)

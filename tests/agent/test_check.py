@@ -1,4 +1,4 @@
-"""``epochcost check``: what this machine looks like, and why the main job could not run."""
+"""``epochcost check``: the description of this machine, and the reasons why the agent could not run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def check(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60, env=env, check=False)
 
 
-def test_a_machine_that_could_be_metered_is_described_and_passes(tmp_path: Path) -> None:
-    done = check(tmp_path, "--price.usd-per-hour=2.5", "--node.name=n1", "--node.instance-type=desktop")
-    assert done.returncode == 0, done.stderr
+def test_a_machine_that_can_be_metered_is_described_and_passes(tmp_path: Path) -> None:
+    completed = check(tmp_path, "--price.usd-per-hour=2.5", "--node.name=n1", "--node.instance-type=desktop")
+    assert completed.returncode == 0, completed.stderr
     for line in ("n1", "desktop", "$2.5/h from configured", str(tmp_path / "events"), "metered by its CPUs"):
-        assert line in done.stdout
-    assert "Ready: the agent can run here" in done.stdout
+        assert line in completed.stdout
+    assert "Ready: the agent can run here" in completed.stdout
 
 
 @pytest.mark.parametrize(
@@ -38,22 +38,22 @@ def test_a_machine_that_could_be_metered_is_described_and_passes(tmp_path: Path)
         (["--price.usd-per-hour=1", "--node.zone=a\nb"], "zone"),
     ],
 )
-def test_what_is_in_the_way_is_said_and_the_exit_code_is_1(tmp_path: Path, flags: list[str], reason: str) -> None:
-    done = check(tmp_path, *flags)
-    assert done.returncode == 1
-    assert "Not ready: the agent cannot compute costs" in done.stderr
-    assert reason in done.stderr
-    assert "Traceback" not in done.stderr
+def test_obstacles_are_named_and_the_exit_code_is_1(tmp_path: Path, flags: list[str], reason: str) -> None:
+    completed = check(tmp_path, *flags)
+    assert completed.returncode == 1
+    assert "Not ready: the agent cannot compute costs" in completed.stderr
+    assert reason in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_an_events_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_an_impossible_events_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "events").write_text("a file")
-    done = check(tmp_path, "--price.usd-per-hour=1")
-    assert done.returncode == 1
-    assert "events directory cannot be used" in done.stderr
+    completed = check(tmp_path, "--price.usd-per-hour=1")
+    assert completed.returncode == 1
+    assert "events directory cannot be used" in completed.stderr
 
 
-def test_it_says_who_answers_on_the_agents_port(tmp_path: Path) -> None:
+def test_it_names_the_program_on_the_agents_port(tmp_path: Path) -> None:
     with ExpositionServer(lambda: "epochcost_node_gpus 8\n") as agent, ExpositionServer(lambda: "up 1\n") as other:
         output = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={agent.address}").stdout
         assert f"{agent.address}: an epochcost agent is running there" in output

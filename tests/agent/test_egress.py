@@ -1,4 +1,4 @@
-"""Traffic as counted: only over named interfaces, over restarts and boots, priced by the GB, beside the hours."""
+"""Traffic: only of named interfaces, across restarts and boots, priced per GB, separate from the hourly price."""
 
 from __future__ import annotations
 
@@ -38,40 +38,40 @@ def quote(**by_gb: float) -> Quote:
     return Quote((PriceStep(-math.inf, 3.0),), None, "listed", START, START, terms)
 
 
-def tick(meter: Meter, at: float, sent: int | None, price_quote: Quote | None) -> Snapshot:
-    counts = {} if sent is None else {"eth1": sent}
+def tick(meter: Meter, at: float, sent_bytes: int | None, price_quote: Quote | None) -> Snapshot:
+    counts = {} if sent_bytes is None else {"eth1": sent_bytes}
     host = HostReading(START + at, 0.5, sent_bytes_by_interface=counts)
     return meter.tick(START + at, Inputs(has_gpus=False, host=host, quote=price_quote))
 
 
-def begun(booted: float = 3600.0) -> Meter:
+def started_meter(booted: float = 3600.0) -> Meter:
     meter = Meter(Ledger(), Node("n"))
     meter.begin_boot(START, START - booted, [])
     return meter
 
 
-def test_what_is_sent_from_the_first_look_on_is_paid_by_the_gb_and_in_no_hour() -> None:
-    meter, price_quote = begun(), quote(egress=0.09)
+def test_bytes_sent_since_the_first_reading_are_charged_per_gb_and_not_per_hour() -> None:
+    meter, price_quote = started_meter(), quote(egress=0.09)
     tick(meter, 1, 50 * GB, price_quote)
-    shown = tick(meter, 2, 52 * GB, price_quote)
-    assert shown.node.terms.egress_bytes == {"eth1": 2 * GB}
-    assert shown.node.terms.egress_usd == {"egress": pytest.approx(0.18)}
-    assert math.fsum(shown.node.totals.cost_usd.values()) == pytest.approx(2 * 3.0 / 3600)
+    snapshot = tick(meter, 2, 52 * GB, price_quote)
+    assert snapshot.node.terms.egress_bytes == {"eth1": 2 * GB}
+    assert snapshot.node.terms.egress_usd == {"egress": pytest.approx(0.18)}
+    assert math.fsum(snapshot.node.totals.cost_usd.values()) == pytest.approx(2 * 3.0 / 3600)
 
 
-def test_of_a_machine_just_booted_all_since_the_boot_counts() -> None:
-    shown = tick(begun(booted=60.0), 1, 3 * GB, quote(egress=0.09))
-    assert shown.node.terms.egress_usd == {"egress": pytest.approx(0.27)}
+def test_on_a_freshly_booted_machine_all_traffic_since_boot_counts() -> None:
+    snapshot = tick(started_meter(booted=60.0), 1, 3 * GB, quote(egress=0.09))
+    assert snapshot.node.terms.egress_usd == {"egress": pytest.approx(0.27)}
 
 
 def test_without_an_interface_nothing_is_shown() -> None:
-    shown = tick(begun(), 1, None, quote(egress=0.09))
-    assert shown.node.terms.egress_bytes == {}
-    assert shown.node.terms.egress_usd == {}
+    snapshot = tick(started_meter(), 1, None, quote(egress=0.09))
+    assert snapshot.node.terms.egress_bytes == {}
+    assert snapshot.node.terms.egress_usd == {}
 
 
-def test_bytes_without_a_price_are_shown_and_paid_once_it_is_known() -> None:
-    meter = begun()
+def test_bytes_without_a_price_are_shown_and_charged_once_it_is_known() -> None:
+    meter = started_meter()
     tick(meter, 1, 0, None)
     unpriced = tick(meter, 2, GB, None)
     assert unpriced.node.terms.egress_bytes == {"eth1": GB}
@@ -79,15 +79,15 @@ def test_bytes_without_a_price_are_shown_and_paid_once_it_is_known() -> None:
     assert tick(meter, 3, 2 * GB, quote(egress=0.09)).node.terms.egress_usd == {"egress": pytest.approx(0.18)}
 
 
-def test_it_goes_on_over_a_restart_and_over_a_boot() -> None:
-    meter, price_quote = begun(), quote(egress=1.0)
+def test_it_continues_across_a_restart_and_a_boot() -> None:
+    meter, price_quote = started_meter(), quote(egress=1.0)
     tick(meter, 1, 0, price_quote)
     tick(meter, 2, 10 * GB, price_quote)
-    saved = json.loads(json.dumps(meter.state()))
-    again = begun()
-    again.take(again.restored(saved, START + 60))
+    state = json.loads(json.dumps(meter.state()))
+    again = started_meter()
+    again.take(again.restored(state, START + 60))
     assert tick(again, 60, 12 * GB, price_quote).node.terms.egress_bytes == {"eth1": 12 * GB}, "2 GB while it was away"
-    other_boot = begun()
+    other_boot = started_meter()
     other_boot.take(other_boot.restored(json.loads(json.dumps(again.state())), START + 100))
     other_boot.begin_boot(START + 100, START - 5000, [])
     assert tick(other_boot, 120, 13 * GB, price_quote).node.terms.egress_bytes == {"eth1": 25 * GB}, (
@@ -95,7 +95,7 @@ def test_it_goes_on_over_a_restart_and_over_a_boot() -> None:
     )
 
 
-def test_an_interface_that_was_made_anew_counts_from_nothing() -> None:
+def test_a_recreated_interface_counts_from_zero() -> None:
     account = EgressAccount()
     account.add({"eth1": 10}, BY_GB)
     account.add({"eth1": 4}, BY_GB)
@@ -115,7 +115,7 @@ def test_an_interface_that_was_made_anew_counts_from_nothing() -> None:
         {"before": {str(n): n for n in range(100)}, "sent": {}, "usd": {}, "unpriced": 0},
     ],
 )
-def test_a_state_that_cannot_be_is_refused(state: dict[str, Any]) -> None:
+def test_an_impossible_state_is_rejected(state: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
         EgressAccount.restored(state)
 
@@ -130,15 +130,15 @@ def test_only_named_interfaces_are_read(tmp_path: Path) -> None:
     assert HostSource(tmp_path, tmp_path).read(START).sent_bytes_by_interface == {}
 
 
-def test_a_configured_price_by_the_gb_is_no_part_of_the_hour() -> None:
+def test_a_configured_price_per_gb_is_not_part_of_the_hourly_price() -> None:
     extras = parse_charged("egress=0.09/gb, address=0.005/hour")
-    found = ConfiguredPrice(Node("n"), 2.0, extras).fetch(START)
-    assert found.price is not None
-    assert found.price.usd_per_hour == pytest.approx(2.005)
-    assert found.terms.usd_per_gb == {"egress": 0.09}
+    node_price = ConfiguredPrice(Node("n"), 2.0, extras).fetch(START)
+    assert node_price.price is not None
+    assert node_price.price.usd_per_hour == pytest.approx(2.005)
+    assert node_price.terms.usd_per_gb == {"egress": 0.09}
 
 
-def test_a_poller_says_what_a_gb_costs() -> None:
+def test_the_poller_provides_the_price_per_gb() -> None:
     (extra,) = parse_extras({"name": "egress", "usd-per-gb": 0.09, "charged": True})
     assert extra.counted
     raw = {"usd_per_hour": 3.0, "extras": [{"name": "egress", "usd_per_hour": None, "charged": True, "unit": "gb",
@@ -148,19 +148,19 @@ def test_a_poller_says_what_a_gb_costs() -> None:
 
 
 @pytest.mark.parametrize("bad", ["eth0/..", "a b", "-x", "x" * 16])
-def test_what_is_no_interface_is_refused(bad: str) -> None:
+def test_an_invalid_interface_name_is_rejected(bad: str) -> None:
     with pytest.raises(SettingsError, match=r"node\.egress-interfaces"):
         load(AgentSettings, "agent", {"node.egress-interfaces": bad}, {})
 
 
-def test_a_price_by_the_gb_needs_something_to_count() -> None:
+def test_a_price_per_gb_requires_interfaces_to_count() -> None:
     flags = {"price.usd-per-hour": "2", "price.extras": "egress=0.09/gb"}
     with pytest.raises(SettingsError, match="name the interfaces to count"):
         load(AgentSettings, "agent", flags, {})
     assert load(AgentSettings, "agent", {**flags, "node.egress-interfaces": "ens5"}, {}).price_extras[0].counted
 
 
-def test_traffic_that_is_called_otherwise_at_each_answer_is_paid_and_can_be_saved() -> None:
+def test_traffic_whose_name_changes_with_each_response_is_charged_and_can_be_saved() -> None:
     account = EgressAccount()
     account.add({"eth1": 0}, {})
     for n in range(1, 201):

@@ -1,18 +1,18 @@
-"""What only counts is read now and then where the GPUs tell what the node does; else with every beat."""
+"""Host counters are read at a slower pace where GPUs show the node's activity; otherwise with every sample."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tests.agent.driven import World
+from tests.agent.driven_agent import SimulatedMachine
 
 from epochcost.agent.host_sampling import PACE_SECONDS, HostSampling
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> HostSampling:
-    return HostSampling(World(tmp_path).proc)
+    return HostSampling(SimulatedMachine(tmp_path).proc)
 
 
 def test_without_a_pace_each_reading_is_new(host: HostSampling) -> None:
@@ -20,7 +20,7 @@ def test_without_a_pace_each_reading_is_new(host: HostSampling) -> None:
     assert [r.t for r in readings if r] == [1.0, 2.0, 3.0]
 
 
-def test_with_a_pace_a_reading_stands_so_long(host: HostSampling) -> None:
+def test_with_a_pace_a_reading_is_reused_for_that_long(host: HostSampling) -> None:
     readings = [host.read(float(t), PACE_SECONDS) for t in range(1, 9)]
     assert [r.t for r in readings if r] == [1.0, 1.0, 1.0, 4.0, 4.0, 4.0, 7.0, 7.0]
 
@@ -35,7 +35,7 @@ def test_a_failure_is_not_kept(host: HostSampling, tmp_path: Path) -> None:
     assert host.health.success
 
 
-def test_a_timeline_that_went_back_is_read_anew(host: HostSampling) -> None:
+def test_after_a_step_back_in_time_it_is_read_again(host: HostSampling) -> None:
     host.read(100.0, PACE_SECONDS)
     again = host.read(50.0, PACE_SECONDS)
     assert again is not None

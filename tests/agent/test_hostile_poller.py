@@ -1,4 +1,4 @@
-"""Whatever a poller answers, time after time: the books go on, and what is saved of them the next agent takes up."""
+"""Whatever a poller returns, request after request: metering continues, and the next agent can load the saved state."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ ANSWERS = st.fixed_dictionaries(
 )
 
 
-class Says:
-    """A poller that gives one answer after another."""
+class ScriptedPoller:
+    """A poller that returns the responses of a list."""
 
     def __init__(self) -> None:
-        self.answer: dict[str, Any] = {}
+        self.response: dict[str, Any] = {}
         self.now = START
 
     def fetch(self, now: float) -> NodePrice:
-        found = _parse({**GOOD, **self.answer}, NODE, PurchaseOption.ON_DEMAND)
-        return NodePrice(found.price, found.on_demand_usd_per_hour, ClockReading(self.now), found.terms)
+        parsed = _parse({**GOOD, **self.response}, NODE, PurchaseOption.ON_DEMAND)
+        return NodePrice(parsed.price, parsed.on_demand_usd_per_hour, ClockReading(self.now), parsed.terms)
 
 
-def _begun() -> Meter:
+def _started_meter() -> Meter:
     meter = Meter(Ledger(), NODE)
     meter.begin_boot(START, START - 60.0, [])
     return meter
@@ -86,21 +86,21 @@ def _begun() -> Meter:
 
 @given(st.lists(st.tuples(ANSWERS, FIGURES.filter(lambda ts: ts > 0), st.floats(1.0, 4e5)), min_size=1, max_size=5))
 @settings(max_examples=150, deadline=None)
-def test_nothing_that_a_poller_says_makes_the_books_impossible(
+def test_no_response_of_a_poller_makes_the_ledger_impossible(
     responses: list[tuple[dict[str, Any], float, float]],
 ) -> None:
-    meter, poller, t = _begun(), Says(), START
+    meter, poller, t = _started_meter(), ScriptedPoller(), START
     feed = PriceFeed(poller, 60.0, lambda: t, lambda: t)
-    for number, (answer, clock, passed) in enumerate(responses, start=1):
-        poller.answer, poller.now = answer, clock
+    for number, (document, clock, elapsed) in enumerate(responses, start=1):
+        poller.response, poller.now = document, clock
         feed.ask()
-        for at in (t + passed / 2, t + passed):
+        for at in (t + elapsed / 2, t + elapsed):
             host = HostReading(at, 0.5, sent_bytes_by_interface={"eth1": number * 5 * GB})
-            shown = meter.tick(at, Inputs(has_gpus=False, host=host, quote=feed.quote))
-        t += passed
-        assert math.isfinite(math.fsum(shown.node.totals.cost_usd.values()))
-        assert math.isfinite(math.fsum(shown.node.terms.egress_usd.values()))
-        saved = json.loads(json.dumps(meter.state(), allow_nan=False))
+            snapshot = meter.tick(at, Inputs(has_gpus=False, host=host, quote=feed.quote))
+        t += elapsed
+        assert math.isfinite(math.fsum(snapshot.node.totals.cost_usd.values()))
+        assert math.isfinite(math.fsum(snapshot.node.terms.egress_usd.values()))
+        state = json.loads(json.dumps(meter.state(), allow_nan=False))
         again = Meter(Ledger(), NODE)
-        again.take(again.restored(saved, t + 1.0))
+        again.take(again.restored(state, t + 1.0))
         assert again.ledger.cursor == meter.ledger.cursor

@@ -1,4 +1,4 @@
-"""What is known beside a machine's price: free hours are charged nothing, then the price; deadlines; parts."""
+"""Terms beside a machine's price: free hours, deadlines, components of the price."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def quote(steps: tuple[PriceStep, ...] = PAID, **terms: object) -> Quote:
 
 
 def meter(limits: tuple[Limit, ...] = ()) -> Meter:
-    made = Meter(Ledger(), Node("n"), terms=MachineTerms(limits))
-    made.begin_boot(START, START, [])
-    return made
+    it = Meter(Ledger(), Node("n"), terms=MachineTerms(limits))
+    it.begin_boot(START, START, [])
+    return it
 
 
 def run(one: Meter, price_quote: Quote | None, start: float, hours: float, step: float = 60.0) -> Snapshot:
@@ -48,50 +48,50 @@ def dollars(snapshot: Snapshot) -> float:
     return math.fsum(snapshot.node.totals.cost_usd.values())
 
 
-def test_free_hours_cost_nothing_and_the_next_ones_the_price() -> None:
+def test_free_hours_cost_nothing_and_later_ones_the_price() -> None:
     one = meter()
     price_quote = quote(limits=(FREE,))
     free = run(one, price_quote, START, 1.0)
     assert dollars(free) == 0.0
     assert free.node.price_usd_per_hour == 0.0
     assert free.node.terms.free_ends == (("trial", pytest.approx(START + 2 * HOUR)),)
-    paid = run(one, price_quote, START + HOUR, 3.0)
-    assert dollars(paid) == pytest.approx(2 * 3.0)
-    assert (paid.node.price_usd_per_hour, paid.node.terms.free_ends) == (3.0, ())
-    assert paid.node.unpriced_seconds == 0
+    charged = run(one, price_quote, START + HOUR, 3.0)
+    assert dollars(charged) == pytest.approx(2 * 3.0)
+    assert (charged.node.price_usd_per_hour, charged.node.terms.free_ends) == (3.0, ())
+    assert charged.node.unpriced_seconds == 0
 
 
-def test_what_runs_beside_the_machine_is_charged_in_free_hours_too() -> None:
+def test_extras_of_the_machine_are_charged_in_free_hours_too() -> None:
     one = meter()
     price_quote = quote(limits=(FREE,), parts={"published": 2.5, "extra disk": 0.5}, extras_usd_per_hour=0.5)
     free = run(one, price_quote, START, 1.0)
     assert dollars(free) == pytest.approx(0.5)
     assert (free.node.price_usd_per_hour, free.node.terms.parts) == (0.5, {"extra disk": 0.5})
-    saved = json.loads(json.dumps(one.state()))
-    assert one.restored(saved, START + HOUR).ledger.price == one.ledger.price
-    saved["ledger"]["free_usd_per_hour"] = -1
+    state = json.loads(json.dumps(one.state()))
+    assert one.restored(state, START + HOUR).ledger.price == one.ledger.price
+    state["ledger"]["free_usd_per_hour"] = -1
     with pytest.raises(ImpossibleStateError, match="free_usd_per_hour"):
-        one.restored(saved, START + HOUR)
-    paid = run(one, price_quote, START + HOUR, 2.0)
-    assert dollars(paid) == pytest.approx(2 * 0.5 + 3.0)
-    assert paid.node.terms.parts == {"published": 2.5, "extra disk": 0.5}
+        one.restored(state, START + HOUR)
+    charged = run(one, price_quote, START + HOUR, 2.0)
+    assert dollars(charged) == pytest.approx(2 * 0.5 + 3.0)
+    assert charged.node.terms.parts == {"published": 2.5, "extra disk": 0.5}
 
 
-def test_after_free_hours_of_what_has_no_price_it_is_unknown_not_free() -> None:
+def test_without_a_price_the_time_after_the_free_hours_is_unknown_and_not_free() -> None:
     snapshot = run(meter(), quote((), limits=(FREE,)), START, 3.0)
     assert snapshot.node.price_usd_per_hour is None
     assert dollars(snapshot) == 0.0
     assert snapshot.node.unpriced_seconds == pytest.approx(HOUR)
 
 
-def test_the_hours_of_a_week_that_were_used_are_used_after_a_restart_too() -> None:
+def test_used_hours_of_the_week_stay_used_after_a_restart() -> None:
     one = meter()
     price_quote = quote(limits=(FREE,))
     run(one, price_quote, START, 1.5)
-    saved = json.loads(json.dumps(one.state()))
+    state = json.loads(json.dumps(one.state()))
     other = meter()
-    other.take(other.restored(saved, START + 2 * HOUR))
-    # The machine was off for a day; nobody has answered since.
+    other.take(other.restored(state, START + 2 * HOUR))
+    # The machine was off for a day; there has been no response since.
     later = START + 24 * HOUR
     other.begin_boot(later, later, [])
     other.tick(later + 1, Inputs(has_gpus=False))
@@ -102,15 +102,15 @@ def test_the_hours_of_a_week_that_were_used_are_used_after_a_restart_too() -> No
 @pytest.mark.parametrize(
     "free", [[["a", 1.0]], [[2.0, 1.0]], [[START, START + 9e9]], [[0, 1]], [[START, START + 2], [START + 1, START + 3]]]
 )
-def test_saved_free_hours_that_cannot_be_are_refused(free: list[object]) -> None:
+def test_impossible_saved_free_hours_are_rejected(free: list[object]) -> None:
     one = meter()
-    saved = json.loads(json.dumps(one.state()))
-    saved["ledger"]["free"] = free
+    state = json.loads(json.dumps(one.state()))
+    state["ledger"]["free"] = free
     with pytest.raises((ImpossibleStateError, ValueError)):
-        one.restored(saved, START + 1)
+        one.restored(state, START + 1)
 
 
-def test_a_session_ends_so_long_after_the_boot_and_a_limit_that_did_not_hold_is_none() -> None:
+def test_a_session_ends_its_limit_after_the_boot_and_an_exceeded_limit_is_ignored() -> None:
     one = meter((Limit("configured", session_seconds=4 * HOUR),))
     price_quote = quote(limits=(Limit("provider", session_seconds=2 * HOUR),))
     assert run(one, price_quote, START, 1.0).node.terms.session_ends == (
@@ -120,20 +120,20 @@ def test_a_session_ends_so_long_after_the_boot_and_a_limit_that_did_not_hold_is_
     assert run(one, price_quote, START + HOUR, 1.5).node.terms.session_ends == (("configured", START + 4 * HOUR),)
 
 
-def test_parts_are_shown_where_they_sum_to_what_is_charged() -> None:
+def test_components_are_shown_if_they_sum_to_the_charged_price() -> None:
     parts = {"published": 2.5, "extra disk": 0.5}
     assert run(meter(), quote(parts=parts), START, 0.1).node.terms.parts == parts
     assert run(meter(), quote(parts={"published": 2.5}), START, 0.1).node.terms.parts == {}
     assert run(meter(), quote(parts=parts, limits=(FREE,)), START, 0.1).node.terms.parts == {}
 
 
-def test_a_purse_is_empty_at_what_is_spent_or_void_and_an_old_reading_says_nothing_of_it() -> None:
+def test_a_credit_is_empty_when_spent_or_expired_and_an_old_reading_proves_neither() -> None:
     fresh = Credit("account", "vastai", 10.0, START, math.inf, 2.5)
     void = Credit("grant", "vastai", 100.0, START, START + 2 * HOUR, 2.5)
-    known = Credit("bought", "vastai", 100.0, START)
+    credit = Credit("bought", "vastai", 100.0, START)
     old = Credit("old", "vastai", 10.0, START - 3 * 86400, math.inf, 2.5)
     overdrawn = Credit("overdrawn", "vastai", -1.0, START, math.inf, 2.5)
-    credits_ = (fresh, void, known, old, overdrawn)
+    credits_ = (fresh, void, credit, old, overdrawn)
     purses = run(meter(), quote(credits=credits_), START, 0.1).node.terms.purses
     rounded = tuple(
         replace(each, usd=round(each.usd, 6), empty_ts=each.empty_ts and round(each.empty_ts, 3)) for each in purses
@@ -147,7 +147,7 @@ def test_a_purse_is_empty_at_what_is_spent_or_void_and_an_old_reading_says_nothi
     )
 
 
-def test_what_ends_within_the_hour_is_a_sentence() -> None:
+def test_an_end_within_the_hour_is_announced() -> None:
     one = meter((Limit("night", session_seconds=1.5 * HOUR),))
     price_quote = quote(credits=(Credit("account", "vastai", 2.0, START, math.inf, 1.0),))
     assert endings(run(one, price_quote, START, 0.25).node.terms, START + 0.25 * HOUR) == []
@@ -158,7 +158,7 @@ def test_what_ends_within_the_hour_is_a_sentence() -> None:
     ]
 
 
-def test_configured_credit_lasts_until_by_what_this_machine_spends_and_is_marked_as_its_part() -> None:
+def test_configured_credit_is_projected_by_this_machines_spend_and_marked_as_its_part() -> None:
     one = Meter(Ledger(), Node("n"), terms=MachineTerms(credits_=(parse_balance("10@2026-11-25T12:30:00"),)))
     one.begin_boot(START, START, [])
     (purse,) = run(one, quote(), START, 1.5).node.terms.purses
@@ -171,24 +171,24 @@ def test_configured_credit_lasts_until_by_what_this_machine_spends_and_is_marked
     assert later.usd == pytest.approx(4.0)
 
 
-def test_a_balance_that_was_read_anew_counts_from_there() -> None:
+def test_a_new_reading_of_the_balance_counts_from_there() -> None:
     spending, price = CreditSpending(), 2.0
     first = spending.purse(Credit("c", "", 10.0, START), 5.0, 1.0, price, START + HOUR)
     anew = spending.purse(Credit("c", "", 50.0, START + HOUR), 6.0, 0.0, price, START + HOUR)
     assert (first.usd, anew.usd) == (9.0, 50.0)
 
 
-def test_of_a_balance_older_than_the_books_nothing_is_said_beyond_what_was_configured() -> None:
+def test_for_a_balance_older_than_the_ledger_only_the_configured_amount_is_shown() -> None:
     purse = CreditSpending().purse(Credit("c", "", 10.0, START), 500.0, None, 2.0, START)
     assert (purse.usd, purse.empty_ts, purse.machine_only) == (10.0, None, False)
 
 
-def test_what_this_machine_spends_may_be_more_than_there_was() -> None:
+def test_this_machine_may_spend_more_than_the_balance() -> None:
     purse = CreditSpending().purse(Credit("c", "", 10.0, START), 12.0, 12.0, 2.0, START)
     assert (purse.usd, purse.empty_ts) == (-2.0, START)
 
 
-def test_credits_of_ever_new_names_leave_room_for_the_next_one() -> None:
+def test_credits_with_ever_new_names_are_bounded() -> None:
     spending = CreditSpending()
     for n in range(200):
         spending.purse(Credit(f"c{n}", "", 10.0, START), 5.0, 1.0, 2.0, START)
@@ -198,7 +198,7 @@ def test_credits_of_ever_new_names_leave_room_for_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"egress": {"usd": 5}}, {"credits": {"c": [1]}}, {"egress": 7, "credits": []}])
-def test_an_account_beside_the_hours_that_cannot_be_takes_no_hour_along(wrong: dict[str, Any]) -> None:
+def test_an_impossible_account_does_not_affect_the_free_hours(wrong: dict[str, Any]) -> None:
     one = meter()
     run(one, quote(), START, 1.0)
     books = one.restored({**json.loads(json.dumps(one.state())), **wrong}, START + HOUR)
@@ -207,7 +207,7 @@ def test_an_account_beside_the_hours_that_cannot_be_takes_no_hour_along(wrong: d
 
 
 @pytest.mark.parametrize("state", [{"c": [1]}, {"c": ["a", 1.0]}, {"c": None}, [], {str(n): [1, 1] for n in range(99)}])
-def test_saved_credit_that_cannot_be_is_refused(state: Any) -> None:
+def test_impossible_saved_credit_is_rejected(state: Any) -> None:
     with pytest.raises((ValueError, TypeError, AttributeError)):
         CreditSpending.restored(state)
 
@@ -215,6 +215,6 @@ def test_saved_credit_that_cannot_be_is_refused(state: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["10", "@2026-11-28", "x@2026-11-28", "10@soon", "0@2026-11-28", "-5@2026-11-28", "1.2.3@2026-11-28"]
 )
-def test_a_balance_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_balance_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - several
         parse_balance(text)

@@ -1,4 +1,4 @@
-"""Two pollers behind one name, asked by a real feed: what the second says otherwise is counted and changes nothing."""
+"""Two pollers behind one name and a real feed: contradictions of the second are counted and change nothing."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ KEY = PriceKey("aws", "us-east-1", "", "p5.48xlarge", PurchaseOption.ON_DEMAND)
 
 
 class TwoPollers:
-    """Answers by turns, as a service of two replicas does; each says its own price of the same past."""
+    """Responds in turns, like a service of two replicas; each has its own price of the same past."""
 
     def __init__(self, *usd: float) -> None:
-        self.answers: Iterator[tuple[str, float]] = iter([(f"poller {n % 2}", each) for n, each in enumerate(usd)])
+        self.responses: Iterator[tuple[str, float]] = iter([(f"poller {n % 2}", each) for n, each in enumerate(usd)])
         self.followed = FollowedPoller()
 
     def fetch(self, now: float) -> NodePrice:
-        poller, usd = next(self.answers)
+        poller, usd = next(self.responses)
         price = Price(KEY, (PriceStep(NOW - 7200, usd),), "listed_file", NOW)
         return NodePrice(self.followed.take(poller, price, now - NOW))
 
 
-def test_the_past_is_not_rewritten_by_turns_and_the_contradiction_is_counted() -> None:
+def test_the_past_is_not_rewritten_in_turns_and_the_contradiction_is_counted() -> None:
     feed = PriceFeed(TwoPollers(4.0, 10.0, 4.0, 10.0), 60.0, lambda: NOW)
     received = []
     for _ in range(4):
@@ -41,20 +41,20 @@ def test_the_past_is_not_rewritten_by_turns_and_the_contradiction_is_counted() -
     assert "contradicts poller 0, which is used" in feed.health.error
 
 
-def test_two_that_say_the_same_are_both_heard() -> None:
+def test_two_pollers_that_agree_are_both_used() -> None:
     feed = PriceFeed(TwoPollers(4.0, 4.0, 4.0), 60.0, lambda: NOW)
     assert [feed.ask() for _ in range(3)] == [True, True, True]
     assert feed.health.contradictions == 0
 
 
 class Busy:
-    """A poller that has too many questions."""
+    """A poller with too many requests."""
 
     def fetch(self, now: float) -> NodePrice:
         raise LaterError("HTTP 503: too many questions at once", 5.0)
 
 
-def test_a_poller_that_asks_for_time_is_given_it_and_no_two_agents_come_back_together() -> None:
+def test_retry_after_is_honoured_and_agents_retry_at_different_times() -> None:
     feed = PriceFeed(Busy(), 60.0, lambda: NOW)
     assert not feed.ask()
     pauses = {feed.pause_after_failure(2.0) for _ in range(100)}
@@ -68,5 +68,5 @@ def test_a_poller_that_asks_for_time_is_given_it_and_no_two_agents_come_back_tog
     [({"retry-after": "5"}, 5.0), ({"retry-after": "999999"}, 60.0), ({"retry-after": "-5"}, 0.0), ({}, 0.0),
      ({"retry-after": "Wed, 26 Nov 2026 20:00:00 GMT"}, 0.0), ({"retry-after": "1" * 30}, 0.0)],
 )  # fmt: skip
-def test_what_a_poller_asks_for_is_bounded(headers: dict[str, str], seconds: float) -> None:
+def test_retry_after_is_bounded(headers: dict[str, str], seconds: float) -> None:
     assert retry_after_seconds(headers) == seconds

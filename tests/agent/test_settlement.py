@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.agent.driven import T0, Driven, World
+from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
 
 from epochcost.agent.meter import Meter
 from epochcost.agent.meter_inputs import Inputs, Quote
@@ -37,15 +36,15 @@ MONEY = ("node_cost_usd_total", "run_cost_usd_total", "run_state_cost_usd_total"
 
 
 class Source:
-    """Tells what the test lets it know; ``fetched`` is when it last asked the provider, None for now."""
+    """Returns the steps that the test sets; ``fetched`` is its last request to the provider, None for now."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, machine: SimulatedMachine) -> None:
+        self.machine = machine
         self.steps: list[tuple[float, float]] = [(-9000, 7.2)]
         self.fetched: float | None = None
 
     def fetch(self, _: float) -> NodePrice:
-        fetched = self.world.wall if self.fetched is None else self.fetched
+        fetched = self.machine.wall if self.fetched is None else self.fetched
         return NodePrice(Price(KEY, tuple(PriceStep(T0 + t, usd) for t, usd in self.steps), "aws", fetched))
 
     def usd(self, start: float, end: float) -> float:
@@ -56,51 +55,46 @@ class Source:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def agent(machine: SimulatedMachine) -> Iterator[Callable[..., DrivenAgent]]:
+    agents: list[DrivenAgent] = []
 
-
-@pytest.fixture
-def agent(world: World) -> Iterator[Callable[..., Driven]]:
-    made: list[Driven] = []
-
-    def make(source: Source, **flags: str) -> Driven:
-        it = Driven(world, **flags)
-        it.app.machine.prices = PriceFeed(source, 60.0, lambda: world.wall, it.app.clock.now)
-        made.append(it)
+    def make(source: Source, **flags: str) -> DrivenAgent:
+        it = DrivenAgent(machine, **flags)
+        it.app.machine.prices = PriceFeed(source, 60.0, lambda: machine.wall, it.app.clock.now)
+        agents.append(it)
         it.ask_price()
         return it
 
     yield make
-    for one in made:
+    for one in agents:
         one.close()
 
 
-def trains(world: World) -> None:
-    world.say("start")
-    world.say("phase", phase="train", epoch=0)
+def start_training(machine: SimulatedMachine) -> None:
+    machine.write_event("start")
+    machine.write_event("phase", phase="train", epoch=0)
 
 
-def test_a_fall_learnt_half_a_minute_late_right_before_the_end_leaves_no_counter_too_high(
-    world: World, agent: Callable[..., Driven]
+def test_a_price_drop_published_late_right_before_the_end_leaves_no_counter_too_high(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
-    source = Source(world)
+    source = Source(machine)
     it = agent(source)
-    it.run(1)  # the books open
-    trains(world)
-    shown: dict[object, float] = {}
+    it.run(1)  # the ledger opens
+    start_training(machine)
+    counters: dict[object, float] = {}
     for second in range(1, 140):
         if second == 34:
-            source.steps.append((4.0, 3.6))  # told thirty seconds late
+            source.steps.append((4.0, 3.6))  # published thirty seconds late
         if second == 36:
-            world.say("epoch_end", epoch=1)
-            world.say("end", status="finished")
+            machine.write_event("epoch_end", epoch=1)
+            machine.write_event("end", status="finished")
         it.run(1)
         if second % 2 == 0:
             assert it.ask_price()
         now = it.scrape()
-        assert all(now.get(series, 0.0) >= value for series, value in shown.items()), second  # type: ignore[call-overload]
-        shown = {series: value for series, value in now.items() if series[0].removeprefix("epochcost_") in MONEY}
+        assert all(now.get(series, 0.0) >= value for series, value in counters.items()), second  # type: ignore[call-overload]
+        counters = {series: value for series, value in now.items() if series[0].removeprefix("epochcost_") in MONEY}
     exact = source.usd(1, 36)
     assert it.value("run_cost_usd_total", run="r") == pytest.approx(exact, abs=1e-12)
     assert it.value("run_provisional_cost_usd", run="r") == pytest.approx(0, abs=1e-12)
@@ -110,11 +104,13 @@ def test_a_fall_learnt_half_a_minute_late_right_before_the_end_leaves_no_counter
     assert it.dollars("node_cost_usd") == pytest.approx(source.usd(1, 140), abs=1e-12)
 
 
-def test_settled_and_provisional_are_exact_at_every_second(world: World, agent: Callable[..., Driven]) -> None:
-    source = Source(world)
+def test_settled_and_provisional_are_exact_at_every_second(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
+    source = Source(machine)
     it = agent(source)
-    it.run(1)  # the books open
-    trains(world)
+    it.run(1)  # the ledger opens
+    start_training(machine)
     for second in range(1, 100):
         if second in (20, 70):
             source.steps.append((second - 5.0, 3.6 if second == 20 else 14.4))
@@ -124,13 +120,13 @@ def test_settled_and_provisional_are_exact_at_every_second(world: World, agent: 
         assert it.dollars("node_cost_usd") == pytest.approx(source.usd(1, second + 1), abs=1e-9)
 
 
-def test_a_fall_in_time_that_was_settled_lets_the_counter_wait_and_the_gauge_says_by_how_much(
-    world: World, agent: Callable[..., Driven]
+def test_a_price_drop_in_settled_time_pauses_the_counter_and_the_gauge_has_the_difference(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
-    source = Source(world)
+    source = Source(machine)
     it = agent(source)
     it.run(1)
-    trains(world)
+    start_training(machine)
     it.run(200)
     assert it.ask_price()
     it.run(1)
@@ -145,16 +141,16 @@ def test_a_fall_in_time_that_was_settled_lets_the_counter_wait_and_the_gauge_say
     assert it.dollars("node_cost_usd") == pytest.approx(source.usd(1, 203), abs=1e-9)
 
 
-def test_states_sum_to_the_run_and_to_the_machine_after_a_fall_in_settled_time(
-    world: World, agent: Callable[..., Driven]
+def test_states_sum_to_the_run_and_to_the_machine_after_a_price_drop_in_settled_time(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
-    """What start-up, which is over, shows too much, the other states show too little."""
-    source = Source(world)
+    """The excess of start-up, which is over, is the deficit of the other states."""
+    source = Source(machine)
     it = agent(source)
     it.run(1)
-    world.say("start")
+    machine.write_event("start")
     it.run(100)
-    trains(world)
+    start_training(machine)
     it.run(100)
     assert it.ask_price()
     it.run(1)
@@ -168,20 +164,22 @@ def test_states_sum_to_the_run_and_to_the_machine_after_a_fall_in_settled_time(
     assert cost == pytest.approx(source.usd(1, 202 + 600 - 60 - LATE_SECONDS), abs=1e-9)
 
 
-def test_a_price_without_dates_changes_no_past_so_all_of_it_is_settled(world: World) -> None:
-    it = Driven(world, price__usd_per_hour="3.6")
+def test_a_price_without_dates_changes_no_past_so_all_of_it_is_settled(machine: SimulatedMachine) -> None:
+    it = DrivenAgent(machine, price__usd_per_hour="3.6")
     it.ask_price()
-    world.say("start")
+    machine.write_event("start")
     it.run(10)
     assert it.value("run_cost_usd_total", run="r") == pytest.approx(0.010, abs=1e-12)
     assert it.value("run_provisional_cost_usd", run="r") == 0
     it.close()
 
 
-def test_counters_go_on_over_a_kill_and_nothing_is_settled_twice(world: World, agent: Callable[..., Driven]) -> None:
-    source = Source(world)
+def test_counters_continue_after_a_kill_and_nothing_is_settled_twice(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
+    source = Source(machine)
     it = agent(source)
-    trains(world)
+    start_training(machine)
     it.run(100)
     assert it.ask_price()
     it.run(1)
@@ -194,12 +192,14 @@ def test_counters_go_on_over_a_kill_and_nothing_is_settled_twice(world: World, a
     assert it.dollars("run_cost_usd", run="r") == pytest.approx(source.usd(0, 102), abs=1e-9)
 
 
-def test_a_run_that_has_ended_is_shown_until_it_is_settled(world: World, agent: Callable[..., Driven]) -> None:
-    source = Source(world)
+def test_a_run_that_has_ended_is_shown_until_it_is_settled(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
+) -> None:
+    source = Source(machine)
     it = agent(source, runs__keep="5s")
-    trains(world)
+    start_training(machine)
     it.run(10)
-    world.say("end", status="finished")
+    machine.write_event("end", status="finished")
     it.run(100, every=5)
     assert it.value("run_provisional_cost_usd", run="r") == pytest.approx(source.usd(0, 10), abs=1e-9)
     assert it.ask_price()
@@ -207,11 +207,11 @@ def test_a_run_that_has_ended_is_shown_until_it_is_settled(world: World, agent: 
     assert it.value("run_cost_usd_total", run="r") is None  # settled, and longer ago than it is kept
 
 
-def test_where_nobody_knows_a_price_a_run_that_has_ended_goes_in_time(world: World) -> None:
-    it = Driven(world, runs__keep="5s")
-    world.say("start")
+def test_without_a_price_an_ended_run_is_removed_in_time(machine: SimulatedMachine) -> None:
+    it = DrivenAgent(machine, runs__keep="5s")
+    machine.write_event("start")
     it.run(3)
-    world.say("end", status="finished")
+    machine.write_event("end", status="finished")
     it.run(4)
     assert it.value("run_seconds_total", run="r") == pytest.approx(3)
     it.run(4)
@@ -219,21 +219,21 @@ def test_where_nobody_knows_a_price_a_run_that_has_ended_goes_in_time(world: Wor
     it.close()
 
 
-def test_an_answer_whose_source_was_last_asked_long_ago_settles_no_more_than_that(
-    world: World, agent: Callable[..., Driven]
+def test_a_response_settles_only_up_to_the_sources_last_request(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent]
 ) -> None:
-    source = Source(world)
+    source = Source(machine)
     it = agent(source)
-    trains(world)
+    start_training(machine)
     it.run(300)
-    source.fetched = T0 + 200  # the poller has answered, and its source has not since then
+    source.fetched = T0 + 200  # the poller has responded, its source not since then
     assert it.ask_price()
     it.run(1)
     assert it.value("run_cost_usd_total", run="r") == pytest.approx(source.usd(0, 200 - LATE_SECONDS), abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("steps", "confirmed", "answered", "now", "until"),
+    ("steps", "confirmed", "responded", "now", "until"),
     [
         ([(-math.inf, 1.0)], 0, 0, 5e6, 5e6),  # no date: no past changes
         ([(0, 1.0)], 1000, 1000, 1010, 1000 - LATE_SECONDS),
@@ -245,12 +245,12 @@ def test_an_answer_whose_source_was_last_asked_long_ago_settles_no_more_than_tha
     ],
 )
 def test_up_to_when_a_price_is_confirmed(
-    steps: list[tuple[float, float]], confirmed: float, answered: float, now: float, until: float
+    steps: list[tuple[float, float]], confirmed: float, responded: float, now: float, until: float
 ) -> None:
-    assert settled_until(tuple(PriceStep(*step) for step in steps), confirmed, answered, now) == until
+    assert settled_until(tuple(PriceStep(*step) for step in steps), confirmed, responded, now) == until
 
 
-def test_time_that_waits_for_a_day_for_its_price_takes_little_memory_and_stays_exact() -> None:
+def test_a_day_of_time_without_a_price_takes_little_memory_and_stays_exact() -> None:
     meter = metered()
     now = T0
     for _ in range(20_000):
@@ -262,7 +262,7 @@ def test_time_that_waits_for_a_day_for_its_price_takes_little_memory_and_stays_e
     assert len(meter.ledger.unsettled.state()[1]) <= 720
     usd = math.fsum(meter.ledger.unsettled.dollars(meter.ledger.price).values())
     assert usd == pytest.approx(20.001, abs=1e-6)
-    assert whole(snapshot.node.settled.states) == 0  # type: ignore[arg-type]
+    assert total(snapshot.node.settled.states) == 0  # type: ignore[arg-type]
 
 
 def metered() -> Meter:
@@ -276,47 +276,47 @@ def tick(meter: Meter, now: float, quote: Quote | None, utilization: float, *eve
     return meter.tick(now, Inputs(gpus=gpus, quote=quote, events=events, watched=("w",)))
 
 
-def whole(usd: Mapping[object, float]) -> float:
+def total(usd: Mapping[object, float]) -> float:
     return math.fsum(usd.values())
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     seconds=st.lists(st.floats(0.1, 40), min_size=5, max_size=60),
-    used=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=60, max_size=60),
+    usage=st.lists(st.sampled_from([0.0, 0.3, 1.0]), min_size=60, max_size=60),
     changes=st.lists(
         st.tuples(st.floats(0, 900), st.floats(0.36, 36), st.floats(0, 300)), max_size=8, unique_by=lambda c: c[0]
     ),
-    asks=st.sets(st.integers(0, 59)),
+    requests=st.sets(st.integers(0, 59)),
 )
-def test_whatever_is_learnt_when_counters_never_fall_and_both_together_are_the_bill(
-    seconds: list[float], used: list[float], changes: list[tuple[float, float, float]], asks: set[int]
+def test_counters_never_fall_and_with_the_gauges_equal_the_cost_whenever_prices_arrive(
+    seconds: list[float], usage: list[float], changes: list[tuple[float, float, float]], requests: set[int]
 ) -> None:
-    meter, now, shown, most = metered(), T0, {}, 0.0
+    meter, now, exported, most = metered(), T0, {}, 0.0
     quote, true = None, [PriceStep(T0 - 100, 3.6)]
     start = TrainingEvent(EventKind.START, T0 + 1, RunId("r"), "w")
     train = TrainingEvent(EventKind.PHASE, T0 + 30, RunId("r"), "w", phase=Phase.TRAIN)
-    for k, passed in enumerate(seconds):
-        now += passed
-        if k in asks:
-            known = [PriceStep(T0 + at, usd) for at, usd, late in sorted(changes) if T0 + at + late <= now]
-            quote = Quote((*true, *known), None, "x", now)
-        events = [e for e in (start, train) if now - passed < e.t <= now]
-        snapshot = tick(meter, now, quote, used[k], *events)
+    for k, elapsed in enumerate(seconds):
+        now += elapsed
+        if k in requests:
+            steps = [PriceStep(T0 + at, usd) for at, usd, late in sorted(changes) if T0 + at + late <= now]
+            quote = Quote((*true, *steps), None, "x", now)
+        events = [e for e in (start, train) if now - elapsed < e.t <= now]
+        snapshot = tick(meter, now, quote, usage[k], *events)
         if not meter.ledger.price.times:
             continue
         node, bill = snapshot.node, meter.ledger.price.integral(T0, now)[0]
-        assert whole(node.settled.states) + whole(node.settled.provisional) == pytest.approx(bill, abs=1e-9)  # type: ignore[arg-type]
-        assert whole(node.totals.cost_usd) == pytest.approx(bill, abs=1e-9)  # type: ignore[arg-type]
-        most = max(most, bill - whole(meter.ledger.unsettled.dollars(meter.ledger.price)))  # type: ignore[arg-type]
-        assert whole(node.settled.states) == pytest.approx(most, abs=1e-9)  # type: ignore[arg-type]
+        assert total(node.settled.states) + total(node.settled.provisional) == pytest.approx(bill, abs=1e-9)  # type: ignore[arg-type]
+        assert total(node.totals.cost_usd) == pytest.approx(bill, abs=1e-9)  # type: ignore[arg-type]
+        most = max(most, bill - total(meter.ledger.unsettled.dollars(meter.ledger.price)))  # type: ignore[arg-type]
+        assert total(node.settled.states) == pytest.approx(most, abs=1e-9)  # type: ignore[arg-type]
         figures: dict[str, float] = {f"node {s.value}": usd for s, usd in node.settled.states.items()}
         for run in snapshot.runs:
             if run.settled is not None and run.cost_usd is not None:
                 both = run.settled.cost_usd + run.settled.provisional_usd
                 assert both == pytest.approx(run.cost_usd, abs=1e-9)
-                assert whole(run.settled.states) == pytest.approx(run.settled.cost_usd, abs=1e-9)  # type: ignore[arg-type]
+                assert total(run.settled.states) == pytest.approx(run.settled.cost_usd, abs=1e-9)  # type: ignore[arg-type]
                 figures["run"] = run.settled.cost_usd
                 figures |= {f"run {s.value}": usd for s, usd in run.settled.states.items()}
-        assert all(figures.get(name, 0.0) >= value for name, value in shown.items())
-        shown = figures
+        assert all(figures.get(name, 0.0) >= value for name, value in exported.items())
+        exported = figures

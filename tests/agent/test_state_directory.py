@@ -45,7 +45,7 @@ def mounts(tmp_path: Path) -> Path:
         ("/layers", "overlay"),
     ],
 )
-def test_the_file_system_of_a_place_is_that_of_the_innermost_and_last_mount(mounts: Path, path: str, kind: str) -> None:
+def test_the_file_system_of_a_path_is_that_of_the_innermost_and_last_mount(mounts: Path, path: str, kind: str) -> None:
     assert file_system(Path(path), mounts) == kind
 
 
@@ -68,45 +68,45 @@ def test_the_configured_directory_comes_first_then_systemds_then_the_machines(tm
     assert agent_state_dir("", SYSTEM, {}, machine) == SYSTEM / "state"
 
 
-def test_a_directory_that_is_a_link_or_a_file_is_not_the_machines(tmp_path: Path) -> None:
+def test_a_link_or_a_file_is_not_used_as_the_machines_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path)
     for name in ("file", "link"):
         assert agent_state_dir("", SYSTEM, {}, tmp_path / name) == SYSTEM / "state"
 
 
-def test_a_ledger_beside_the_events_moves_to_where_it_lasts_once(tmp_path: Path) -> None:
-    earlier, kept = tmp_path / "events/state", tmp_path / "lib"
+def test_a_ledger_beside_the_events_moves_once_to_a_durable_directory(tmp_path: Path) -> None:
+    earlier, durable = tmp_path / "events/state", tmp_path / "lib"
     old = StateFile(earlier)
     old.save({"meter": 1})
     with pytest.raises(StateError, match="another epochcost agent"):
-        in_another_process(earlier, kept)
+        in_another_process(earlier, durable)
     old.close()
-    adopt(earlier, kept)
+    adopt(earlier, durable)
     assert not (earlier / "agent-state.json").exists()
-    assert json.loads((kept / "agent-state.json").read_text())["meter"] == 1
-    assert (kept / "agent-state.json").stat().st_mode & 0o777 == 0o600
+    assert json.loads((durable / "agent-state.json").read_text())["meter"] == 1
+    assert (durable / "agent-state.json").stat().st_mode & 0o777 == 0o600
     again = StateFile(earlier)
     again.save({"meter": 2})
     again.close()
-    adopt(earlier, kept)
-    assert json.loads((kept / "agent-state.json").read_text())["meter"] == 1
+    adopt(earlier, durable)
+    assert json.loads((durable / "agent-state.json").read_text())["meter"] == 1
 
 
-def in_another_process(earlier: Path, kept: Path) -> None:
-    """Locks of one process do not shut out itself."""
+def in_another_process(earlier: Path, durable: Path) -> None:
+    """A process is not blocked by its own locks."""
     program = "import sys; from pathlib import Path; from epochcost.agent.state_directory import adopt; "
     program += "adopt(Path(sys.argv[1]), Path(sys.argv[2]))"
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(earlier), str(kept)], capture_output=True, text=True, check=False
+    completed = subprocess.run(
+        [sys.executable, "-c", program, str(earlier), str(durable)], capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        raise StateError(done.stderr)
+    if completed.returncode:
+        raise StateError(completed.stderr)
 
 
 @pytest.mark.parametrize("hostile", ["link", "pipe", "open to all"])
-def test_what_others_put_beside_the_events_is_never_taken_for_a_ledger(tmp_path: Path, hostile: str) -> None:
-    earlier, kept = tmp_path / "events/state", tmp_path / "lib"
+def test_files_of_others_beside_the_events_are_never_used_as_a_ledger(tmp_path: Path, hostile: str) -> None:
+    earlier, durable = tmp_path / "events/state", tmp_path / "lib"
     earlier.mkdir(parents=True, mode=0o700)
     state = earlier / "agent-state.json"
     if hostile == "link":
@@ -117,8 +117,8 @@ def test_what_others_put_beside_the_events_is_never_taken_for_a_ledger(tmp_path:
     else:
         state.write_text("{}")
         earlier.chmod(0o777)
-    adopt(earlier, kept)
-    assert not (kept / "agent-state.json").exists()
+    adopt(earlier, durable)
+    assert not (durable / "agent-state.json").exists()
 
 
 def check(*flags: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -128,21 +128,23 @@ def check(*flags: str, env: dict[str, str] | None = None) -> subprocess.Complete
 
 
 @pytest.mark.skipif(file_system(Path("/dev/shm")) != "tmpfs", reason="no tmpfs at /dev/shm")
-def test_check_names_a_ledger_that_the_next_boot_does_not_find(tmp_path: Path) -> None:
-    done = check(f"--events.dir={tmp_path}", "--state.dir=/dev/shm/epochcost-state")
-    assert done.returncode == 1
-    assert "the ledger in /dev/shm/epochcost-state is lost with the next boot (tmpfs, in memory)" in done.stderr
+def test_check_names_a_ledger_that_does_not_survive_a_boot(tmp_path: Path) -> None:
+    completed = check(f"--events.dir={tmp_path}", "--state.dir=/dev/shm/epochcost-state")
+    assert completed.returncode == 1
+    assert "the ledger in /dev/shm/epochcost-state is lost with the next boot (tmpfs, in memory)" in completed.stderr
     assert not Path("/dev/shm/epochcost-state").exists()
-    kept = check(f"--events.dir={tmp_path}", f"--state.dir={tmp_path}")
-    assert f"ledger        {tmp_path}" in kept.stdout
-    assert kept.returncode == (1 if volatile(tmp_path) else 0)
+    on_disk = check(f"--events.dir={tmp_path}", f"--state.dir={tmp_path}")
+    assert f"ledger        {tmp_path}" in on_disk.stdout
+    assert on_disk.returncode == (1 if volatile(tmp_path) else 0)
 
 
-def in_a_machine_of_its_own(script: str) -> str:
+def in_own_mount_namespace(script: str) -> str:
     """What ``script`` prints as root of a mount namespace with an empty /run in memory and a /var/lib of its own."""
     alone = "mount -t tmpfs -o mode=755 none /run && mount --bind $LIB /var/lib && cd /\n"
-    done = subprocess.run(["unshare", "-m", "bash", "-ec", alone + script], capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
+    completed = subprocess.run(
+        ["unshare", "-m", "bash", "-ec", alone + script], capture_output=True, text=True, check=False
+    )
+    return completed.stdout + completed.stderr
 
 
 def may_make_namespaces() -> bool:
@@ -178,8 +180,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @alone
 @pytest.mark.usefixtures("machine")
-def test_a_reboot_loses_no_dollar_of_a_run_where_the_agent_is_installed_as_the_readme_says() -> None:
-    output = in_a_machine_of_its_own(
+def test_with_an_installation_as_in_the_readme_a_reboot_loses_no_dollar_of_a_run() -> None:
+    output = in_own_mount_namespace(
         AGENT
         + """
 agent; train 0; paid 0.4; kill $A; wait $A || true
@@ -193,9 +195,9 @@ agent; train 1; paid 0.9; echo after $(cost); kill $A; wait $A || true
 
 @alone
 @pytest.mark.usefixtures("machine")
-def test_check_names_an_events_directory_of_the_machine_that_its_users_cannot_write() -> None:
-    """A prolog made it first, with root's mask."""
-    output = in_a_machine_of_its_own(
+def test_check_names_a_machine_wide_events_directory_that_users_cannot_write() -> None:
+    """A prolog created it first, with root's umask."""
+    output = in_own_mount_namespace(
         AGENT
         + """
 mkdir -p /run/epochcost/slurm

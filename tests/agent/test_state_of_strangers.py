@@ -1,4 +1,4 @@
-"""Where the agent keeps its state: never where another user could have put something."""
+"""Where the agent keeps its state: never where another user could have put files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "events", tmp_path / "machine"
 
 
-def test_a_configured_directory_is_taken_as_it_is(places: tuple[Path, Path]):
+def test_a_configured_directory_is_used_as_it_is(places: tuple[Path, Path]):
     events, machine = places
     assert agent_state_dir("/some/where", events, {}, machine) == Path("/some/where")
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o1777])
-def test_it_lies_beside_the_events_where_nobody_can_move_it(places: tuple[Path, Path], mode: int):
+def test_it_is_beside_the_events_where_no_other_user_can_move_it(places: tuple[Path, Path], mode: int):
     events, machine = places
     events.chmod(mode)
     for _ in range(2):
@@ -38,15 +38,15 @@ def test_it_lies_beside_the_events_where_nobody_can_move_it(places: tuple[Path, 
 
 
 @pytest.mark.parametrize("trap", ["link", "file", "writable by anybody", "another user's"])
-def test_what_somebody_else_laid_out_there_is_not_used_and_keeps_nobody_from_starting(
+def test_a_directory_prepared_by_another_user_is_not_used_and_does_not_prevent_a_start(
     places: tuple[Path, Path], tmp_path: Path, trap: str
 ):
     events, machine = places
     events.chmod(0o1777)
-    theirs, state = tmp_path / "theirs", events / "state"
-    theirs.mkdir()
+    foreign, state = tmp_path / "theirs", events / "state"
+    foreign.mkdir()
     if trap == "link":
-        state.symlink_to(theirs)
+        state.symlink_to(foreign)
     elif trap == "file":
         state.touch()
     else:
@@ -56,18 +56,18 @@ def test_what_somebody_else_laid_out_there_is_not_used_and_keeps_nobody_from_sta
         if os.geteuid() != 0:
             pytest.skip("only root can give a directory away")
         os.chown(state, SOMEBODY, SOMEBODY)
-    found = agent_state_dir("", events, {}, machine)
-    assert found.parent == machine
-    kept = StateFile(found)
-    kept.save({"meter": 1})
-    kept.close()
-    assert not list(theirs.iterdir())
+    directory = agent_state_dir("", events, {}, machine)
+    assert directory.parent == machine
+    state_file = StateFile(directory)
+    state_file.save({"meter": 1})
+    state_file.close()
+    assert not list(foreign.iterdir())
     assert trap == "file" or not list(state.iterdir())
     (state.unlink if trap in ("link", "file") else state.rmdir)()
-    assert agent_state_dir("", events, {}, machine) == found, "the choice stays, or the state is lost"
+    assert agent_state_dir("", events, {}, machine) == directory, "the choice stays, or the state is lost"
 
 
-def test_where_anybody_can_rename_it_it_does_not_lie(places: tuple[Path, Path], tmp_path: Path):
+def test_it_is_not_where_any_user_can_rename_it(places: tuple[Path, Path], tmp_path: Path):
     events, machine = places
     events.chmod(0o777)
     assert agent_state_dir("", events, {}, machine).parent == machine
@@ -81,10 +81,10 @@ def test_each_events_directory_has_its_own_and_without_systemd_it_is_the_users(t
     other = tmp_path / "other"
     other.mkdir()
     other.chmod(0o777)
-    found = {agent_state_dir("", place, {}, tmp_path / "system") for place in (shared, other)}
-    assert len(found) == 2
+    directories = {agent_state_dir("", events, {}, tmp_path / "system") for events in (shared, other)}
+    assert len(directories) == 2
     if os.geteuid() == 0:
-        assert {path.parent for path in found} == {tmp_path / "system"}
+        assert {path.parent for path in directories} == {tmp_path / "system"}
 
 
 @given(
@@ -98,10 +98,10 @@ def test_each_events_directory_has_its_own_and_without_systemd_it_is_the_users(t
         max_size=5,
     )
 )
-def test_what_is_saved_in_pieces_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]):
-    kept = StateFile(tmp_path_factory.mktemp("state"))
+def test_a_state_saved_in_pieces_is_loaded_unchanged(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]):
+    state_file = StateFile(tmp_path_factory.mktemp("state"))
     try:
-        kept.save({"meter": state})
-        assert kept.load() == {"version": 1, "meter": state}
+        state_file.save({"meter": state})
+        assert state_file.load() == {"version": 1, "meter": state}
     finally:
-        kept.close()
+        state_file.close()

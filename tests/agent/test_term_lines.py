@@ -16,7 +16,7 @@ from epochcost.prices.allowances import parse_balance
 NOON = 1_795_867_200.0
 
 
-def test_nothing_known_is_nothing_said() -> None:
+def test_without_terms_there_are_no_sentences() -> None:
     assert list(term_lines(NodeTerms())) == []
 
 
@@ -42,19 +42,19 @@ def test_a_part_is_called_a_part() -> None:
     ]
 
 
-def test_free_hours_of_an_account_are_called_so() -> None:
+def test_free_hours_of_an_account_are_labelled_as_such() -> None:
     terms = NodeTerms(free_ends=(("trial", NOON),), free_account="lab", free_scope="account")
     assert list(term_lines(terms)) == [
         "free hours trial: until 2026-11-28 12:00 UTC, by the hours of all machines of account lab"
     ]
 
 
-def test_the_page_alone_says_how_long_ten_dollars_last() -> None:
+def test_only_the_page_shows_how_long_ten_dollars_last() -> None:
     meter = Meter(Ledger(), Node("n"), terms=MachineTerms(credits_=(parse_balance("10@2026-11-28T12:00:00"),)))
     meter.begin_boot(NOON, NOON, [])
     quote = Quote((PriceStep(NOON - 1, 2.0),), None, "configured", NOON, NOON)
     for minute in range(1, 61):
-        shown = meter.tick(NOON + 60 * minute, Inputs(has_gpus=False, quote=quote))
-    (line,) = live_json(shown)["terms"]
+        snapshot = meter.tick(NOON + 60 * minute, Inputs(has_gpus=False, quote=quote))
+    (line,) = live_json(snapshot)["terms"]
     assert line.startswith("credit configured: at most $8.00 left, given this machine's spend; at this machine's price")
     assert "until 2026-11-28 17:00 UTC" in line

@@ -1,4 +1,4 @@
-"""Names of users by their numbers: never waited for, never guessed."""
+"""User names by uid: never awaited, never guessed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tests.waiting import wait_for
 from epochcost.agent.user_names import UserNames, system_name
 
 
-def test_a_name_is_empty_until_the_directory_has_answered_and_nobody_waits_for_it():
-    answer = threading.Event()
+def test_a_name_is_empty_until_the_lookup_completes_and_nothing_waits_for_it():
+    answered = threading.Event()
 
     def slow(number: int) -> str:
-        answer.wait(30)
+        answered.wait(30)
         return f"user{number}"
 
     names = UserNames(slow)
     assert names.of(1001) == ""
-    answer.set()
+    answered.set()
     assert wait_for(lambda: names.of(1001), 10, "the name") == "user1001"
 
 
-def test_the_directory_is_asked_once():
+def test_each_user_is_looked_up_once():
     looked_up = []
 
     def lookup(number: int) -> str:
@@ -47,7 +47,7 @@ def test_root_the_network_and_nobody_have_no_name(number):
     assert UserNames(never).of(number) == ""
 
 
-def test_a_flood_of_users_is_not_remembered():
+def test_the_cache_of_users_is_bounded():
     names = UserNames(lambda number: f"user{number}")
     for number in range(1, 1011):
         names.of(number)
@@ -55,7 +55,7 @@ def test_a_flood_of_users_is_not_remembered():
     assert names.of(1005) == ""
 
 
-def test_the_system_says_what_it_knows():
+def test_names_come_from_the_system():
     assert system_name(os.getuid()) == pwd.getpwuid(os.getuid()).pw_name
     assert system_name(2**31 - 7) == ""
     assert system_name(2**70) == ""

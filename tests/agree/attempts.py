@@ -1,7 +1,7 @@
 """Attempts of training runs: the real library in processes of its own, and its lines stretched to simulated hours.
 
-What a process says is written by the library itself, in the directory and under the launcher's variables that a test
-gives it. It takes a blink; each of its lines is then moved to where it would be in an attempt of so many minutes.
+The lines of a process are written by the library itself, in the directory and under the launcher's variables that a
+test gives it. It takes a moment; each line is then moved to its time in an attempt of so many minutes.
 """
 
 from __future__ import annotations

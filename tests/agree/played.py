@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.agent.driven import Driven, World
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
 from tests.agree.attempts import Line
 
 STEP = 30.0
@@ -23,7 +23,7 @@ NO_VALUE = "#"
 
 @dataclass
 class PlayedMachine:
-    """One computer: its clocks, its agent, and the lines that its training runs are still to write."""
+    """One computer: its clocks, its agent, and the future lines of its training runs."""
 
     name: str
     home: Path
@@ -32,28 +32,28 @@ class PlayedMachine:
     lines: list[Line]
     gone_s: float
     store: str
-    agent: Driven = field(init=False)
+    agent: DrivenAgent = field(init=False)
 
     def __post_init__(self) -> None:
-        world = World(self.home, wall=self.start_ts, boot_ts=self.start_ts - 7200)
+        machine = SimulatedMachine(self.home, wall=self.start_ts, boot_ts=self.start_ts - 7200)
         prices = {
             "price__usd_per_hour": str(self.usd_per_hour),
             "price__on_demand_usd_per_hour": str(2 * self.usd_per_hour),
         }
         flags = {"machine__name": self.name, "node__name": self.name, "node__instance_type": "sim.large", **prices}
-        self.agent = Driven(world, prometheus__url=self.store, **flags)
+        self.agent = DrivenAgent(machine, prometheus__url=self.store, **flags)
         self.agent.ask_price()
         self.agent.app.beat.tick()
 
     def go_to(self, t: float) -> None:
-        """Let the machine live until ``t`` s after the beginning; what its training runs say comes when they say it."""
-        world = self.agent.world
+        """Advance the machine to ``t`` s after the beginning; lines of its training runs appear at their times."""
+        machine = self.agent.machine
         while self.lines and self.lines[0][0] <= t:
             at, file, line = self.lines.pop(0)
-            stamp = {"ts": self.start_ts + at, "mono": world.mono + self.start_ts + at - world.wall}
-            with (world.events / file).open("a", encoding="utf-8") as out:
+            stamp = {"ts": self.start_ts + at, "mono": machine.mono + self.start_ts + at - machine.wall}
+            with (machine.events / file).open("a", encoding="utf-8") as out:
                 out.write(json.dumps({**line, **stamp}) + "\n")
-        self.agent.run(self.start_ts + t - world.wall, every=STEP)
+        self.agent.run(self.start_ts + t - machine.wall, every=STEP)
 
     def scraped(self, ts: float) -> Iterator[str]:
         """What a scrape finds, with its time and the labels of its target."""
@@ -64,9 +64,9 @@ class PlayedMachine:
                 yield f"{series[:-1]},{target}}} {value} {ts:.3f}\n"
 
     def live(self, run: str) -> dict[str, Any]:
-        """The run on the page."""
-        with urllib.request.urlopen(f"{self.agent.app.server.url}/v1/live", timeout=10) as answer:
-            return next(shown for shown in json.load(answer)["runs"] if shown["run"] == run)
+        """The run as shown by the page."""
+        with urllib.request.urlopen(f"{self.agent.app.server.url}/v1/live", timeout=10) as response:
+            return next(run_view for run_view in json.load(response)["runs"] if run_view["run"] == run)
 
     def shows(self, run: str) -> bool:
         """Whether its agent still exports the run."""
@@ -75,7 +75,7 @@ class PlayedMachine:
 
 
 def play(machines: Sequence[PlayedMachine], length: float) -> Iterator[str]:
-    """Everything that is scraped of ``machines`` in ``length`` s."""
+    """All scrapes of ``machines`` in ``length`` s."""
     for tick in range(1, int(length / STEP) + 1):
         t = tick * STEP
         for machine in machines:
@@ -91,21 +91,21 @@ class _Forward(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])) + f"&time={server.ts}".encode()
         link = http.client.HTTPConnection(server.store, timeout=60)
         link.request("POST", self.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
-        answer = link.getresponse()
-        document = answer.read()
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.getheader("Content-Type", ""))
+        response = link.getresponse()
+        document = response.read()
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.getheader("Content-Type", ""))
         self.send_header("Content-Length", str(len(document)))
         self.end_headers()
         self.wfile.write(document)
         link.close()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-        """Stay silent."""
+        """Print nothing."""
 
 
 class StoreAsOf(ThreadingHTTPServer):
-    """Hands requests on to a Prometheus, which answers as it would have at ``ts``: its own present is another.
+    """Forwards requests to a Prometheus, evaluated at ``ts`` instead of its present.
 
     Its port is taken at once and refuses connections until there is a store.
     """
@@ -131,6 +131,6 @@ class StoreAsOf(ThreadingHTTPServer):
             thread.join()
 
 
-def by_name(found: Sequence[Mapping[str, Any]], label: str) -> dict[str, float]:
+def by_name(vector: Sequence[Mapping[str, Any]], label: str) -> dict[str, float]:
     """An instant vector by one of its labels."""
-    return {series["metric"].get(label, ""): float(series["value"][1]) for series in found}
+    return {series["metric"].get(label, ""): float(series["value"][1]) for series in vector}

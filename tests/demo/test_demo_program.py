@@ -1,4 +1,4 @@
-"""``epochcost demo`` as a program: what it starts, says, serves, and leaves behind."""
+"""``epochcost demo`` as a program: what it starts, prints, serves, and leaves behind."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ COMMAND = [sys.executable, "-m", "epochcost", "demo"]
 
 
 def get(url: str):
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return json.load(response)
 
 
-def refused(*flags: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    done = subprocess.run([*COMMAND, *flags], capture_output=True, text=True, env=environment, timeout=60, check=False)
-    assert done.stdout == ""
-    return done.returncode, done.stderr
+def rejected(*flags: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    completed = subprocess.run(
+        [*COMMAND, *flags], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert completed.stdout == ""
+    return completed.returncode, completed.stderr
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], Path]]:
-    """A demo of half an hour, its URLs by name, and the directory that it puts its own in."""
+    """A demo of half an hour, its URLs by name, and the parent of its directory."""
     home = tmp_path_factory.mktemp("home")
     flags = [f"--{name}.listen-address=127.0.0.1:0" for name in ("web", "prometheus", "alertmanager")]
     with (home / "out").open("w") as out, (home / "err").open("w") as err:
@@ -62,7 +64,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
         process.wait(30)
 
 
-def test_everything_in_it_is_called_simulated(demo):
+def test_everything_in_it_is_labelled_simulated(demo):
     _, urls, home = demo
     assert "simulated" in (home / "out").read_text().partition("live pages")[0]
     matchers = urllib.parse.quote('{__name__=~"epochcost_.+",cluster!~"simulated.*"}')
@@ -72,7 +74,7 @@ def test_everything_in_it_is_called_simulated(demo):
     assert all(machine.name.startswith("sim-") for machine in FLEET.machines)
 
 
-def test_it_goes_on_live_after_its_history(demo):
+def test_it_continues_live_after_its_history(demo):
     _, urls, _ = demo
     prometheus = urls["Prometheus"]
 
@@ -85,7 +87,7 @@ def test_it_goes_on_live_after_its_history(demo):
     wait_for(lambda: get(f"{prometheus}/api/v1/query?query={query.replace(' ', '+')}")["data"]["result"], 40, "history")
 
 
-def test_an_alert_that_has_waited_in_the_past_fires_at_once_and_is_notified(demo):
+def test_an_alert_whose_wait_is_over_in_the_history_fires_at_once_and_is_notified(demo):
     _, urls, _ = demo
 
     def notified() -> list[str]:
@@ -120,20 +122,20 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(demo):
     ],
 )
 def test_a_wrong_flag_is_named(flags, status, reason):
-    code, message = refused(*flags)
+    code, message = rejected(*flags)
     assert code == status
     assert reason in message
 
 
-def test_a_directory_that_holds_something_is_not_touched(tmp_path):
+def test_a_directory_that_is_not_empty_is_not_touched(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    code, message = refused(f"--data.dir={tmp_path}")
+    code, message = rejected(f"--data.dir={tmp_path}")
     assert (code, (tmp_path / "mine").read_text()) == (1, "precious")
     assert "is not empty" in message
 
 
-def test_without_a_prometheus_it_says_what_to_install(tmp_path):
-    code, message = refused(environment={**os.environ, "PATH": str(tmp_path)})
+def test_without_prometheus_it_names_what_to_install(tmp_path):
+    code, message = rejected(environment={**os.environ, "PATH": str(tmp_path)})
     assert code == 1
     assert "prometheus is not installed" in message
     assert "apt-get install prometheus" in message

@@ -1,4 +1,4 @@
-"""What the played fleet must have cost and done: arithmetic over the script alone, none of it the product's.
+"""The expected cost and progress of the played fleet: arithmetic over the script alone, without product code.
 
 Times are seconds since the beginning of the simulation; money is US dollars.
 """
@@ -18,18 +18,18 @@ Piece = tuple[float, float]
 
 
 def begins(machine: Machine) -> float:
-    """From when on its time is accounted: its boot where its agent came soon after."""
+    """The start of its accounted time: its boot if its agent started soon after."""
     recent = machine.agent_starts - machine.boots < RECENT_BOOT_SECONDS
     return machine.boots if recent else machine.agent_starts
 
 
 def price_of(script: Script, machine: Machine, option: PurchaseOption | None = None) -> Offer | None:
     """The offer that the machine pays, or what it would cost with another purchase option."""
-    wanted = option or machine.purchase_option
+    purchase_option = option or machine.purchase_option
     for zone in (machine.zone, ""):
         for offer in script.offers:
             key = (offer.provider, offer.instance_type, offer.purchase_option)
-            if key != (machine.kind.provider, machine.kind.instance_type, wanted):
+            if key != (machine.kind.provider, machine.kind.instance_type, purchase_option):
                 continue
             if offer.zone == zone and offer.region in (machine.region, ""):
                 return offer
@@ -46,23 +46,23 @@ def dollars(offer: Offer, start: float, end: float) -> float:
 
 
 def states(machine: Machine, until: float) -> Iterator[tuple[float, float, State]]:
-    """The machine's life in pieces; ``useful`` stands for "progressing", which the load splits."""
-    t, ended = begins(machine), False
+    """The machine's lifetime in pieces; ``useful`` means "progressing", which the load splits."""
+    t, has_ended = begins(machine), False
     if t < machine.agent_starts:
         yield t, machine.agent_starts, State.BOOT
         t = machine.agent_starts
-    reached: dict[str, float] = {}
+    furthest: dict[str, float] = {}
     for attempt in machine.attempts:
-        yield from _alone(machine, t, min(attempt.start, until), ended=ended)
-        yield from _attempt(attempt, reached.get(attempt.run, 0.0))
-        reached[attempt.run] = max(reached.get(attempt.run, 0.0), attempt.position(attempt.end))
-        t, ended = attempt.end, True
-    yield from _alone(machine, t, until, ended=ended)
+        yield from _alone(machine, t, min(attempt.start, until), has_ended=has_ended)
+        yield from _attempt(attempt, furthest.get(attempt.run, 0.0))
+        furthest[attempt.run] = max(furthest.get(attempt.run, 0.0), attempt.position(attempt.end))
+        t, has_ended = attempt.end, True
+    yield from _alone(machine, t, until, has_ended=has_ended)
 
 
-def _alone(machine: Machine, start: float, end: float, *, ended: bool) -> Iterator[tuple[float, float, State]]:
+def _alone(machine: Machine, start: float, end: float, *, has_ended: bool) -> Iterator[tuple[float, float, State]]:
     t = start
-    for stranger in () if ended else machine.strangers:
+    for stranger in () if has_ended else machine.strangers:
         begin, until = max(t, stranger.start), min(end, stranger.end)
         if t < begin < until:
             yield t, begin, State.VACANT
@@ -70,12 +70,12 @@ def _alone(machine: Machine, start: float, end: float, *, ended: bool) -> Iterat
             yield begin, until, State.UNATTRIBUTED if stranger.load else State.VACANT
             t = until
     if t < end:
-        yield t, end, State.FINISHED if ended else State.VACANT
+        yield t, end, State.FINISHED if has_ended else State.VACANT
 
 
-def _attempt(a: Attempt, reached: float) -> Iterator[tuple[float, float, State]]:
+def _attempt(a: Attempt, furthest: float) -> Iterator[tuple[float, float, State]]:
     yield a.start, a.first_step, State.STARTUP
-    caught_up = a.reaches(reached) if a.from_epoch < reached else a.first_step
+    caught_up = a.reaches(furthest) if a.from_epoch < furthest else a.first_step
     if caught_up > a.first_step:
         yield a.first_step, min(caught_up, a.end), State.REPLAY
     stalls = a.hangs_at + STALL_SECONDS
@@ -85,7 +85,7 @@ def _attempt(a: Attempt, reached: float) -> Iterator[tuple[float, float, State]]
 
 
 def unseen(machine: Machine, device: int) -> list[Piece]:
-    """When nobody saw what a device did: its driver did not answer, or the agent slept (from its last look before)."""
+    """Times without readings of a device: a failed driver, or a suspended agent (from its last reading on)."""
     asleep = [(start - 5.0, end) for start, end in machine.asleep]
     return [(start, end) for gpu, start, end in machine.unreadable if gpu == device] + asleep
 
@@ -139,7 +139,7 @@ def _totals(
     devices = range(machine.devices()) if device is None else [device]
     until = min(until, machine.gone)
     for start, end, state in states(machine, until):
-        for a, b in _cut(offer, start, min(end, until)):
+        for a, b in _pieces(offer, start, min(end, until)):
             attempt = machine.attempt_at((a + b) / 2)
             if run and (attempt is None or attempt.run != run):
                 continue
@@ -151,7 +151,7 @@ def _totals(
     return out
 
 
-def _cut(offer: Offer | None, start: float, end: float) -> Iterator[Piece]:
+def _pieces(offer: Offer | None, start: float, end: float) -> Iterator[Piece]:
     """Pieces of a span in which the price is constant."""
     if end <= start:
         return
@@ -167,7 +167,7 @@ def cost(script: Script, machine: Machine, until: float) -> float:
 
 
 def run_cost(script: Script, run: str, until: float) -> float:
-    """All dollars of a run, on every machine, whether or not it is still there."""
+    """All dollars of a run, on every machine, including ended ones."""
     total = 0.0
     for machine in script.machines:
         offer = price_of(script, machine)
@@ -178,7 +178,7 @@ def run_cost(script: Script, run: str, until: float) -> float:
 
 
 def epoch_marks(machine: Machine, run: str, until: float) -> list[tuple[float, float]]:
-    """(start, end) of every finished epoch of a run on a machine; parts of epochs are none."""
+    """(start, end) of every finished epoch of a run on a machine; without partial epochs."""
     marks: list[tuple[float, float]] = []
     for a in machine.attempts:
         if a.run != run:
@@ -194,8 +194,8 @@ def epoch_marks(machine: Machine, run: str, until: float) -> list[tuple[float, f
 
 
 def current_epoch_start(machine: Machine, run: str, until: float) -> float:
-    """When the epoch under way began."""
+    """The start of the current epoch."""
     a = [a for a in machine.attempts if a.run == run and a.start <= until][-1]
     last = min(a.end, a.hangs_at, until)
-    reached = math.floor(a.position(last) + 1e-9)
-    return a.reaches(reached) if reached > a.from_epoch else a.first_step
+    furthest = math.floor(a.position(last) + 1e-9)
+    return a.reaches(furthest) if furthest > a.from_epoch else a.first_step

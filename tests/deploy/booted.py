@@ -30,7 +30,7 @@ class Booted:
         self.boot()
 
     def boot(self) -> None:
-        """Start it, and wait until systemd is through."""
+        """Start it, and wait until systemd has finished booting."""
         command = ["systemd-nspawn", "-D", str(self.root), "-M", self.name, "--register=no", "--keep-unit", "-b"]
         with self.log.open("ab") as log:
             self.nspawn = subprocess.Popen(
@@ -44,32 +44,32 @@ class Booted:
         wait_for(up, 60, "the boot", every=0.2)
 
     def leader(self) -> int:
-        """Its first process as this machine counts; 0 between two boots."""
+        """The host's pid of its first process; 0 between two boots."""
         children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
         return int(children[0]) if children else 0
 
     def state(self) -> str:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*self._enter(), "systemctl", "is-system-running"], capture_output=True, text=True, check=False
         )
-        return done.stdout.strip()
+        return completed.stdout.strip()
 
     def _enter(self) -> list[str]:
         return ["nsenter", "-t", str(self.leader()), "-m", "-u", "-i", "-n", "-p", "-r", "-w"]
 
     def run(self, script: str, *, check: bool = True) -> str:
-        """What ``script`` printed."""
+        """Returns what ``script`` printed."""
         command = [*self._enter(), "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-ec", script]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0 or not check, f"{script}: {done.stdout}{done.stderr}"
-        return done.stdout
+        completed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert completed.returncode == 0 or not check, f"{script}: {completed.stdout}{completed.stderr}"
+        return completed.stdout
 
     def start(self, unit: str, script: str) -> None:
         """Begin ``script`` as the user ``ada``, by the machine's own systemd."""
         self.run(f"systemd-run --quiet --uid=ada --setenv=HOME=/tmp --unit={unit} -- sh -ec {shlex.quote(script)}")
 
     def running(self, unit: str) -> bool:
-        """Whether what `start` began goes on."""
+        """Whether what `start` started is still running."""
         return self.run(f"systemctl show -p ActiveState --value {unit}").strip() in {
             "active",
             "activating",
@@ -77,15 +77,17 @@ class Booted:
         }
 
     def reboot(self) -> None:
-        """Into its next boot; what ran is ended as systemd does it."""
+        """Reboot it: systemd stops whatever is running."""
         self.run("systemctl --no-block reboot")
         assert self.nspawn.wait(150) == REBOOT
         self.boot()
 
     def get(self, path: str) -> str:
-        """An answer of its agent; empty while it does not answer."""
-        ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:10835{path}', timeout=5).read().decode())"
-        return self.run(f'{self.python} -c "{ask}"', check=False)
+        """A response of its agent; empty while it does not respond."""
+        code = (
+            f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:10835{path}', timeout=5).read().decode())"
+        )
+        return self.run(f'{self.python} -c "{code}"', check=False)
 
     def figure(self, name: str, label: str = "") -> float:
         """The sum of a metric's series whose labels hold ``label``; 0 if there is none."""
@@ -97,14 +99,14 @@ class Booted:
         skipped = (
             "-path /proc -o -path /sys -o -path /run -o -path /dev -o -path /tmp -o -path /var/log -o -path /var/tmp"
         )
-        found = self.run(
+        listing = self.run(
             f"find / \\( {skipped} -o -path /var/lib/dpkg -o -path /var/cache -o -name '*-' \\) -prune -o -print"
         )
-        return set(found.splitlines())
+        return set(listing.splitlines())
 
     def live(self) -> dict[str, object]:
-        answer = self.get("/v1/live")
-        return dict(json.loads(answer)) if answer else {}
+        body = self.get("/v1/live")
+        return dict(json.loads(body)) if body else {}
 
     def end(self) -> None:
         if self.nspawn.poll() is None:

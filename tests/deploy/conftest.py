@@ -22,7 +22,7 @@ Render = Callable[..., list[dict[str, Any]]]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was followed of each page, what was not and why, and the minutes that it took."""
+    """For each page: the commands that were run, those that were not and why, and the minutes taken."""
     for report in terminalreporter.stats.get("passed", []):
         for name, line in report.user_properties:
             if name == "page":
@@ -49,12 +49,12 @@ def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.C
 
 @pytest.fixture(scope="session")
 def render(helm: Callable[..., subprocess.CompletedProcess[str]]) -> Render:
-    """Documents of the chart with ``--set`` values, as the API server would get them."""
+    """Documents of the chart with ``--set`` values, as the API server would receive them."""
 
     def documents(values: Sequence[str] = (), kube: str = "1.35.0") -> list[dict[str, Any]]:
         sets = [word for value in values for word in ("--set-json" if "={" in value else "--set", value)]
-        done = helm("template", "rel", str(CHART), "-n", "monitoring", "--kube-version", kube, *sets)
-        assert done.returncode == 0, done.stderr
-        return [document for document in yaml.safe_load_all(done.stdout) if document]
+        completed = helm("template", "rel", str(CHART), "-n", "monitoring", "--kube-version", kube, *sets)
+        assert completed.returncode == 0, completed.stderr
+        return [document for document in yaml.safe_load_all(completed.stdout) if document]
 
     return documents

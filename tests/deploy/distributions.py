@@ -35,16 +35,16 @@ def tree_of(suite: str, *flags: str, extra: str = "") -> Path:
                 *_unsigned(suite),
             ]
             script = [] if (SCRIPTS / suite).exists() else ["", str(SCRIPTS / NOT_KNOWN[suite])]
-            done = subprocess.run(
+            completed = subprocess.run(
                 [*command, suite, str(fresh), *script], capture_output=True, text=True, timeout=SECONDS, check=False
             )
-            if "Failed getting release" in done.stdout + done.stderr:
+            if "Failed getting release" in completed.stdout + completed.stderr:
                 pytest.skip(f"{suite}: its archive cannot be reached")
-            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+            assert completed.returncode == 0, completed.stdout[-2000:] + completed.stderr[-2000:]
             fresh.rename(tree)
     return tree
 
 
 def _unsigned(suite: str) -> list[str]:
-    """Debian has no keyring of Ubuntu: such a tree runs in a container without a network, and is trusted by nothing."""
+    """Debian has no keyring of Ubuntu: such a tree runs in a container without a network, and nothing trusts it."""
     return ["--no-check-gpg"] if suite in {"jammy", "noble"} and not KEYRING.exists() else []

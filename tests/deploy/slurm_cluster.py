@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.deploy.conftest import ROOT
 from tests.waiting import wait_for
 
@@ -84,9 +84,9 @@ class Slurm:
     agents: Mapping[str, AgentProcess]
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
+        completed = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60)
+        assert completed.returncode == 0, f"{command}: {completed.stderr}"
+        return completed.stdout
 
     def submit(self, body: str, *flags: str, head: str = "#SBATCH --gres=gpu:1") -> str:
         script = self.home / f"job-{len(list(self.home.glob('job-*.sh')))}.sh"
@@ -103,25 +103,27 @@ class Slurm:
     def state(self, job: str) -> str:
         return self.run("scontrol", "show", "job", job).partition("JobState=")[2].split()[0]
 
-    def ended(self, job: str) -> None:
-        done = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}
-        wait_for(lambda: self.state(job) in done, 120, f"the end of job {job} ({self.home}/out-{job})")
-        shown = self.run("scontrol", "show", "job", job)
-        assert "JobState=COMPLETED" in shown, shown + "".join(x.read_text() for x in self.home.glob(f"**/out-{job}"))
+    def wait_until_ended(self, job: str) -> None:
+        final = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}
+        wait_for(lambda: self.state(job) in final, 120, f"the end of job {job} ({self.home}/out-{job})")
+        description = self.run("scontrol", "show", "job", job)
+        assert "JobState=COMPLETED" in description, description + "".join(
+            x.read_text() for x in self.home.glob(f"**/out-{job}")
+        )
 
     def users(self, node: str = "one") -> Path:
         return self.home / f"users-{node}"
 
     def runs(self, node: str = "one") -> dict[str, list[dict[str, Any]]]:
         """Event lines by run."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        lines_by_run: dict[str, list[dict[str, Any]]] = {}
         for file in sorted(self.users(node).glob("*/*.jsonl")):
             for line in map(json.loads, file.read_text().splitlines()):
-                found.setdefault(line["run"], []).append(line)
-        return found
+                lines_by_run.setdefault(line["run"], []).append(line)
+        return lines_by_run
 
     def of_job(self, job: str, node: str = "one") -> dict[str, list[dict[str, Any]]]:
-        """Those of them that belong to a job."""
+        """Event lines of the runs that belong to a job."""
         return {run: lines for run, lines in self.runs(node).items() if any(x.get("job") == job for x in lines)}
 
     def series(self, name: str, run: str, node: str = "one") -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.deploy.conftest import ROOT
 from tests.deploy.distributions import tree_of
-from tests.deploy.test_packages import built
+from tests.deploy.test_packages import build_packages
 from tests.waiting import wait_for
 
 from epochcost.demo.programs import free_port
@@ -38,15 +38,15 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(tree, ignore_errors=True)
 
 
-def inside(tree: Path, *words: str) -> list[str]:
+def inside(tree: Path, *command: str) -> list[str]:
     """A command of the tree, with a /proc, /dev and /sys that end with it."""
     mounts = f"mount -t proc proc {tree}/proc && mount --bind /dev {tree}/dev && mount --bind /sys {tree}/sys"
     run = f'mount --make-rprivate / && {mounts} && exec chroot {tree} /qemu /usr/bin/python3.11 "$@"'
-    return ["unshare", "-m", "sh", "-ec", run, "sh", *words]
+    return ["unshare", "-m", "sh", "-ec", run, "sh", *command]
 
 
 def test_the_package_meters(arm: Path, tmp_path: Path) -> None:
-    subprocess.run(["dpkg-deb", "-x", built(tmp_path / "packages", arch="arm64")["deb"], arm], check=True)
+    subprocess.run(["dpkg-deb", "-x", build_packages(tmp_path / "packages", arch="arm64")["deb"], arm], check=True)
     program = ("-I", "/usr/lib/epochcost")
     version = subprocess.run(inside(arm, *program, "--version"), capture_output=True, text=True, check=True)
     assert version.stdout.startswith("epochcost ")
@@ -58,8 +58,10 @@ def test_the_package_meters(arm: Path, tmp_path: Path) -> None:
 
     def dollars() -> float:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-                lines = re.findall(r"^epochcost_node_cost_usd_total\{.*\} (.+)$", answer.read().decode(), re.MULTILINE)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+                lines = re.findall(
+                    r"^epochcost_node_cost_usd_total\{.*\} (.+)$", response.read().decode(), re.MULTILINE
+                )
         except OSError:
             return 0.0
         return sum(map(float, lines))
@@ -88,5 +90,5 @@ def test_all_that_the_image_installs_can_be_imported(arm: Path) -> None:
         "from google.cloud import billing_v1\n"
         "import platform, epochcost.agent.app, epochcost.poller.app; print(platform.machine(), grpc.__version__)"
     )
-    done = subprocess.run(inside(arm, "-I", "-c", code), capture_output=True, text=True, check=False, timeout=300)
-    assert done.stdout.startswith("aarch64 "), done.stderr[-2000:]
+    completed = subprocess.run(inside(arm, "-I", "-c", code), capture_output=True, text=True, check=False, timeout=300)
+    assert completed.stdout.startswith("aarch64 "), completed.stderr[-2000:]

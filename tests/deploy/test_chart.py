@@ -1,4 +1,4 @@
-"""The Helm chart: valid for every Kubernetes in support, its rules and dashboards the very files, its rights small."""
+"""The Helm chart: valid for every supported Kubernetes, rules and dashboards as in the files, minimal rights."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def container(documents: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     (document,) = of_kind(documents, kind)
-    (found,) = document["spec"]["template"]["spec"]["containers"]
-    return dict(found)
+    (only,) = document["spec"]["template"]["spec"]["containers"]
+    return dict(only)
 
 
-def test_helm_finds_nothing_to_complain_about(helm) -> None:
-    done = helm("lint", "--strict", str(CHART))
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_helm_lint_finds_nothing(helm) -> None:
+    completed = helm("lint", "--strict", str(CHART))
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("profile", PROFILES)
-def test_every_object_is_valid_to_the_letter(render: Render, profile: str, version: str) -> None:
+def test_every_object_is_valid_against_the_strict_schema(render: Render, profile: str, version: str) -> None:
     documents = render(PROFILES[profile], f"{version}.0")
     checked = [document for document in documents if document["kind"] not in CUSTOM]
     for document in checked:
@@ -59,7 +59,7 @@ def test_every_object_is_valid_to_the_letter(render: Render, profile: str, versi
     assert checked
 
 
-def test_the_rules_are_those_of_the_files_and_promtool_takes_them(render: Render, tmp_path: Path) -> None:
+def test_the_rules_are_those_of_the_files_and_promtool_accepts_them(render: Render, tmp_path: Path) -> None:
     rendered = of_kind(render(), "PrometheusRule")
     files = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
     by_name = {document["metadata"]["name"].removeprefix("rel-epochcost-"): document for document in rendered}
@@ -68,9 +68,9 @@ def test_the_rules_are_those_of_the_files_and_promtool_takes_them(render: Render
         spec = by_name[file.stem.removeprefix("epochcost-")]["spec"]
         assert spec["groups"] == yaml.safe_load(file.read_text())["groups"]
         (tmp_path / file.name).write_text(yaml.safe_dump(spec))
-    written = map(str, sorted(tmp_path.glob("*.yml")))
-    done = subprocess.run(["promtool", "check", "rules", *written], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    paths = map(str, sorted(tmp_path.glob("*.yml")))
+    completed = subprocess.run(["promtool", "check", "rules", *paths], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def test_a_threshold_and_grafanas_address_are_values_and_nothing_else_changes(render: Render) -> None:
@@ -79,10 +79,10 @@ def test_a_threshold_and_grafanas_address_are_values_and_nothing_else_changes(re
         "monitoring.rules.thresholds.critical_usd_per_hour=7",
         "monitoring.rules.grafanaUrl=https://grafana.example",
     )
-    changed = {d["metadata"]["name"]: d for d in of_kind(render(values), "PrometheusRule")}
+    customized = {d["metadata"]["name"]: d for d in of_kind(render(values), "PrometheusRule")}
     differing = []
     for name, document in plain.items():
-        for before, after in zip(document["spec"]["groups"], changed[name]["spec"]["groups"], strict=True):
+        for before, after in zip(document["spec"]["groups"], customized[name]["spec"]["groups"], strict=True):
             differing += [(b, a) for b, a in zip(before["rules"], after["rules"], strict=True) if b != a]
     ((_, limit),) = [pair for pair in differing if pair[1]["record"].startswith("epochcost:threshold:")]
     assert (limit["record"], limit["expr"]) == ("epochcost:threshold:critical_usd_per_hour", "vector(7)")
@@ -92,13 +92,13 @@ def test_a_threshold_and_grafanas_address_are_values_and_nothing_else_changes(re
 
 def test_the_dashboards_are_those_of_the_files(render: Render) -> None:
     maps = [d for d in of_kind(render(), "ConfigMap") if "-dashboard-" in d["metadata"]["name"]]
-    held = {name: json.loads(text) for d in maps for name, text in d["data"].items()}
+    dashboards = {name: json.loads(text) for d in maps for name, text in d["data"].items()}
     files = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
-    assert held == {f"epochcost-{file.name}": json.loads(file.read_text()) for file in files}
+    assert dashboards == {f"epochcost-{file.name}": json.loads(file.read_text()) for file in files}
     assert all(d["metadata"]["labels"]["grafana_dashboard"] == "1" for d in maps)
 
 
-def test_the_minimal_agent_is_nobody_and_sees_nobody(render: Render) -> None:
+def test_the_minimal_agent_is_unprivileged_and_sees_no_other_process(render: Render) -> None:
     documents = render()
     (daemon,) = of_kind(documents, "DaemonSet")
     pod = daemon["spec"]["template"]["spec"]
@@ -114,7 +114,7 @@ def test_the_minimal_agent_is_nobody_and_sees_nobody(render: Render) -> None:
     assert [v["name"] for v in pod["volumes"]] == ["state", "tmp", "events"]
 
 
-def test_owners_reads_the_kubelets_socket_and_its_rights_in_the_api_are_no_more(render: Render) -> None:
+def test_owners_reads_the_kubelets_socket_and_adds_no_rights_in_the_api(render: Render) -> None:
     documents = render(PROFILES["owners"])
     (daemon,) = of_kind(documents, "DaemonSet")
     pod = daemon["spec"]["template"]["spec"]
@@ -124,7 +124,7 @@ def test_owners_reads_the_kubelets_socket_and_its_rights_in_the_api_are_no_more(
     assert role["rules"][0]["verbs"] == ["get"]
 
 
-def test_hami_is_read_where_it_is_asked_for_and_takes_the_right_to_list_pods(render: Render) -> None:
+def test_hami_is_read_where_it_is_enabled_and_needs_the_right_to_list_pods(render: Render) -> None:
     documents = render((*PROFILES["owners"], "agent.hami=true"))
     (role,) = of_kind(documents, "ClusterRole")
     assert role["rules"][1] == {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
@@ -132,17 +132,17 @@ def test_hami_is_read_where_it_is_asked_for_and_takes_the_right_to_list_pods(ren
     assert environment["EPOCHCOST_OWNERS_HAMI"] == "true"
 
 
-def test_settings_become_environment_that_the_program_knows(render: Render) -> None:
+def test_settings_become_environment_variables_of_the_program(render: Render) -> None:
     documents = render(('agent.settings={"node.share":"per-gpu","sample.interval":"2s"}',))
     environment = {e["name"]: e.get("value") for e in container(documents, "DaemonSet")["env"]}
     assert environment["EPOCHCOST_NODE_SHARE"] == "per-gpu"
     assert environment["EPOCHCOST_SAMPLE_INTERVAL"] == "2s"
     assert environment["EPOCHCOST_PRICES_URL"] == "http://rel-epochcost-prices.monitoring.svc:10836"
-    known = subprocess.run(
+    help_text = subprocess.run(
         [shutil.which("epochcost") or "epochcost", "agent", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for name in (n for n in environment if n.startswith("EPOCHCOST_")):
-        assert name in known
+        assert name in help_text
 
 
 def test_grouping_and_inhibitions_are_those_of_the_file(render: Render) -> None:
@@ -163,7 +163,7 @@ def test_grouping_and_inhibitions_are_those_of_the_file(render: Render) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("agent.profil=owners", "profil"),
         ("agent.profile=root", "agent"),
@@ -177,10 +177,10 @@ def test_grouping_and_inhibitions_are_those_of_the_file(render: Render) -> None:
         ("image.digest=latest", "digest"),
     ],
 )
-def test_a_wrong_value_is_named(helm, value: str, said: str) -> None:
-    done = helm("template", "rel", str(CHART), "--set", value)
-    assert done.returncode != 0
-    assert said in done.stderr
+def test_the_error_names_a_wrong_value(helm, value: str, message: str) -> None:
+    completed = helm("template", "rel", str(CHART), "--set", value)
+    assert completed.returncode != 0
+    assert message in completed.stderr
 
 
 def test_the_chart_holds_no_copy_of_rules_dashboards_or_routes() -> None:
@@ -189,10 +189,10 @@ def test_the_chart_holds_no_copy_of_rules_dashboards_or_routes() -> None:
     }  # fmt: skip
 
 
-def test_a_package_of_it_needs_no_checkout(helm, tmp_path: Path) -> None:
+def test_the_packaged_chart_needs_no_checkout(helm, tmp_path: Path) -> None:
     assert helm("package", str(CHART), "-d", str(tmp_path)).returncode == 0
     (packed,) = tmp_path.glob("*.tgz")
-    done = helm("template", "rel", str(packed), "-n", "monitoring")
-    assert done.returncode == 0, done.stderr
-    kinds = [d["kind"] for d in yaml.safe_load_all(done.stdout) if d]
+    completed = helm("template", "rel", str(packed), "-n", "monitoring")
+    assert completed.returncode == 0, completed.stderr
+    kinds = [d["kind"] for d in yaml.safe_load_all(completed.stdout) if d]
     assert kinds.count("PrometheusRule") == len(list((ROOT / "prometheus" / "rules").glob("*.yml")))

@@ -1,4 +1,4 @@
-"""The wheel alone in clean environments: extras that start without what they do not need, files that are valid."""
+"""The wheel in clean environments: extras work without packages that they do not need, and the files are valid."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def environment(place: Path, wheel: Path, extras: str) -> Path:
+def environment(directory: Path, wheel: Path, extras: str) -> Path:
     """A virtual environment with the wheel and its extras; its bin."""
-    venv.create(place, with_pip=True)
-    wanted = f"{wheel}[{extras}]" if extras else str(wheel)
+    venv.create(directory, with_pip=True)
+    requirement = f"{wheel}[{extras}]" if extras else str(wheel)
     command: list[str | Path] = [
-        place / "bin" / "python",
+        directory / "bin" / "python",
         "-m",
         "pip",
         "install",
         "-q",
         "--disable-pip-version-check",
-        wanted,
+        requirement,
     ]
-    subprocess.run(command, check=True, cwd=place)
-    return place / "bin"
+    subprocess.run(command, check=True, cwd=directory)
+    return directory / "bin"
 
 
 def has(bin_: Path, module: str) -> bool:
@@ -51,7 +51,7 @@ def has(bin_: Path, module: str) -> bool:
     return subprocess.run([bin_ / "python", "-I", "-c", code], check=False).returncode == 0
 
 
-def answer(port: int, path: str) -> str:
+def get(port: int, path: str) -> str:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
             return str(reply.read().decode())
@@ -79,7 +79,7 @@ def test_sources_that_need_no_sdk_start_without_one(prices: Path, tmp_path: Path
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         try:
             owned = 'provider="owned"'
-            wait_for(lambda: owned in answer(port, "/metrics"), what="the price of an owned machine")
+            wait_for(lambda: owned in get(port, "/metrics"), what="the price of an owned machine")
         finally:
             process.terminate()
 
@@ -87,7 +87,7 @@ def test_sources_that_need_no_sdk_start_without_one(prices: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("source", "package", "extra"), [("aws", "boto3", "aws"), ("gcp", "google-cloud-billing", "gcp")]
 )
-def test_a_source_without_its_sdk_says_which_extra_brings_it(
+def test_a_source_without_its_sdk_names_the_extra_that_installs_it(
     prices: Path, tmp_path: Path, source: str, package: str, extra: str
 ) -> None:
     key = tmp_path / "key"
@@ -100,10 +100,10 @@ def test_a_source_without_its_sdk_says_which_extra_brings_it(
         "--once",
         f"--gcp.api-key-file={key}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=tmp_path, check=False)
-    assert done.returncode == 1
-    said = " ".join(done.stderr.split())
-    assert f"{package} is not installed: pip install 'epochcost[prices,{extra}]'" in said
+    completed = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=tmp_path, check=False)
+    assert completed.returncode == 1
+    message = " ".join(completed.stderr.split())
+    assert f"{package} is not installed: pip install 'epochcost[prices,{extra}]'" in message
 
 
 def test_the_agent_needs_no_scheduler_and_writes_rules_and_dashboards_that_are_valid(
@@ -118,19 +118,19 @@ def test_the_agent_needs_no_scheduler_and_writes_rules_and_dashboards_that_are_v
                f"--state.dir={tmp_path}/state"]  # fmt: skip
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: "epochcost_node_cost_usd_total" in answer(port, "/metrics"), what="the first dollars")
+            wait_for(lambda: "epochcost_node_cost_usd_total" in get(port, "/metrics"), what="the first dollars")
         finally:
             process.terminate()
     for kind in ("rules", "dashboards"):
         subprocess.run([agent / "epochcost", kind, "--out", tmp_path / kind], check=True, cwd=tmp_path)
     rules = sorted((tmp_path / "rules").glob("epochcost-*.yml"))
-    done = subprocess.run(["promtool", "check", "rules", *rules], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = subprocess.run(["promtool", "check", "rules", *rules], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     assert [json.loads(file.read_text())["uid"] for file in (tmp_path / "dashboards").iterdir()]
 
 
 @pytest.mark.parametrize("tool", ["uv", "pipx"])
-def test_an_installer_of_tools_gives_the_command(wheel: Path, tmp_path: Path, tool: str) -> None:
+def test_a_tool_installer_provides_the_command(wheel: Path, tmp_path: Path, tool: str) -> None:
     if not shutil.which(tool):
         pytest.skip("scripts/test-deploy installs it")
     bin_ = tmp_path / "bin"
@@ -140,16 +140,16 @@ def test_an_installer_of_tools_gives_the_command(wheel: Path, tmp_path: Path, to
         "PIPX_HOME": tmp_path / "home",
         "PIPX_BIN_DIR": bin_,
     }
-    environ = {**os.environ, **{name: str(place) for name, place in places.items()}}
+    environ = {**os.environ, **{name: str(directory) for name, directory in places.items()}}
     command = ["uv", "tool", "install", "--quiet"] if tool == "uv" else ["pipx", "install", "--quiet"]
     subprocess.run([*command, f"{wheel}[agent]"], check=True, env=environ, cwd=tmp_path)
-    said = subprocess.run([bin_ / "epochcost", "--version"], check=True, capture_output=True, text=True)
-    assert said.stdout.startswith("epochcost ")
+    version = subprocess.run([bin_ / "epochcost", "--version"], check=True, capture_output=True, text=True)
+    assert version.stdout.startswith("epochcost ")
     subprocess.run([bin_ / "epochcost", "unit", "--out", tmp_path / "unit"], check=True)
     assert (tmp_path / "unit" / "epochcost-agent.service").exists()
 
 
-def test_the_base_install_brings_nothing_else(wheel: Path, tmp_path: Path) -> None:
+def test_the_base_install_has_no_dependencies(wheel: Path, tmp_path: Path) -> None:
     bin_ = environment(tmp_path / "base", wheel, "")
     listed = subprocess.run([bin_ / "python", "-m", "pip", "list", "--format=json"], capture_output=True, check=True)
     assert {package["name"] for package in json.loads(listed.stdout)} <= {"epochcost", "pip", "setuptools"}
@@ -161,8 +161,8 @@ def test_every_dependency_has_a_wheel_for_arm64(wheel: Path, tmp_path: Path, ext
                sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "-d", tmp_path,
                "--only-binary=:all:", "--python-version=3.12", "--implementation=cp"]  # fmt: skip
     command += [f"--platform={platform}" for platform in ARM] + [f"{wheel}[{extra}]"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-1000:]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr[-1000:]
     assert not [file.name for file in tmp_path.iterdir() if "x86_64" in file.name]
 
 

@@ -1,4 +1,4 @@
-"""The image's recipe, by the linter of such files."""
+"""The Dockerfile, checked by hadolint."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.deploy.conftest import ROOT
 def test_hadolint_finds_nothing() -> None:
     if not shutil.which("hadolint"):
         pytest.skip("scripts/test-deploy installs hadolint")
-    done = subprocess.run(["hadolint", ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    completed = subprocess.run(["hadolint", ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout
 
 
-def test_what_builds_does_not_reach_the_image_and_nobody_is_root_in_it() -> None:
+def test_build_tools_are_not_in_the_image_and_no_user_is_root() -> None:
     build, _, final = (ROOT / "Dockerfile").read_text().partition("\n\nFROM ")
     assert " AS build\n" in build
     assert "COPY --from=build /opt/epochcost /opt/epochcost" in final

@@ -1,4 +1,4 @@
-"""Training runs on Kubernetes: every pod is valid to the letter, metered by two lines of environment and a volume."""
+"""Training runs on Kubernetes: valid pods, metered by two lines of environment and a volume."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHART_PODS = ("agent.profile=owners", "agent.events.mode=pods")
 
 
 def pods(document: object) -> Iterator[dict[str, Any]]:
-    """Every pod specification in it, wherever its kind has it."""
+    """Every pod specification in it, at its kind's path."""
     if isinstance(document, dict):
         if isinstance(document.get("containers"), list):
             yield document
@@ -32,16 +32,16 @@ def pods(document: object) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_its_pods_are_valid_and_the_trainings_report_into_a_volume_of_the_pod(file: Path) -> None:
+def test_its_pods_are_valid_and_training_runs_report_into_a_volume_of_the_pod(file: Path) -> None:
     document = yaml.safe_load(file.read_text())
     if document["apiVersion"] in {"v1", "batch/v1"}:
         kubernetes_validate.validate(document, "1.35", strict=True)
-    found = list(pods(document))
-    for spec in found:
-        whole = {**spec, "containers": [{"image": "from-the-runtime", **c} for c in spec["containers"]]}
-        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": whole}
+    specs = list(pods(document))
+    for spec in specs:
+        complete = {**spec, "containers": [{"image": "from-the-runtime", **c} for c in spec["containers"]]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": complete}
         kubernetes_validate.validate(pod, "1.35", strict=True)
-    metered = [spec for spec in found if any(v["name"] == "epochcost" for v in spec.get("volumes", []))]
+    metered = [spec for spec in specs if any(v["name"] == "epochcost" for v in spec.get("volumes", []))]
     assert metered
     for spec in metered:
         assert all("emptyDir" in volume for volume in spec["volumes"])
@@ -50,7 +50,7 @@ def test_its_pods_are_valid_and_the_trainings_report_into_a_volume_of_the_pod(fi
     assert "EPOCHCOST_DIR" in file.read_text()
 
 
-def test_the_chart_reads_each_pods_own_volume_under_the_name_that_the_examples_give_it(render: Render) -> None:
+def test_the_chart_reads_each_pods_own_volume_under_the_examples_name(render: Render) -> None:
     documents = render(CHART_PODS)
     agent = container(documents, "DaemonSet")
     environment = {e["name"]: e.get("value") for e in agent["env"]}
@@ -66,9 +66,9 @@ def test_the_chart_reads_each_pods_own_volume_under_the_name_that_the_examples_g
         kubernetes_validate.validate(daemon, version, strict=True)
 
 
-def test_pods_mode_without_the_rights_for_it_is_refused(helm) -> None:  # type: ignore[no-untyped-def]
-    done: subprocess.CompletedProcess[str] = helm(
+def test_pods_mode_without_its_rights_is_rejected(helm) -> None:  # type: ignore[no-untyped-def]
+    completed: subprocess.CompletedProcess[str] = helm(
         "template", "rel", str(ROOT / "deploy" / "helm" / "epochcost"), "--set", "agent.events.mode=pods"
     )
-    assert done.returncode != 0
-    assert "agent.profile=owners" in done.stderr
+    assert completed.returncode != 0
+    assert "agent.profile=owners" in completed.stderr

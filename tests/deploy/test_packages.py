@@ -1,4 +1,4 @@
-"""deb and rpm: installed on a Debian that boots, from the first dollar to the purge; what the rpm holds."""
+"""deb and rpm: installed on a Debian that boots, from the first dollar to the purge; the rpm's contents."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ for epoch in range(1, 999):
 NEWER = "0.999.0"
 
 
-def built(out: Path, version: str = "", arch: str = "amd64") -> dict[str, Path]:
+def build_packages(out: Path, version: str = "", arch: str = "amd64") -> dict[str, Path]:
     environ = {**os.environ, **({"VERSION": version} if version else {})}
-    done = subprocess.run(
+    completed = subprocess.run(
         [ROOT / "scripts" / "package", out, arch], env=environ, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     return {file.suffix[1:]: file for file in out.iterdir()}
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return built(tmp_path_factory.mktemp("packages"))
+    return build_packages(tmp_path_factory.mktemp("packages"))
 
 
 def listed(*command: str | Path) -> str:
@@ -66,8 +66,8 @@ def test_the_rpm_holds_what_the_deb_holds(packages: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("arch", ["amd64", "arm64"])
-def test_nothing_in_it_is_bound_to_one_version_of_python(packages: dict[str, Path], arch: str, tmp_path: Path) -> None:
-    deb = packages["deb"] if arch == "amd64" else built(tmp_path, arch=arch)["deb"]
+def test_nothing_in_it_depends_on_one_version_of_python(packages: dict[str, Path], arch: str, tmp_path: Path) -> None:
+    deb = packages["deb"] if arch == "amd64" else build_packages(tmp_path, arch=arch)["deb"]
     compiled = re.findall(r"\S+\.so", listed("dpkg-deb", "-c", deb))
     assert [Path(file).name for file in compiled] == ["_bcrypt.abi3.so"]
     out = tmp_path / "out"
@@ -98,7 +98,7 @@ def boot(tmp_path: Path) -> Iterator[Callable[..., Booted]]:
 
 
 def dollars(machine: Booted) -> float:
-    """Of the run, settled or not."""
+    """Dollars of the run, settled or not."""
     return machine.figure("run_cost_usd_total", 'run="job7"') + machine.figure("run_provisional_cost_usd", 'run="job7"')
 
 
@@ -128,8 +128,8 @@ def test_install_first_dollar_kill_reboot_upgrade_purge(
     machine.reboot()
     first = float(machine.run("cat /var/tmp/seconds-1"))
     assert machine.run("stat -c '%a %U' /run/epochcost").strip() == "1777 epochcost"
-    kept = wait_for(lambda: dollars(machine), 60, "the run after the reboot")
-    assert kept == pytest.approx(first, abs=3)
+    after_reboot = wait_for(lambda: dollars(machine), 60, "the run after the reboot")
+    assert after_reboot == pytest.approx(first, abs=3)
     train(machine, 6, 2)
     wait_for(lambda: not machine.running("train-2"), 60, "the end of the second attempt")
     second = float(machine.run("cat /var/tmp/seconds-2"))
@@ -137,7 +137,7 @@ def test_install_first_dollar_kill_reboot_upgrade_purge(
     total = dollars(machine)
     assert total == pytest.approx(first + second, abs=4)  # starts of two interpreters, and what came before the epochs
 
-    install(machine, built(tmp_path, NEWER)["deb"])
+    install(machine, build_packages(tmp_path, NEWER)["deb"])
     assert str(USD_PER_HOUR) in settings.read_text()
     assert NEWER in machine.run("dpkg-query -W epochcost")
     assert wait_for(lambda: dollars(machine), 60, "the run after the upgrade") == pytest.approx(total, abs=0.01)
@@ -153,7 +153,7 @@ def test_install_first_dollar_kill_reboot_upgrade_purge(
 
 
 def first_steps(machine: Booted) -> Path:
-    """What the package says after its installation; and a user with a training script."""
+    """The package's message after installation; adds a user with a training script."""
     assert machine.run("systemctl is-active epochcost-agent || true").strip() == "inactive"
     settings = machine.root / "etc" / "epochcost" / "epochcost.yml"
     settings.write_text(
@@ -200,8 +200,8 @@ BASE_OF_9 = {"systemd": "252", "shadow-utils": "4.9", "python3": "3.9.18", "bash
 """What a RHEL 9 has installed, as far as the package asks for it: its python3 is too old."""
 
 
-def nothing_but_a_name(out: Path, name: str, provides: dict[str, str]) -> Path:
-    """An rpm without files, so that a tree of another distribution counts as having what it provides."""
+def empty_rpm(out: Path, name: str, provides: dict[str, str]) -> Path:
+    """An rpm without files, so that a tree of another distribution counts as having these packages."""
     config = out / f"{name}.yaml"
     listed = [word if word.startswith("/") else f"{word} = {version}" for word, version in provides.items()]
     fields = {"name": name, "arch": "amd64", "version": "1.0.0", "maintainer": "nobody <nobody@localhost>",
@@ -217,13 +217,13 @@ def nothing_but_a_name(out: Path, name: str, provides: dict[str, str]) -> Path:
         "--target",
         out,
     ]
-    done = subprocess.run(nfpm, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run(nfpm, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
     return next(out.glob(f"{name}-*.rpm"))
 
 
 @needs_container
-def test_the_rpm_asks_for_a_newer_python_runs_by_it_keeps_settings_and_leaves_what_it_says(
+def test_the_rpm_requires_a_newer_python_runs_by_it_keeps_settings_and_leaves_the_documented_files(
     boot: Callable[..., Booted], packages: dict[str, Path], tmp_path: Path
 ) -> None:
     """On a Debian whose rpm knows what a RHEL 9 has, and whose python3 is a 3.9 that runs nothing."""
@@ -232,20 +232,20 @@ def test_the_rpm_asks_for_a_newer_python_runs_by_it_keeps_settings_and_leaves_wh
     old.write_text("#!/bin/sh\nexit 9\n")
     old.chmod(0o755)
     machine.run("ln -sf python3.9 /usr/bin/python3; mkdir -p /root/rpms")
-    base, newer = nothing_but_a_name(tmp_path, "base9", BASE_OF_9), {"python3.11": "3.11.9"}
-    for file in (base, nothing_but_a_name(tmp_path, "appstream9", newer), packages["rpm"]):
+    base, newer = empty_rpm(tmp_path, "base9", BASE_OF_9), {"python3.11": "3.11.9"}
+    for file in (base, empty_rpm(tmp_path, "appstream9", newer), packages["rpm"]):
         shutil.copy(file, machine.root / "root" / "rpms" / file.name)
     rpm = packages["rpm"].name
     machine.run(f"rpm -i /root/rpms/{base.name}")
-    refused = machine.run(f"rpm -i /root/rpms/{rpm} 2>&1 || true")
-    assert "(python3 >= 3.10 or python3.12 or python3.11) is needed" in refused
+    refusal = machine.run(f"rpm -i /root/rpms/{rpm} 2>&1 || true")
+    assert "(python3 >= 3.10 or python3.12 or python3.11) is needed" in refusal
 
-    said = machine.run(f"rpm -i /root/rpms/appstream9-*.rpm && rpm -i /root/rpms/{rpm}")
-    assert "systemctl enable --now epochcost-agent" in said
+    output = machine.run(f"rpm -i /root/rpms/appstream9-*.rpm && rpm -i /root/rpms/{rpm}")
+    assert "systemctl enable --now epochcost-agent" in output
     settings = first_steps(machine)
     usd = first_run(machine)
 
-    upgrade = built(tmp_path / "newer", NEWER)["rpm"]
+    upgrade = build_packages(tmp_path / "newer", NEWER)["rpm"]
     shutil.copy(upgrade, machine.root / "root" / "rpms" / upgrade.name)
     machine.run(f"rpm -U /root/rpms/{upgrade.name}")
     assert str(USD_PER_HOUR) in settings.read_text()
@@ -254,8 +254,8 @@ def test_the_rpm_asks_for_a_newer_python_runs_by_it_keeps_settings_and_leaves_wh
 
     machine.run("rpm -e epochcost; rm -r /root/rpms")
     assert machine.run("systemctl is-active epochcost-agent || true").strip() == "inactive"
-    left = {path for path in machine.paths() if "epochcost" in path and not path.startswith("/etc/systemd/system")}
-    assert {path for path in left if not path.startswith("/var/lib/epochcost")} <= {
+    remaining = {path for path in machine.paths() if "epochcost" in path and not path.startswith("/etc/systemd/system")}
+    assert {path for path in remaining if not path.startswith("/var/lib/epochcost")} <= {
         "/etc/epochcost", "/etc/epochcost/epochcost.yml", "/etc/epochcost/epochcost.yml.rpmsave",
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The pages by role, followed word for word: the blocks of commands and settings are run as they are written there.
+"""The pages by role, followed literally: the blocks of commands and settings are run exactly as written.
 
 Each in a network, a /run, an /etc and a /var/lib of its own, so that nothing of this machine changes. Only the package
 comes from this checkout, by pip's own settings.
@@ -94,21 +94,21 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PIP_FIND_LINKS": str(home / "wheels"), "PIP_QUIET": "2", "PYTHONPATH": ""}
 
 
-def follow(script: str, place: Path, environ: dict[str, str]) -> tuple[str, float]:
-    """What ``script`` printed, and the seconds it took."""
-    aside = place / "aside"
+def follow(script: str, directory: Path, environ: dict[str, str]) -> tuple[str, float]:
+    """Returns what ``script`` printed, and the seconds it took."""
+    aside = directory / "aside"
     aside.mkdir()
-    began = time.monotonic()
-    done = subprocess.run(
+    started_at = time.monotonic()
+    completed = subprocess.run(
         ["unshare", "-n", "-m", "bash", "-euc", ALONE + script],
-        capture_output=True, text=True, cwd=place, env={**environ, "ASIDE": str(aside)}, check=False, timeout=600,
+        capture_output=True, text=True, cwd=directory, env={**environ, "ASIDE": str(aside)}, check=False, timeout=600,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout, time.monotonic() - began
+    assert completed.returncode == 0, completed.stdout[-3000:] + completed.stderr[-3000:]
+    return completed.stdout, time.monotonic() - started_at
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_of_a_page_is_followed_or_said_not_to_be(page: str, record_property: Callable[..., None]) -> None:
+def test_every_block_of_a_page_is_run_or_listed_as_not_run(page: str, record_property: Callable[..., None]) -> None:
     assert len(every_block(page)) == len(FOLLOWED[page])
     for number, what in enumerate(FOLLOWED[page], start=1):
         record_property("page", f"{page}.md, block {number}: {what}")
@@ -120,19 +120,17 @@ def test_one_rented_gpu(tmp_path: Path, environ: dict[str, str], record_property
     (tmp_path / "train.py").write_text(TRAINING)
     pip, agent = install.split("\n", 1)
     subprocess.run(["bash", "-euc", pip], env=environ, cwd=tmp_path, check=True)
-    counted = 'get http://127.0.0.1:10835/metrics | grep "^epochcost_run_epochs_total{.*} 3.0$"'
+    three_epochs = 'get http://127.0.0.1:10835/metrics | grep "^epochcost_run_epochs_total{.*} 3.0$"'
     ready = "get http://127.0.0.1:10835/-/ready"
-    script = f"{agent}\nuntil_it '{ready}'\n{run}\nuntil_it '{counted}'\nget http://127.0.0.1:10835/metrics\n"
-    said, seconds = follow(script, tmp_path, environ)
-    assert re.search(r"^epochcost_run_epochs_total\{.*\} 3\.0$", said, re.MULTILINE)
-    assert re.search(r"^epochcost_run_cost_usd_total\{", said, re.MULTILINE)
+    script = f"{agent}\nuntil_it '{ready}'\n{run}\nuntil_it '{three_epochs}'\nget http://127.0.0.1:10835/metrics\n"
+    output, seconds = follow(script, tmp_path, environ)
+    assert re.search(r"^epochcost_run_epochs_total\{.*\} 3\.0$", output, re.MULTILINE)
+    assert re.search(r"^epochcost_run_cost_usd_total\{", output, re.MULTILINE)
     record_property("page", f"one-gpu.md: {seconds / 60:.1f} minutes after pip")
 
 
 @needs_root
-def test_a_prometheus_that_is_there(
-    tmp_path: Path, environ: dict[str, str], record_property: Callable[..., None]
-) -> None:
+def test_an_existing_prometheus(tmp_path: Path, environ: dict[str, str], record_property: Callable[..., None]) -> None:
     settings, prometheus = blocks("existing-prometheus", "yaml")
     (commands,) = blocks("existing-prometheus", "sh")
     subprocess.run(["bash", "-euc", "pip install 'epochcost[agent,prices]'"], env=environ, cwd=tmp_path, check=True)
@@ -153,19 +151,19 @@ url='http://127.0.0.1:9090/api/v1/query?query=node:epochcost_price_usd_per_hour:
 for _ in $(seq 1 240); do if get "$url" | grep -q '"value"'; then get "$url"; exit 0; fi; sleep 1; done 2>/dev/null
 for log in *.log; do tail -n 3 $log; done; exit 8
 """
-    said, seconds = follow(script, tmp_path, environ)
-    assert "epochcost_machine" in said
+    output, seconds = follow(script, tmp_path, environ)
+    assert "epochcost_machine" in output
     record_property("page", f"existing-prometheus.md: {seconds / 60:.1f} minutes after pip")
 
 
 def test_the_command_of_the_kubernetes_page_renders(helm: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     install = blocks("kubernetes", "sh")[0].partition("helm test")[0].replace("\\\n", " ")
-    words = shlex.split(install)
-    assert words[:2] == ["helm", "install"]
-    arguments = [str(ROOT / word) if word.startswith("deploy/") else word for word in words[2:]]
-    done = helm("template", *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "kind: DaemonSet" in done.stdout
+    command = shlex.split(install)
+    assert command[:2] == ["helm", "install"]
+    arguments = [str(ROOT / word) if word.startswith("deploy/") else word for word in command[2:]]
+    completed = helm("template", *arguments)
+    assert completed.returncode == 0, completed.stderr
+    assert "kind: DaemonSet" in completed.stdout
 
 
 JOB = """\
@@ -184,20 +182,20 @@ def test_slurm(tmp_path: Path, environ: dict[str, str], record_property: Callabl
     (commands,) = blocks("slurm", "sh")
     (settings,) = blocks("slurm", "ini")
     subprocess.run(["bash", "-euc", "pip install 'epochcost[agent]'"], env=environ, cwd=tmp_path, check=True)
-    followed, _, systemd = commands.rpartition("systemctl daemon-reload")
+    runnable, _, systemd = commands.rpartition("systemctl daemon-reload")
     assert systemd.strip() == "&& systemctl enable --now epochcost-agent"
     host = socket.gethostname().partition(".")[0]
     where = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory=1000 State=UNKNOWN"
     nodes = f"NodeName=one Port=6818 {where}\nNodeName=two Port=6819 {where}"
     base = CONF.format(host=host, home=tmp_path, port=6817, nodes=nodes)
-    ours = re.compile(r"^(Prolog|Epilog|TaskProlog|PrologFlags|GresTypes)=.*\n", re.MULTILINE)
-    (tmp_path / "slurm.conf").write_text(ours.sub("", base) + settings)
+    replaced = re.compile(r"^(Prolog|Epilog|TaskProlog|PrologFlags|GresTypes)=.*\n", re.MULTILINE)
+    (tmp_path / "slurm.conf").write_text(replaced.sub("", base) + settings)
     (tmp_path / "train.py").write_text(TRAINING)
     (tmp_path / "job.sh").write_text(JOB.replace("$PLACE", str(tmp_path)))
     unit = (ROOT / "deploy" / "slurm" / "agent.conf").read_text()
     (dirs,) = re.findall(r"^Environment=(EPOCHCOST_EVENTS_USER_DIRS=\S+)$", unit, re.MULTILINE)
     script = f"""
-{followed}
+{runnable}
 install -d -m 0711 /run/epochcost-users
 {dirs} epochcost agent --price.usd-per-hour=3600 --gpus.source=none --node.metadata=off 2>agent.log &
 until_it 'get http://127.0.0.1:10835/-/ready'
@@ -216,9 +214,9 @@ until_it 'grep -q "epochcost: job" /tmp/paged'
 until_it 'get http://127.0.0.1:10835/metrics | grep "^epochcost_run_info{{.*slurm_partition="'
 cat /tmp/paged; get http://127.0.0.1:10835/metrics
 """
-    said, seconds = follow(script, tmp_path, environ)
-    assert re.search(r"^epochcost: job \d+: run \d+, finished, 3 epochs, .*\$\d", said, re.MULTILINE)
-    assert re.search(r'^epochcost_run_info\{.*slurm_partition="gpu"', said, re.MULTILINE)
+    output, seconds = follow(script, tmp_path, environ)
+    assert re.search(r"^epochcost: job \d+: run \d+, finished, 3 epochs, .*\$\d", output, re.MULTILINE)
+    assert re.search(r'^epochcost_run_info\{.*slurm_partition="gpu"', output, re.MULTILINE)
     record_property("page", f"slurm.md: {seconds / 60:.1f} minutes after pip, Slurm's own start included")
 
 
@@ -237,9 +235,11 @@ def test_one_store_for_two_clusters(
     example = (ROOT / "prometheus" / "examples" / "remote-write.yml").read_text()
     for cluster, port in (("eu", 10835), ("us", 10935)):
         (tmp_path / cluster).mkdir()
-        changed = example.replace("cluster: eu", f"cluster: {cluster}").replace("node-1:10835", f"127.0.0.1:{port}")
-        changed = changed.replace("http://victoria-metrics:8428", "http://127.0.0.1:8428")
-        (tmp_path / cluster / "remote-write.yml").write_text(changed)
+        configuration = example.replace("cluster: eu", f"cluster: {cluster}").replace(
+            "node-1:10835", f"127.0.0.1:{port}"
+        )
+        configuration = configuration.replace("http://victoria-metrics:8428", "http://127.0.0.1:8428")
+        (tmp_path / cluster / "remote-write.yml").write_text(configuration)
     (vmalert,) = re.findall(r"`(vmalert [^`]+)`", (DOCS / "clusters.md").read_text())
     vmalert = vmalert.replace("notifier.url=...", "notifier.url=http://127.0.0.1:9").replace(
         "=...", "=http://127.0.0.1:8428"
@@ -265,20 +265,20 @@ for _ in $(seq 1 480); do
 done 2>/dev/null
 for log in *.log */*.log; do echo "== $log"; tail -n 3 $log; done; exit 8
 """
-    said, seconds = follow(script, tmp_path, environ)
-    assert re.search(r'"cluster":"eu"\},"value":\[[\d.]+,"2"\]', said)
-    assert re.search(r'"cluster":"us"\},"value":\[[\d.]+,"3"\]', said)
+    output, seconds = follow(script, tmp_path, environ)
+    assert re.search(r'"cluster":"eu"\},"value":\[[\d.]+,"2"\]', output)
+    assert re.search(r'"cluster":"us"\},"value":\[[\d.]+,"3"\]', output)
     record_property("page", f"clusters.md: {seconds / 60:.1f} minutes after pip, both clusters and the store")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_asks_prometheus_is_promql(page: str) -> None:
+def test_the_queries_of_a_page_are_promql(page: str) -> None:
     for block in blocks(page, "promql"):
         assert promql_parser.parse(block.strip())
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_a_page_and_says_time_ports_and_what_leaves(page: str) -> None:
+def test_a_page_lists_time_ports_and_outgoing_traffic(page: str) -> None:
     text = (DOCS / f"{page}.md").read_text()
     assert len(text.splitlines()) <= 110
     for word in ("Time:", "Ports:", "leaves"):

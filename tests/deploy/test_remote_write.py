@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.deploy.conftest import ROOT
 from tests.waiting import wait_for
 
@@ -27,14 +27,14 @@ INTERVAL = "2s"
 
 @dataclass
 class Store:
-    """VictoriaMetrics, asked by PromQL."""
+    """VictoriaMetrics, queried by PromQL."""
 
     url: str
 
     def by_cluster(self, expr: str) -> dict[str, float]:
         body = urllib.parse.urlencode({"query": expr, "nocache": "1"}).encode()
-        with urllib.request.urlopen(f"{self.url}/api/v1/query", data=body, timeout=10) as answer:
-            result = json.load(answer)["data"]["result"]
+        with urllib.request.urlopen(f"{self.url}/api/v1/query", data=body, timeout=10) as response:
+            result = json.load(response)["data"]["result"]
         return {series["metric"].get("cluster", ""): float(series["value"][1]) for series in result}
 
 
@@ -43,7 +43,7 @@ def address() -> str:
 
 
 def prometheus_agent(home: Path, cluster: str, agent: AgentProcess, store: str, replica: str) -> list[str | Path]:
-    """The shipped example, with this test's addresses; and ``replica``, a label that one should not set and some do."""
+    """The shipped example, with this test's addresses; and ``replica``, a label that is sometimes set by mistake."""
     config = yaml.safe_load(CONFIG.read_text())
     config["global"] |= {"scrape_interval": INTERVAL, "external_labels": {"cluster": cluster, "replica": replica}}
     config["scrape_configs"] = config["scrape_configs"][:1]
@@ -93,8 +93,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def reachable(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as response:
+            return bool(response.status == 200)
     except OSError:
         return False
 
@@ -110,9 +110,9 @@ def test_dollars_an_hour_by_state_sum_to_the_bill_of_each_cluster(store: Store) 
     expr = "sum by (cluster) (cluster_state:epochcost_cost_usd_per_hour:rate5m)"
 
     def settled() -> bool:
-        found = store.by_cluster(expr)
-        return found.keys() == USD_PER_HOUR.keys() and all(
-            found[cluster] == pytest.approx(usd, rel=0.05) for cluster, usd in USD_PER_HOUR.items()
+        dollars = store.by_cluster(expr)
+        return dollars.keys() == USD_PER_HOUR.keys() and all(
+            dollars[cluster] == pytest.approx(usd, rel=0.05) for cluster, usd in USD_PER_HOUR.items()
         )
 
     wait_for(settled, 120, f"{expr} near {USD_PER_HOUR}", every=1)
@@ -125,8 +125,8 @@ def test_the_example_names_a_cluster_and_no_replica_and_drops_nothing_that_rules
     assert keep == {"source_labels": ["__name__"], "regex": "epochcost_.+|up", "action": "keep"}
 
 
-def test_promtool_takes_the_example() -> None:
-    done = subprocess.run(
+def test_promtool_accepts_the_example() -> None:
+    completed = subprocess.run(
         ["promtool", "check", "config", "--agent", str(CONFIG)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr

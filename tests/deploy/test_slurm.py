@@ -40,13 +40,13 @@ def train(slurm: Slurm, epochs: int = 2) -> str:
     return f"PYTHONPATH={slurm.home}/lib /usr/bin/python3 {slurm.home}/train.py {epochs}"
 
 
-def found(pattern: str, file: Path) -> bool:
+def contains_line(pattern: str, file: Path) -> bool:
     return file.exists() and re.search(pattern, file.read_text()) is not None
 
 
 def test_two_trainings_one_after_the_other_in_one_job_are_two_runs_of_it(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)}")
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     runs = slurm.of_job(job)
     assert len(runs) == 2
     ends = sorted(max(float(str(line["epoch"])) for line in lines if "epoch" in line) for lines in runs.values())
@@ -58,7 +58,7 @@ def test_two_loops_of_a_batch_script_that_name_no_run_are_two_runs(slurm: Slurm,
     event = f"PYTHONPATH={slurm.home}/lib /usr/bin/python3 -m epochcost event"
     loop = f"{event} start experiment=$name epochs=1; {event} epoch_end epoch=1; {event} end"
     job = slurm.submit(f"for name in a b; do ({loop}) & done; wait", f"--ntasks={tasks}")
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     runs = slurm.of_job(job)
     assert [[line["ev"] for line in lines] for lines in runs.values()] == [["start", "epoch_end", "end"]] * 2
     assert job in runs
@@ -66,7 +66,7 @@ def test_two_loops_of_a_batch_script_that_name_no_run_are_two_runs(slurm: Slurm,
 
 def test_the_epilog_frees_what_the_prolog_wrote(slurm: Slurm) -> None:
     job = slurm.submit(f"cat {slurm.home}/held-one/*; {train(slurm)}")
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     assert f"{job} root" in (slurm.home / f"out-{job}").read_text()
     wait_for(lambda: not "".join(f.read_text() for f in (slurm.home / "held-one").iterdir()), what="the epilog")
 
@@ -75,21 +75,21 @@ def test_tasks_of_an_array_are_runs_of_their_own(slurm: Slurm) -> None:
     job = slurm.submit(train(slurm), "--array=0-1")
 
     def tasks() -> set[str]:
-        lines = [(run, line) for run, found in slurm.runs().items() for line in found]
+        lines = [(run, line) for run, events in slurm.runs().items() for line in events]
         return {run for run, line in lines if line["ev"] == "end" and run.startswith(f"{job}_")}
 
     assert wait_for(lambda: len(tasks()) == 2 and tasks(), 90, "the ends of both") == {f"{job}_0", f"{job}_1"}
 
 
-def test_the_epilog_of_an_arrays_task_which_is_not_told_so_finds_its_run(slurm: Slurm) -> None:
+def test_the_epilog_of_an_array_task_finds_its_run_without_the_array_variables(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)}; sleep 3", "--array=5-6")
     costs = slurm.home / "job-costs-one"
     for task in (5, 6):
-        said = rf"job \d+: run {job}_{task}, finished, .*\$\d+\.\d\d"
-        wait_for(partial(found, said, costs), 60, f"task {task}'s line")
+        expected = rf"job \d+: run {job}_{task}, finished, .*\$\d+\.\d\d"
+        wait_for(partial(contains_line, expected, costs), 60, f"task {task}'s line")
 
 
-def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm) -> None:
+def test_a_requeued_job_continues_its_run_as_the_next_attempt(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm, 3)} stuck", "--requeue")
 
     def halfway() -> bool:
@@ -102,7 +102,7 @@ def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm) -
     # Slurm revokes the first attempt's credential to the second, and would fail ("Job credential revoked") an attempt
     # that starts within the very second: it is to start in the next.
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now+1")
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     assert list(slurm.of_job(job)) == before
     (run,) = before
     assert any(x.get("attempt") == 1 for x in slurm.of_job(job)[run])
@@ -120,10 +120,10 @@ def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm) -
     assert figures("run_useful_epochs") == [3.0]
 
 
-def test_each_user_reports_into_a_directory_of_his_own_and_cannot_see_the_others(slurm: Slurm) -> None:
+def test_each_user_reports_into_a_directory_of_their_own_and_cannot_see_the_others(slurm: Slurm) -> None:
     job = slurm.submit(train(slurm))
     other = slurm.submit(f"ls {slurm.users()}/root || echo refused; {train(slurm)}", *slurm.as_nobody())
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     wait_for(lambda: slurm.state(other) in {"COMPLETED", "FAILED"}, 60, "nobody's job")
     assert slurm.state(other) == "COMPLETED", (slurm.home / "nobodys" / f"out-{other}").read_text()
     assert {(folder.name, folder.stat().st_mode & 0o777, folder.owner()) for folder in slurm.users().iterdir()} == {
@@ -139,22 +139,22 @@ def test_each_user_reports_into_a_directory_of_his_own_and_cannot_see_the_others
 
 def test_the_epilog_says_what_the_job_cost(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)} && sleep 3")
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     costs = slurm.home / "job-costs-one"
-    said = wait_for(lambda: costs.exists() and f"job {job}: 2 runs" in costs.read_text() and costs.read_text(), 30)
-    assert re.search(rf"job {job}: 2 runs, \$\d+\.\d\d on this machine", said)
+    summary = wait_for(lambda: costs.exists() and f"job {job}: 2 runs" in costs.read_text() and costs.read_text(), 30)
+    assert re.search(rf"job {job}: 2 runs, \$\d+\.\d\d on this machine", summary)
 
 
 def test_a_job_on_two_nodes_is_one_run_with_a_part_on_each(slurm: Slurm) -> None:
     job = slurm.submit(f"srun env {train(slurm, 3)}", "--partition=wide", "--nodes=2", "--ntasks-per-node=1")
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     assert list(slurm.of_job(job)) == list(slurm.of_job(job, "two")) == [f"{job}.0"]
     parts_are_right(slurm, job, f"{job}.0", world=2, partitions={"one": "wide", "two": "wide"}, epochs=3)
 
 
 def test_components_of_a_heterogeneous_job_are_one_job_each_machine_in_its_own_partition(slurm: Slurm) -> None:
     job = slurm.submit(f"srun --het-group=0,1 env {train(slurm, 3)}", head=HETEROGENEOUS)
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     assert list(slurm.of_job(job)) == list(slurm.of_job(job, "two")) == [f"{job}.0"]
     parts_are_right(slurm, job, f"{job}.0", world=3, partitions={"one": "gpu", "two": "spare"}, epochs=3)
     for node in slurm.agents:
@@ -175,20 +175,22 @@ def parts_are_right(slurm: Slurm, job: str, run: str, *, world: int, partitions:
 def test_a_step_of_each_component_is_a_run_of_the_same_job_and_each_nodes_epilog_knows_it(slurm: Slurm) -> None:
     each = " & ".join(f"srun --het-group={group} env {train(slurm, 2 + group)}" for group in (0, 1))
     job = slurm.submit(f"{each} & wait; sleep 3", head=HETEROGENEOUS)
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     runs = {**slurm.of_job(job), **slurm.of_job(job, "two")}
     assert sorted(runs) == [f"{job}.0", f"{job}.1"]
     assert all(any(line["ev"] == "end" and line["status"] == "finished" for line in lines) for lines in runs.values())
     for node in slurm.agents:
         costs = slurm.home / f"job-costs-{node}"
         wait_for(
-            partial(found, rf"job {job}: run {job}\.[01], finished, .*\$\d+\.\d\d", costs), 30, f"epilog of {node}"
+            partial(contains_line, rf"job {job}: run {job}\.[01], finished, .*\$\d+\.\d\d", costs),
+            30,
+            f"epilog of {node}",
         )
     assert not [x for node in slurm.agents for x in (slurm.home / f"held-{node}").iterdir() if x.read_text()]
 
 
 @pytest.mark.parametrize("inside", ["array", "het"])
-def test_a_job_submitted_from_inside_of_another_is_a_job_of_its_own(slurm: Slurm, inside: str) -> None:
+def test_a_job_submitted_from_inside_another_is_a_job_of_its_own(slurm: Slurm, inside: str) -> None:
     """Although it inherits the other one's variables."""
     inner = slurm.home / f"inner-{inside}.sh"
     inner.write_text(f"#!/bin/bash\n{train(slurm)}\n")
@@ -197,15 +199,15 @@ def test_a_job_submitted_from_inside_of_another_is_a_job_of_its_own(slurm: Slurm
     outer = slurm.submit(f"{submits}; {train(slurm, 3)}", *flags, head=head)
     wait_for(lambda: (slurm.home / f"inner-{inside}").exists() and slurm.state(outer) == "COMPLETED", 90, "the outer")
     job = (slurm.home / f"inner-{inside}").read_text().strip()
-    slurm.ended(job)
+    slurm.wait_until_ended(job)
     name = f"{outer}_3" if inside == "array" else outer
     if inside == "het":
         assert (list(slurm.of_job(job)), list(slurm.of_job(name))) == ([job], [name])
-    else:  # Slurm leaves the array's variables to it: on one node it is told apart by what is reported there
+    else:  # Slurm leaves the array's variables to it: on one node the events reported there identify it
         assert len(slurm.of_job(name)) == 2
 
 
-def test_dollars_by_account_partition_and_user_join_with_what_slurm_says(slurm: Slurm, tmp_path: Path) -> None:
+def test_dollars_by_account_partition_and_user_join_with_slurm_metrics(slurm: Slurm, tmp_path: Path) -> None:
     """By a real Prometheus with the shipped rules."""
     targets = [f"127.0.0.1:{agent.port}" for agent in slurm.agents.values()]
     config = {
@@ -220,7 +222,7 @@ def test_dollars_by_account_partition_and_user_join_with_what_slurm_says(slurm: 
     with (tmp_path / "log").open("wb") as log:
         store = subprocess.Popen([*command, f"--web.listen-address={at}"], stdout=log, stderr=log)
     try:
-        with said_beside(lambda: f"{rates(at)}\n{slurm.run('scontrol', 'show', 'job')}"):
+        with failure_shows(lambda: f"{rates(at)}\n{slurm.run('scontrol', 'show', 'job')}"):
             wait_for(lambda: rates(at).keys() == {"gpu", "spare"} and all(rates(at).values()), 120, "both partitions")
             # A rule reads the machine's rate of one evaluation earlier: that is less, the fewer samples there are.
             wait_for(lambda: rates(at)["gpu"] / rates(at)["spare"] == pytest.approx(2, rel=0.05), 120, "twice as much")
@@ -233,20 +235,20 @@ def test_dollars_by_account_partition_and_user_join_with_what_slurm_says(slurm: 
 
 
 @contextmanager
-def said_beside(seen: Callable[[], str]) -> Iterator[None]:
-    """A failure within also says what was ``seen`` then."""
+def failure_shows(details: Callable[[], str]) -> Iterator[None]:
+    """A failure inside the block also shows ``details()``."""
     try:
         yield
     except AssertionError as err:
-        raise AssertionError(f"{err}\n{seen()}") from err
+        raise AssertionError(f"{err}\n{details()}") from err
 
 
 def rates(at: str) -> dict[str, float]:
     """Dollars an hour of account physics and user nobody by partition."""
     query = 'sum by (partition) (slurm:epochcost_cost_usd_per_hour:rate5m{account="physics", user="nobody"})'
     try:
-        with urllib.request.urlopen(f"http://{at}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
-            result = json.load(answer)["data"]["result"]
+        with urllib.request.urlopen(f"http://{at}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as response:
+            result = json.load(response)["data"]["result"]
     except OSError:
         return {}
     return {series["metric"]["partition"]: float(series["value"][1]) for series in result}

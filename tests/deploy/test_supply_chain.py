@@ -1,4 +1,4 @@
-"""What the build takes from others: named by digest, audited, and held to few rights."""
+"""Third-party parts of the build: pinned by digest, audited, and given minimal rights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reached(tmp_path: Path) -> dict[str, str]:
+def offline(tmp_path: Path) -> dict[str, str]:
     """An environment in which git finds these actions on this disk, and a docker that knows one digest."""
     actions = tmp_path / "actions"
     for name, refs in (("actions/checkout", ["v4"]), ("pypa/publish", ["release/v1"])):
@@ -58,18 +58,18 @@ def run(project: Path, *flags: str, **env: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_what_has_only_a_tag_is_named(project: Path):
-    done = run(project, "--check")
-    assert done.returncode == 1
-    assert done.stderr.count("has a tag and no digest") == 5
-    assert "actions/checkout@v4" in done.stderr
+def test_references_with_only_a_tag_are_named(project: Path):
+    completed = run(project, "--check")
+    assert completed.returncode == 1
+    assert completed.stderr.count("has a tag and no digest") == 5
+    assert "actions/checkout@v4" in completed.stderr
     assert (project / "Dockerfile").read_text() == DOCKERFILE
 
 
-def test_everything_gets_its_digest_and_keeps_its_tag_for_people_and_for_updates(
-    project: Path, reached: dict[str, str], tmp_path: Path
+def test_every_reference_gets_its_digest_and_keeps_its_tag_for_people_and_updates(
+    project: Path, offline: dict[str, str], tmp_path: Path
 ):
-    assert run(project, **reached).returncode == 0
+    assert run(project, **offline).returncode == 0
     assert (project / "Dockerfile").read_text().count(f"FROM python:3.12.1-slim@{DIGEST}") == 2
     assert f"image: prom/prometheus:v3.5.0@{DIGEST}\n" in (project / "docker-compose.yml").read_text()
     text = (project / ".github/workflows/test.yml").read_text()
@@ -79,27 +79,27 @@ def test_everything_gets_its_digest_and_keeps_its_tag_for_people_and_for_updates
     assert re.search(r"uses: pypa/publish@[0-9a-f]{40} # release/v1\n", text)
     assert "echo uses a@b" in text
     assert run(project, "--check").returncode == 0
-    assert run(project, **reached).returncode == 0
+    assert run(project, **offline).returncode == 0
     assert (project / ".github/workflows/test.yml").read_text() == text, "again: the same"
 
 
-def test_what_cannot_be_found_out_changes_nothing(project: Path, reached: dict[str, str]):
+def test_a_digest_that_cannot_be_resolved_changes_nothing(project: Path, offline: dict[str, str]):
     (project / ".github/workflows/test.yml").write_text(WORKFLOW.replace("@v4", "@v5"))
-    done = run(project, **reached)
-    assert done.returncode == 2
-    assert "has no v5" in done.stderr
+    completed = run(project, **offline)
+    assert completed.returncode == 2
+    assert "has no v5" in completed.stderr
     assert (project / "Dockerfile").read_text() == DOCKERFILE
-    done = run(project, **{**reached, "GIT_CONFIG_VALUE_0": "https://nowhere/", "GIT_ALLOW_PROTOCOL": "file"})
-    assert done.returncode == 2
-    assert "nothing was changed" in done.stderr
+    completed = run(project, **{**offline, "GIT_CONFIG_VALUE_0": "https://nowhere/", "GIT_ALLOW_PROTOCOL": "file"})
+    assert completed.returncode == 2
+    assert "nothing was changed" in completed.stderr
 
 
-def test_every_action_and_image_of_this_project_is_seen():
+def test_every_action_and_image_of_this_project_is_covered():
     text = "".join(path.read_text() for path in WORKFLOWS)
     assert len(ACTION.findall(text)) == len(re.findall(r"^\s*(?:- )?uses:", text, re.MULTILINE))
     compose = (ROOT / "docker-compose.yml").read_text()
-    theirs = [line for line in re.findall(r"^\s+image: (.*)$", compose, re.MULTILINE) if "epochcost" not in line]
-    assert len(IMAGE.findall(compose)) == len(theirs)
+    third_party = [line for line in re.findall(r"^\s+image: (.*)$", compose, re.MULTILINE) if "epochcost" not in line]
+    assert len(IMAGE.findall(compose)) == len(third_party)
     assert {path.name for path, _ in files(ROOT)} >= {"Dockerfile", "docker-compose.yml", "release.yml", "test.yml"}
     new = {
         path: pinned(path.read_text(), pattern, lambda _, tag: "a" * 40 if tag else DIGEST)
@@ -109,7 +109,7 @@ def test_every_action_and_image_of_this_project_is_seen():
     assert isinstance(unpinned(ROOT), list)
 
 
-def test_a_release_is_audited_and_takes_nothing_that_has_only_a_tag():
+def test_a_release_is_audited_and_fails_on_references_with_only_a_tag():
     steps = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]["build"]["steps"]
     commands = "\n".join(step.get("run", "") for step in steps)
     assert "scripts.pin --check" in commands
@@ -117,13 +117,13 @@ def test_a_release_is_audited_and_takes_nothing_that_has_only_a_tag():
     assert commands.index("scripts.pin --check") < commands.index("python -m build")
 
 
-def test_everything_that_is_released_is_signed_by_the_workflow_itself_and_says_how_it_was_built():
+def test_every_release_artifact_is_signed_by_the_workflow_and_has_provenance():
     jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
     build, image = jobs["build"], jobs["image"]
     for job in (build, image):
         assert job["permissions"]["id-token"] == "write"
-        used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
-        assert {"sigstore/cosign-installer", "actions/attest-build-provenance"} <= set(used)
+        actions = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+        assert {"sigstore/cosign-installer", "actions/attest-build-provenance"} <= set(actions)
     commands = [step.get("run", "") for step in build["steps"]]
     signs = next(at for at, run in enumerate(commands) if "cosign sign-blob --yes" in run)
     makes = [
@@ -147,7 +147,7 @@ def test_everything_that_is_released_is_signed_by_the_workflow_itself_and_says_h
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_may_write_only_where_it_says_so(path: Path):
+def test_a_workflow_has_write_permission_only_where_declared(path: Path):
     document = yaml.safe_load(path.read_text())
     assert document["permissions"] == {"contents": "read"}
     assert "pull_request_target" not in path.read_text()

@@ -1,4 +1,4 @@
-"""The systemd units: hardened, and true to the programs' flags."""
+"""The systemd units: hardened, and consistent with the programs' flags."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ UNITS = ["epochcost-agent.service", "epochcost-prices.service"]
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_it_is_exposed_to_no_more_than_two_of_ten(unit: str) -> None:
+def test_its_exposure_is_at_most_two_of_ten(unit: str) -> None:
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(SYSTEMD / unit)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    (level,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", done.stdout + done.stderr)
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    (level,) = re.findall(r"Overall exposure level for \S+: ([\d.]+)", completed.stdout + completed.stderr)
     assert float(level) <= 2.0
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_its_user_is_made_and_its_settings_are_the_packages(unit: str) -> None:
+def test_its_user_is_created_and_its_settings_are_the_packages(unit: str) -> None:
     text = (SYSTEMD / unit).read_text()
     (user,) = re.findall(r"^User=(\S+)", text, re.MULTILINE)
     assert re.search(rf"^u\s+{user}\s", (SYSTEMD / "epochcost.sysusers").read_text(), re.MULTILINE)

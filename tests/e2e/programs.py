@@ -1,4 +1,4 @@
-"""The project's own programs as processes, with whatever environment a test gives them."""
+"""The project's own programs as processes, with the environment that a test gives them."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ class Program:
         if self.process.poll() is not None:
             return True
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as response:
+                return bool(response.status == 200)
         except OSError:
             return False
 
     def json(self, path: str) -> dict:
         try:
-            with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
+                return json.load(response)
         except urllib.error.HTTPError as err:
             with err:
                 return json.load(err)
@@ -87,7 +87,7 @@ def spot_agent(
 
 
 def train(events: Path, run: str, epochs: int, samples: int, *more: str) -> subprocess.Popen[bytes]:
-    """The project's example, for real."""
+    """Run the project's example training."""
     command = [sys.executable, str(ROOT / "examples" / "char_lm.py"), "--framework", "numpy", "--hidden", "48"]
     command += ["--epochs", str(epochs), "--samples", str(samples), *more]
     env = {**os.environ, "EPOCHCOST_DIR": str(events), "EPOCHCOST_RUN": run, "OPENBLAS_NUM_THREADS": "1"}

@@ -40,12 +40,12 @@ class Site:
     hook: WebhookReceiver
 
     def metrics(self) -> str:
-        """What the agent exports now."""
-        with urllib.request.urlopen(f"{self.agent.url}/metrics", timeout=5) as answer:
-            return str(answer.read().decode())
+        """The agent's current metrics."""
+        with urllib.request.urlopen(f"{self.agent.url}/metrics", timeout=5) as response:
+            return str(response.read().decode())
 
     def charged(self) -> tuple[float, float]:
-        """When the agent last looked (seconds since the Unix epoch), and its dollars up to then."""
+        """The time of the agent's last sample (seconds since the Unix epoch), and its dollars up to then."""
         families = {family.name: family for family in text_string_to_metric_families(self.metrics())}
         (looked,) = families["epochcost_sample_timestamp_seconds"].samples
         dollars = [families[f"epochcost_node_{which}cost_usd"].samples for which in ("", "provisional_")]
@@ -122,7 +122,7 @@ def test_alerts_of_a_failing_source_and_a_stale_price_fire_and_resolve_and_no_do
 
     assert not site.hook.alerts("EpochcostPriceStale"), "its source's alert says why"
 
-    # While nobody could know, the price went up.
+    # The price rose during the outage.
     rose_ts = round(time.time() - 5, 3)
     site.aws.spot_history = [*site.aws.spot_history, spot(TYPE, ZONE, 9.0, rose_ts)]
     site.line.mend()

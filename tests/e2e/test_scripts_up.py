@@ -1,4 +1,4 @@
-"""``scripts/up`` as a new user runs it, but for its installing: an epoch has a cost, and nothing stays."""
+"""``scripts/up`` as a new user runs it, but for its installing: an epoch has a cost, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def up(home: Path, log: Path, *flags: str) -> subprocess.Popen[bytes]:
 
 def left_of(home: Path) -> list[str]:
     """Processes whose command line names this run's folder."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if str(home) in command:
-            found.append(command)
-    return found
+            pids.append(command)
+    return pids
 
 
-def test_it_shows_what_an_epoch_of_a_real_training_costs_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_it_shows_the_cost_of_an_epoch_of_a_real_training_and_leaves_nothing_behind(tmp_path: Path) -> None:
     home, log = tmp_path / "up", tmp_path / "log"
     process = up(home, log)
     try:
@@ -54,7 +54,7 @@ def test_it_shows_what_an_epoch_of_a_real_training_costs_and_leaves_nothing_behi
     assert left_of(home) == []
 
 
-def test_detached_it_stays_and_stop_ends_it(tmp_path: Path) -> None:
+def test_detached_it_keeps_running_and_stop_ends_it(tmp_path: Path) -> None:
     home, log = tmp_path / "up", tmp_path / "log"
     assert up(home, log, "--detach", "--no-example").wait(timeout=120) == 0, log.read_text()
     assert "Left running" in log.read_text()

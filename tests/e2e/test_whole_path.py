@@ -105,18 +105,18 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         aws.stop()
 
 
-def test_a_real_training_costs_exactly_what_it_should_whatever_happens_to_agent_and_price(site: Site) -> None:
+def test_the_cost_of_a_real_training_is_exact_despite_restarts_and_price_changes(site: Site) -> None:
     prometheus, agent = site.prometheus, site.agent
     wait_for(lambda: site.priced_at(7.5), 30, "the spot price")
     training = train(site.events, "lm", epochs=6, samples=1600)
     wait_for(lambda: prometheus.value('epochcost_run_last_epoch_cost_usd{run="lm"}'), 120, "the first epoch")
-    site.spot_price(9.25, time.time() - 0.5)  # learnt late
+    site.spot_price(9.25, time.time() - 0.5)  # published late
     wait_for(lambda: site.priced_at(9.25), 30, "the higher price")
     agent.end(signal.SIGKILL)
     agent.start()
     wait_for(lambda: site.priced_at(9.25), 30, "the price after the kill")
     assert agent.end() == 0
-    site.spot_price(6.0, time.time() - 0.25)  # while nobody meters
+    site.spot_price(6.0, time.time() - 0.25)  # while no agent runs
     agent.start()
     wait_for(lambda: site.priced_at(6.0), 30, "the lower price")
     assert training.wait(timeout=240) == 0
@@ -133,15 +133,15 @@ def test_a_real_training_costs_exactly_what_it_should_whatever_happens_to_agent_
     rule, metric = 'run:epochcost_epoch_cost_usd:last{run="lm"}', 'epochcost_run_last_epoch_cost_usd{run="lm"}'
     read_ts, live = time.time(), agent.json("/v1/live")
     last = live["runs"][0]["history"][-1]["cost_usd"]
-    # What was scraped before may be of the price before, if the training ended while nobody metered.
+    # Earlier scrapes may have the previous price, if the training ended while no agent ran.
     wait_for(lambda: (prometheus.value(f"timestamp({metric})") or 0) > read_ts, 30, "a scrape")
     wait_for(lambda: prometheus.value(rule) == last, 30, "the rule, which may be an epoch behind")
     # Where the price changes, two clocks meet that were read some microseconds apart: a few billionths of a dollar.
     assert last == pytest.approx(truth.epochs[-1], abs=2e-8)
     epochs = 'epochcost_run_epoch_cost_usd_sum{run="lm"} + epochcost_run_provisional_epoch_cost_usd{run="lm"}'
     assert prometheus.value(epochs) == pytest.approx(sum(truth.epochs), abs=2e-8)
-    whole = 'epochcost_run_cost_usd_total{run="lm"} + epochcost_run_provisional_cost_usd{run="lm"}'
-    assert prometheus.value(whole) == pytest.approx(truth.run, abs=2e-8)
+    run_cost = 'epochcost_run_cost_usd_total{run="lm"} + epochcost_run_provisional_cost_usd{run="lm"}'
+    assert prometheus.value(run_cost) == pytest.approx(truth.run, abs=2e-8)
     costs = [epoch["cost_usd"] for epoch in live["runs"][0]["history"]]
     assert costs == pytest.approx(truth.epochs, abs=2e-8)
     assert truth.at_one_price, "at least one epoch without a change of price"
@@ -154,7 +154,7 @@ def test_a_real_training_costs_exactly_what_it_should_whatever_happens_to_agent_
     assert bill == pytest.approx(live["node"]["cost_usd"], abs=1e-9)
     assert prometheus.unhealthy_rules() == []
 
-    # The node stays up after its only run, and somebody is told what that costs.
+    # The node stays up after its only run, which fires an alert with its cost.
     (alert,) = wait_for(lambda: site.hook.alerts("EpochcostNodeUpAfterRun"), 60, "the notification")[:1]
     assert "n1" in alert["annotations"]["description"]
     assert "$6.00 an hour" in alert["annotations"]["description"]
@@ -174,17 +174,17 @@ def test_an_idle_gpu_is_notified_and_every_panel_shows_something(site: Site) -> 
         assert "$0.93 an hour" in alert["annotations"]["description"]  # 99 % of an eighth of $7.50
         windows = {"__rate_interval": "6s", "__range": "60s"}
 
-        asked = {str(q): q.filled(run="lm", **windows) for q in queries() if q.board in BOARDS}
-        # No policy here. Some answer for a part of each epoch only, so one answer of each is enough.
-        waiting = {name: expr for name, expr in asked.items() if not name.startswith("fleet/Guard")}
+        expressions = {str(q): q.filled(run="lm", **windows) for q in queries() if q.board in BOARDS}
+        # No policy here. Some have data for a part of each epoch only, so one result of each is enough.
+        waiting = {name: expr for name, expr in expressions.items() if not name.startswith("fleet/Guard")}
 
-        def all_answer() -> bool:
+        def all_have_data() -> bool:
             for name in [name for name, expr in waiting.items() if prometheus.query(expr)]:
                 del waiting[name]
             return waiting.keys() <= MAY_BE_EMPTY
 
         with contextlib.suppress(AssertionError):
-            wait_for(all_answer, 90, "data for every query", every=1)
+            wait_for(all_have_data, 90, "data for every query", every=1)
         assert not {name for name in waiting if name not in MAY_BE_EMPTY}, "\n".join(
             f"{n}: {e}" for n, e in waiting.items()
         )

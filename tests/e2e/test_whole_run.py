@@ -64,8 +64,8 @@ class Machine:
         return json.loads(path.read_text()) if path.exists() else {}
 
     def live(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{self.address}/v1/live", timeout=5) as answer:
-            (run,) = json.load(answer)["runs"]
+        with urllib.request.urlopen(f"http://{self.address}/v1/live", timeout=5) as response:
+            (run,) = json.load(response)["runs"]
             return run
 
     def stop(self) -> None:
@@ -77,34 +77,34 @@ class Machine:
 
 @pytest.fixture
 def machines(tmp_path: Path) -> Iterator[list[Machine]]:
-    """The first has the whole run's figures, the other nobody to ask."""
+    """The first has a store with the entire run, the other has none."""
     with Prometheus(tmp_path / "prometheus", {}, speed=15) as prometheus:
-        made = [Machine(tmp_path, 0, prometheus.url), Machine(tmp_path, 1, "")]
+        machines_of_run = [Machine(tmp_path, 0, prometheus.url), Machine(tmp_path, 1, "")]
         try:
-            prometheus.retarget("agents", [machine.address for machine in made])
-            yield made
+            prometheus.retarget("agents", [machine.address for machine in machines_of_run])
+            yield machines_of_run
         finally:
-            for machine in made:
+            for machine in machines_of_run:
                 machine.stop()
 
 
-def test_a_budget_is_that_of_both_machines_and_a_part_decides_nothing(machines: list[Machine]) -> None:
+def test_a_budget_covers_both_machines_and_a_part_decides_nothing(machines: list[Machine]) -> None:
     first, second = machines
     for machine in machines:
         machine.train()
-    began = time.monotonic()
+    started_at = time.monotonic()
     wait_for(lambda: first.cost_file().get("scope") == "run", 90, "the whole run's dollars in the first cost file")
     costs = first.cost_file()
     assert costs["machines"] == 2
-    whole, mine = float(str(costs["cost_usd"])), float(str(costs["machine_cost_usd"]))
-    theirs = float(str(second.cost_file()["cost_usd"]))
-    assert whole == pytest.approx(mine + theirs, abs=8.0)
+    total_usd, own_usd = float(str(costs["cost_usd"])), float(str(costs["machine_cost_usd"]))
+    other_usd = float(str(second.cost_file()["cost_usd"]))
+    assert total_usd == pytest.approx(own_usd + other_usd, abs=8.0)
     assert first.live()["part"] == ""
     assert (second.cost_file()["scope"], second.live()["part"]) == ("machine", "this machine's part of 2")
     wait_for(lambda: "END" in first.output.read_text(), 90, "the training stopping at its budget")
     last = first.output.read_text().splitlines()[-2].split()
     assert (last[1:], float(last[0])) == (["None", "True"], pytest.approx(BUDGET_USD, rel=0.2))
-    assert time.monotonic() - began < 0.9 * BUDGET_USD, "it stopped at the budget of both, not of one"
+    assert time.monotonic() - started_at < 0.9 * BUDGET_USD, "it stopped at the budget of both, not of one"
     assert "True" not in second.output.read_text()
     assert (
         "over_budget of run both cannot be determined: its cost is this machine's part of 2"

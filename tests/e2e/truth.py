@@ -1,4 +1,4 @@
-"""What a run must have cost, computed from its event file and the price steps alone, by code of its own."""
+"""The expected cost of a run, computed independently from its event file and the price steps alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's six simulated hours, in the distribution's Prometheus and in the engines that it is compared with."""
+"""The demo's six simulated hours, in the distribution's Prometheus and in the engines that are compared with it."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ Series = dict[tuple[tuple[str, str], ...], float]
 
 @dataclass(frozen=True)
 class Engine:
-    """Something that answers PromQL."""
+    """A server with a PromQL API."""
 
     url: str
 
-    def ask(self, expr: str, t: float) -> Series:
+    def vector(self, expr: str, t: float) -> Series:
         """The vector at ``t`` seconds since the beginning, by its labels."""
-        return self.asked(expr, t, "")
+        return self.query(expr, t, "")
 
-    def asked(self, expr: str, t: float, extra: str) -> Series:
+    def query(self, expr: str, t: float, extra: str) -> Series:
         body = urllib.parse.urlencode({"query": expr, "time": EPOCH_TS + t}).encode() + extra.encode()
         try:
             with urllib.request.urlopen(f"{self.url}/api/v1/query", data=body, timeout=60) as reply:
@@ -59,7 +59,7 @@ class Engine:
 
 
 def labels_of(result: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    # An empty label is none; VictoriaMetrics shows the one that label_replace made empty.
+    # An empty label counts as absent; VictoriaMetrics shows one that label_replace emptied.
     return tuple(sorted((k, v) for k, v in result["metric"].items() if k != "__name__" and v))
 
 
@@ -70,7 +70,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lines(home: Path) -> Path:
-    """What the simulated agents and poller were scraped of, as OpenMetrics."""
+    """The scrapes of the simulated agents and poller, as OpenMetrics."""
     path = home / "samples.om"
     with path.open("w") as out:
         out.writelines(played(Fleet(FLEET, EPOCH_TS), LENGTH))
@@ -97,10 +97,10 @@ def installed(history: History) -> Iterator[Engine]:
 @pytest.fixture(scope="session")
 def newer() -> Path:
     """The directory with Prometheus 3 and its promtool."""
-    place = Path(os.environ.get("EPOCHCOST_ENGINES", ""))
-    if not (place / "prometheus").is_file():
+    directory = Path(os.environ.get("EPOCHCOST_ENGINES", ""))
+    if not (directory / "prometheus").is_file():
         pytest.fail("run scripts/test-engines, which brings Prometheus 3")
-    return place
+    return directory
 
 
 @pytest.fixture(scope="session")
@@ -120,8 +120,8 @@ def prometheus3(home: Path, history: History, newer: Path) -> Iterator[Engine]:
 class Victoria(Engine):
     """VictoriaMetrics; a series is gone when its next sample is missing, as in the others here."""
 
-    def ask(self, expr: str, t: float) -> Series:
-        return self.asked(expr, t, "&step=45s&nocache=1")
+    def vector(self, expr: str, t: float) -> Series:
+        return self.query(expr, t, "&step=45s&nocache=1")
 
 
 @pytest.fixture(scope="session")
@@ -136,16 +136,21 @@ def victoria(home: Path, history: History) -> Iterator[Victoria]:
     with log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             it = Victoria(f"http://{address}")
-            wait_for(lambda: answers(f"{it.url}/health"), 30, "VictoriaMetrics")
-            sent = send(it, history.data)
-            stored = f"sum(count_over_time({{__name__!=''}}[{LENGTH + 60:g}s]))"
-            wait_for(lambda: it.ask(stored, LENGTH + 1).get((), 0) >= sent, 60, f"{sent} samples", every=1)
+            wait_for(lambda: is_ready(f"{it.url}/health"), 30, "VictoriaMetrics")
+            sample_count = send(it, history.data)
+            count_query = f"sum(count_over_time({{__name__!=''}}[{LENGTH + 60:g}s]))"
+            wait_for(
+                lambda: it.vector(count_query, LENGTH + 1).get((), 0) >= sample_count,
+                60,
+                f"{sample_count} samples",
+                every=1,
+            )
             yield it
         finally:
             process.terminate()
 
 
-def answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:
             return reply.status == 200
@@ -154,7 +159,7 @@ def answers(url: str) -> bool:
 
 
 def send(engine: Engine, data: Path) -> int:
-    """Every sample of a Prometheus' data directory; how many."""
+    """Send every sample of a Prometheus data directory; returns their number."""
     dump = subprocess.Popen(["promtool", "tsdb", "dump", str(data)], stdout=subprocess.PIPE, text=True)
     chunk: list[str] = []
     count = 0
@@ -187,5 +192,5 @@ def replay(path: Path, rules: list[dict[str, Any]], engine: Engine) -> None:
         "-replay.maxDatapointsPerQuery=10000",
         "-datasource.queryStep=45s", "-loggerLevel=ERROR",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert completed.returncode == 0, completed.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""The project's rules load, and give the same, in Prometheus 2, in Prometheus 3 and in VictoriaMetrics with vmalert."""
+"""The project's rules load with equal results in Prometheus 2, in Prometheus 3 and in VictoriaMetrics with vmalert."""
 
 from __future__ import annotations
 
@@ -31,13 +31,16 @@ def same(a: Series, b: Series, rel: float) -> None:
 class TestPrometheus3:
     def test_its_promtool_accepts_configuration_and_rules(self, newer: Path):
         for check in (["config", PROMETHEUS_DIR / "prometheus.yml"], ["rules", "--lint=all", "--lint-fatal", *RULES]):
-            done = subprocess.run([newer / "promtool", "check", *check], capture_output=True, text=True, check=False)  # type: ignore[list-item]
-            assert done.returncode == 0, done.stderr
+            command = [str(newer / "promtool"), "check", *map(str, check)]
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert completed.returncode == 0, completed.stderr
 
     @pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
     def test_its_promtool_passes_the_tests_of_the_rules(self, newer: Path, path: Path):
-        done = subprocess.run([newer / "promtool", "test", "rules", path], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        completed = subprocess.run(
+            [newer / "promtool", "test", "rules", path], capture_output=True, text=True, check=False
+        )
+        assert completed.returncode == 0, completed.stderr[-3000:]
 
     def test_every_rule_evaluates_without_an_error(self, prometheus3: Engine):
         with urllib.request.urlopen(f"{prometheus3.url}/api/v1/rules") as reply:
@@ -47,29 +50,29 @@ class TestPrometheus3:
 
     @pytest.mark.parametrize("t", INSTANTS)
     @pytest.mark.parametrize(("name", "expr"), EVERY, ids=[name for name, _ in EVERY])
-    def test_a_rule_gives_the_same(self, installed: Engine, prometheus3: Engine, name, expr, t):
-        same(installed.ask(expr, t), prometheus3.ask(expr, t), 1e-9)
+    def test_a_rule_gives_the_same_result(self, installed: Engine, prometheus3: Engine, name, expr, t):
+        same(installed.vector(expr, t), prometheus3.vector(expr, t), 1e-9)
 
 
 class TestVictoriaMetrics:
     @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
     def test_vmalert_accepts_the_rules(self, path: Path):
-        done = subprocess.run(["vmalert", f"-rule={path}", "-dryRun"], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+        completed = subprocess.run(["vmalert", f"-rule={path}", "-dryRun"], capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stderr[-2000:]
 
     @pytest.mark.parametrize("t", INSTANTS)
     @pytest.mark.parametrize(("name", "expr"), EVERY, ids=[name for name, _ in EVERY])
-    def test_a_rule_gives_the_same(self, installed: Engine, victoria: Engine, name, expr, t):
-        same(installed.ask(expr, t), victoria.ask(expr, t), OWN_WAY)
+    def test_a_rule_gives_the_same_result(self, installed: Engine, victoria: Engine, name, expr, t):
+        same(installed.vector(expr, t), victoria.vector(expr, t), OWN_WAY)
 
-    def test_vmalert_records_what_its_engine_says(self, tmp_path: Path, victoria: Engine):
+    def test_vmalert_records_what_its_engine_evaluates(self, tmp_path: Path, victoria: Engine):
         rules = next(passes([rule.body for rule in RECORDINGS]))
-        answered = [rule for rule in rules if victoria.ask(rule["expr"], INSTANTS[1])]
-        assert len(answered) > len(rules) / 2  # the demo has no configured credit, say
+        nonempty = [rule for rule in rules if victoria.vector(rule["expr"], INSTANTS[1])]
+        assert len(nonempty) > len(rules) / 2  # the demo has no configured credit, say
         replay(tmp_path / "first.yml", rules, victoria)
-        for rule in answered:
+        for rule in nonempty:
             wait_for(
-                lambda rule=rule: victoria.ask(f'{rule["record"]}{{by="vmalert"}}', INSTANTS[1]),  # type: ignore[misc]
+                lambda rule=rule: victoria.vector(f'{rule["record"]}{{by="vmalert"}}', INSTANTS[1]),  # type: ignore[misc]
                 30,
                 rule["record"],  # type: ignore[misc]
             )

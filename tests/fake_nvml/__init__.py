@@ -88,9 +88,9 @@ def _compile(source: Path, library: Path, flags: Sequence[str] = ()) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     unfinished = library.with_name(f"{library.name}.{os.getpid()}")
     command = [compiler, *FLAGS, f"-Wl,-soname,{library.name}", *flags, "-o", str(unfinished), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"{source.name} does not compile:\n{done.stderr}")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise BuildError(f"{source.name} does not compile:\n{completed.stderr}")
     unfinished.replace(library)
 
 
@@ -125,15 +125,15 @@ class FakeDriver:
 
     def count(self, gpus: int) -> None:
         """The driver sees this many GPUs, at most 64."""
-        self._put(("count",), f"count {gpus}")
+        self._set(("count",), f"count {gpus}")
 
     def version(self, driver: str) -> None:
         """The driver's version, without blanks."""
-        self._put(("driver",), f"driver {driver}")
+        self._set(("driver",), f"driver {driver}")
 
     def reload(self) -> None:
         """The driver was unloaded and loaded again: calls fail as uninitialized until an init."""
-        self._put(("generation",), f"generation {self._writes + 1}")
+        self._set(("generation",), f"generation {self._writes + 1}")
 
     def gpu(self, index: int | str, **figures: int | str | None) -> None:
         """Set figures of one GPU or of ``"*"``.
@@ -143,10 +143,10 @@ class FakeDriver:
         driver answers "not supported".
         """
         for name, value in figures.items():
-            shown = "none" if value is None else value
+            text = "none" if value is None else value
             key = ("gpu", str(index), name)
             self._lines.pop(key, None)  # the newest instruction stands last, where it wins
-            self._lines[key] = f"gpu {index} {name} {shown}"
+            self._lines[key] = f"gpu {index} {name} {text}"
         self._write()
 
     def slice(self, index: int, number: int, **figures: int | str | None) -> None:
@@ -156,36 +156,36 @@ class FakeDriver:
         ``name``, ``uuid``; None: not supported.
         """
         for name, value in {"slices": 1, **figures}.items():
-            shown = "none" if value is None else value
+            text = "none" if value is None else value
             key = ("slice", str(index), str(number), name)
             self._lines.pop(key, None)
-            self._lines[key] = f"gpu {index} slice {number} {name} {shown}"
+            self._lines[key] = f"gpu {index} slice {number} {name} {text}"
         self._lines.pop(("slice", str(index), str(number), "none"), None)
         self._write()
 
     def destroy(self, index: int, number: int) -> None:
         """Slice ``number`` of GPU ``index`` is there no more."""
-        self._put(("slice", str(index), str(number), "none"), f"gpu {index} slice {number} none")
+        self._set(("slice", str(index), str(number), "none"), f"gpu {index} slice {number} none")
 
     def xid(self, index: int, xid: int) -> None:
         """GPU ``index`` reports this Xid, once."""
-        self._put(("xid", str(self._writes)), f"xid {index} {xid}")
+        self._set(("xid", str(self._writes)), f"xid {index} {xid}")
 
     def process(self, index: int, pid: int, memory_bytes: int) -> None:
         """A process computes on GPU ``index``."""
-        self._put(("process", str(index), str(pid)), f"gpu {index} process {pid} {memory_bytes}")
+        self._set(("process", str(index), str(pid)), f"gpu {index} process {pid} {memory_bytes}")
 
     def error(self, function: str, code: int, gpu: int | str | None = None) -> None:
         """``function`` answers NVML code ``code``; with a ``gpu`` for that one only, where ``"*"`` is any function."""
-        self._put(("error", function, str(gpu)), f"{_of(gpu)}error {function} {code}")
+        self._set(("error", function, str(gpu)), f"{_of(gpu)}error {function} {code}")
 
     def hang(self, function: str, seconds: float, gpu: int | str | None = None) -> None:
         """``function`` answers after ``seconds``, or once `heal` lifts it."""
-        self._put(("hang", function, str(gpu)), f"{_of(gpu)}hang {function} {seconds:g}")
+        self._set(("hang", function, str(gpu)), f"{_of(gpu)}hang {function} {seconds:g}")
 
     def missing(self, function: str) -> None:
         """This driver is too old to have ``function``: it answers "function not found"."""
-        self._put(("missing", function), f"missing {function}")
+        self._set(("missing", function), f"missing {function}")
 
     def heal(self) -> None:
         """Lift every error, hang and missing function; figures, count and version stay."""
@@ -196,7 +196,7 @@ class FakeDriver:
         """No driver any longer: every call fails, an init answers "driver not loaded"."""
         self.control.unlink()
 
-    def _put(self, key: tuple[str, ...], line: str) -> None:
+    def _set(self, key: tuple[str, ...], line: str) -> None:
         self._lines.pop(key, None)
         self._lines[key] = line
         self._write()

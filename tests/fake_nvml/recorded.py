@@ -26,8 +26,8 @@ def control_lines(recording: Mapping[str, Any]) -> list[str]:
     """The instructions by which the fake driver answers as the recorded one did, fractions of a percent apart."""
     lines = [f"count {len(recording['gpus'])}", f"driver {recording['driver']}"]
     for index, gpu in enumerate(recording["gpus"]):
-        for call, answer in {**gpu["calls"], **_old_memory(gpu["calls"])}.items():
-            lines += _gpu_lines(f"gpu {index}", call, answer)
+        for call, result in {**gpu["calls"], **_old_memory(gpu["calls"])}.items():
+            lines += _gpu_lines(f"gpu {index}", call, result)
         for number, calls in gpu["slices"].items():
             about = f"gpu {index} slice {number}"
             lines += [f"{about} slices 1", *_slice_lines(about, calls)]
@@ -35,27 +35,29 @@ def control_lines(recording: Mapping[str, Any]) -> list[str]:
 
 
 def _old_memory(calls: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """What the old call told, where there was no new one: the fake driver sums up used and reserved memory in it."""
+    """The old call's result where there was no new one: the fake driver sums up used and reserved memory in it."""
     old = calls.get("GetMemoryInfo", {}).get("value")
     if old is None or "value" in calls.get("GetMemoryInfo_v2", {}):
         return {}
     return {"memory": {"value": {"total": old["total"], "used": old["used"], "reserved": 0}}}
 
 
-def _gpu_lines(about: str, call: str, answer: Mapping[str, Any]) -> Iterator[str]:
-    if "code" in answer:
+def _gpu_lines(about: str, call: str, result: Mapping[str, Any]) -> Iterator[str]:
+    if "code" in result:
         # The samples are taken for each GPU; what is made of them is no one GPU's call.
-        yield f"{about} error {'GpmSampleGet' if call == 'GpmMetricsGet' else call} {answer['code']}"
+        yield f"{about} error {'GpmSampleGet' if call == 'GpmMetricsGet' else call} {result['code']}"
     elif call == "GetComputeRunningProcesses":
-        yield from (f"{about} process {pid} {held or 0}" for pid, held in answer["value"])
+        yield from (f"{about} process {pid} {used_bytes or 0}" for pid, used_bytes in result["value"])
     else:
-        yield from (f"{about} {name} {value}" for name, value in _figures(call, answer["value"]))
+        yield from (f"{about} {name} {value}" for name, value in _figures(call, result["value"]))
 
 
 def _slice_lines(about: str, calls: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for call, answer in calls.items():
-        if "value" in answer:  # what one slice refuses, the fake driver refuses for none or for its whole GPU
-            yield from (f"{about} {name} {value}" for name, value in _figures(call, answer["value"]))
+    for call, result in calls.items():
+        if (
+            "value" in result
+        ):  # an error of a single slice is left out: the fake driver has errors for an entire GPU only
+            yield from (f"{about} {name} {value}" for name, value in _figures(call, result["value"]))
 
 
 def _figures(call: str, value: Any) -> Iterator[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Text of others, cleaned and written: nothing of it steers a terminal, ends a line or is run by a spreadsheet."""
+"""Untrusted text, sanitised for output: it controls no terminal, ends no line and is no spreadsheet formula."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVIL = [
 
 
 @pytest.mark.parametrize("text", EVIL)
-def test_no_cell_is_a_formula_or_holds_what_cannot_be_shown(text: str):
+def test_no_cell_is_a_formula_or_has_unprintable_characters(text: str):
     out = csv_text(["a", "b"], [{"a": text, "b": -1.5}])
     assert all(char.isprintable() or char == "\n" for char in out)
     assert out.count("\n") == 2
@@ -28,7 +28,7 @@ def test_no_cell_is_a_formula_or_holds_what_cannot_be_shown(text: str):
 
 
 @given(st.text(max_size=300))
-def test_a_clean_name_is_printable_short_and_tells_from_others(text: str):
+def test_a_clean_name_is_printable_short_and_distinct(text: str):
     clean = clean_name(text)
     assert is_name(clean)
     assert clean_name(clean) == clean
@@ -40,6 +40,6 @@ def test_a_clean_name_is_printable_short_and_tells_from_others(text: str):
     assert len(printable(text)) == len(text)
 
 
-def test_nothing_is_empty_and_long_names_are_cut():
+def test_names_are_never_empty_and_long_ones_are_truncated():
     assert csv_text(["a"], [{"a": None}]) == 'a\n""\n'
     assert len(clean_name("x" * 5000)) == MAX_NAME

@@ -1,4 +1,4 @@
-"""Files that others may have put there, in a real directory that anybody may write."""
+"""Files that other users may have created, in a real world-writable directory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def reason(path: Path, **changes: Any) -> str:
     return caught.value.strerror or ""
 
 
-def test_a_regular_file_is_read_whole(tmp_path: Path):
+def test_a_regular_file_is_read_completely(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"x" * 100)
     assert read_regular(tmp_path / "a", 100) == b"x" * 100
     (tmp_path / "a").write_bytes(b"")
@@ -41,20 +41,20 @@ def test_a_regular_file_is_read_whole(tmp_path: Path):
         read_regular(tmp_path / "b", 100)
 
 
-def test_no_link_leads_anywhere(tmp_path: Path):
+def test_links_are_not_followed(tmp_path: Path):
     (tmp_path / "secret").write_bytes(PIN)
     (tmp_path / "soft").symlink_to(tmp_path / "secret")
     assert "symbolic link" in reason(tmp_path / "soft")
     (tmp_path / "hard").hardlink_to(tmp_path / "secret")
     assert "another hard link" in reason(tmp_path / "hard")
-    fd, found = open_regular(tmp_path / "hard", one_name=False)
+    fd, status = open_regular(tmp_path / "hard", one_name=False)
     os.close(fd)
-    assert found.st_nlink == 2
+    assert status.st_nlink == 2
     (tmp_path / "loop").symlink_to("loop")
     assert "symbolic link" in reason(tmp_path / "loop")
 
 
-def test_a_pipe_a_socket_a_device_and_a_directory_are_refused_at_once(tmp_path: Path):
+def test_a_pipe_a_socket_a_device_and_a_directory_are_rejected_at_once(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in reason(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -65,7 +65,7 @@ def test_a_pipe_a_socket_a_device_and_a_directory_are_refused_at_once(tmp_path: 
     assert "not a regular file" in reason(Path("/dev/zero"))
 
 
-def test_a_file_that_is_too_long_or_only_says_so_is_not_read(tmp_path: Path):
+def test_a_file_whose_real_or_reported_size_is_too_large_is_not_read(tmp_path: Path):
     (tmp_path / "long").write_bytes(b"x" * 101)
     assert "longer than 100 bytes" in reason(tmp_path / "long")
     with (tmp_path / "sparse").open("wb") as file:
@@ -73,13 +73,13 @@ def test_a_file_that_is_too_long_or_only_says_so_is_not_read(tmp_path: Path):
     assert "longer than 100 bytes" in reason(tmp_path / "sparse")
 
 
-def test_a_file_without_a_size_is_bounded_all_the_same():
+def test_a_file_without_a_size_is_bounded_too():
     with pytest.raises(UntrustedFileError, match="longer than 10 bytes"):
         read_regular("/proc/self/status", 10)
 
 
 @ROOT_ONLY
-def test_a_file_of_somebody_else_counts_only_where_he_may_write_it(tmp_path: Path):
+def test_a_file_of_another_user_counts_only_where_they_may_write_it(tmp_path: Path):
     (tmp_path / "a").write_bytes(PIN)
     os.chown(tmp_path / "a", SOMEBODY, SOMEBODY)
     assert read_regular(tmp_path / "a", 100) == PIN
@@ -87,7 +87,7 @@ def test_a_file_of_somebody_else_counts_only_where_he_may_write_it(tmp_path: Pat
     assert "belongs to user 65534" in reason(tmp_path / "a", owners=trusted_owners())
 
 
-def test_what_is_no_file_of_a_trusted_directory_is_refused_through_it_too(tmp_path: Path):
+def test_paths_outside_a_trusted_directory_are_rejected_through_it_too(tmp_path: Path):
     tmp_path.chmod(0o755)
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "soft").symlink_to("/etc/passwd")
@@ -110,7 +110,7 @@ def test_a_directory_that_others_can_write_is_not_trusted(tmp_path: Path, mode: 
         open_directory(tmp_path, owners=trusted_owners())
 
 
-def test_a_directory_is_no_link_and_no_file(tmp_path: Path):
+def test_a_link_or_a_file_is_not_accepted_as_a_directory(tmp_path: Path):
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "soft").symlink_to("real")
     (tmp_path / "file").write_bytes(b"")
@@ -126,7 +126,7 @@ def test_a_directory_is_no_link_and_no_file(tmp_path: Path):
 
 
 @ROOT_ONLY
-def test_a_directory_of_somebody_else_is_not_trusted(tmp_path: Path):
+def test_a_directory_of_another_user_is_not_trusted(tmp_path: Path):
     (tmp_path / "his").mkdir(mode=0o700)
     os.chown(tmp_path / "his", SOMEBODY, SOMEBODY)
     assert not is_private(tmp_path / "his")
@@ -146,19 +146,19 @@ def test_a_file_is_replaced_in_one_step_and_a_link_in_its_place_is_not_followed(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "victim"]
 
 
-def test_a_directory_that_somebody_put_in_the_way_is_moved_aside_only_where_others_can_write(tmp_path: Path):
+def test_a_blocking_directory_is_moved_aside_only_in_a_shared_directory(tmp_path: Path):
     (tmp_path / "out" / "full").mkdir(parents=True)
     with pytest.raises(IsADirectoryError), replaced(tmp_path / "out") as file:
         file.write(b"x")
     with replaced(tmp_path / "out", among_others=True) as file:
         file.write(b"new")
     assert (tmp_path / "out").read_bytes() == b"new"
-    (moved,) = (path for path in tmp_path.iterdir() if path.name != "out")
-    assert moved.name.startswith(".")
-    assert (moved / "full").is_dir()
+    (moved_aside,) = (path for path in tmp_path.iterdir() if path.name != "out")
+    assert moved_aside.name.startswith(".")
+    assert (moved_aside / "full").is_dir()
 
 
-def test_the_mode_of_a_new_file_is_the_one_asked_for_whatever_the_umask(tmp_path: Path):
+def test_a_new_file_has_the_requested_mode_whatever_the_umask(tmp_path: Path):
     before = os.umask(0o077)
     try:
         with replaced(tmp_path / "out") as file:
@@ -168,7 +168,7 @@ def test_the_mode_of_a_new_file_is_the_one_asked_for_whatever_the_umask(tmp_path
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
 
 
-def test_after_an_error_the_file_from_before_stands_and_nothing_is_left_behind(tmp_path: Path):
+def test_after_an_error_the_old_file_is_unchanged_and_nothing_is_left_behind(tmp_path: Path):
     (tmp_path / "out").write_bytes(b"old")
     with pytest.raises(TypeError), replaced(tmp_path / "out") as file:
         file.writelines([b"half", None])  # type: ignore[list-item]
@@ -180,6 +180,6 @@ def test_after_an_error_the_file_from_before_stands_and_nothing_is_left_behind(t
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "out"]
 
 
-def test_a_name_that_others_chose_cannot_write_on_a_terminal():
+def test_a_foreign_file_name_cannot_control_the_terminal():
     assert printable_name("a\x1b[2J\n\u202eb.jsonl") == "a?[2J??b.jsonl"
     assert len(printable_name("x" * 5000)) < 300

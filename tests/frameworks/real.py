@@ -20,9 +20,9 @@ SECONDS = 300
 
 @dataclass(frozen=True)
 class Training:
-    """What a program said (its last line, JSON) and what it reported."""
+    """A program's result (its last line, JSON), its events and its output."""
 
-    said: dict[str, Any]
+    result: dict[str, Any]
     lines: list[dict[str, Any]]
     out: str
     err: str
@@ -36,39 +36,39 @@ class Training:
 
     def epoch_seconds(self) -> list[float]:
         """From the first `train` to the first end of an epoch, and from end to end."""
-        begun = next(line["mono"] for line in self.lines if line["ev"] == "phase" and line["phase"] == "train")
-        marks = [begun, *(line["mono"] for line in self.of("epoch_end"))]
+        start = next(line["mono"] for line in self.lines if line["ev"] == "phase" and line["phase"] == "train")
+        marks = [start, *(line["mono"] for line in self.of("epoch_end"))]
         return [later - earlier for earlier, later in itertools.pairwise(marks)]
 
     def agrees_with_the_outer_clock(self) -> None:
-        marks = self.said["marks"]
+        marks = self.result["marks"]
         outer = [later - earlier for earlier, later in itertools.pairwise(marks)]
         assert len(outer) >= 2
         assert self.epoch_seconds() == pytest.approx(outer, rel=0.01)
 
 
-def launch(code: str, directory: Path, *arguments: str, code_expected: int = 0, **more: str) -> tuple[str, str]:
-    """Run ``code`` to its end; returns what it printed."""
+def launch(code: str, directory: Path, *arguments: str, code_expected: int = 0, **extra: str) -> tuple[str, str]:
+    """Run ``code`` to its end; returns its stdout and stderr."""
     quiet = {"TQDM_DISABLE": "1", "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env=environment(directory, **{**quiet, "HOME": str(directory), **more}),
+        env=environment(directory, **{**quiet, "HOME": str(directory), **extra}),
         cwd=directory,
         capture_output=True,
         text=True,
         timeout=SECONDS,
         check=False,
     )
-    assert done.returncode == code_expected, done.stderr[-3000:] + done.stdout[-1000:]
-    return done.stdout, done.stderr
+    assert completed.returncode == code_expected, completed.stderr[-3000:] + completed.stdout[-1000:]
+    return completed.stdout, completed.stderr
 
 
-def train(code: str, directory: Path, *arguments: str, **more: str) -> Training:
+def train(code: str, directory: Path, *arguments: str, **extra: str) -> Training:
     """The one run that ``code`` reports."""
-    out, err = launch(code, directory, *arguments, **more)
+    out, err = launch(code, directory, *arguments, **extra)
     assert "is not reported" not in err, err[-3000:]
-    said = [line for line in out.splitlines() if line.startswith("{")]
-    return Training(json.loads(said[-1]), list(events(directory)), out, err)
+    results = [line for line in out.splitlines() if line.startswith("{")]
+    return Training(json.loads(results[-1]), list(events(directory)), out, err)
 
 
 def facts(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:

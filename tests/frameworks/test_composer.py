@@ -49,7 +49,7 @@ trainer("whole").fit()
 """
 
 
-def test_epochs_and_steps_are_composers_own_and_a_fit_that_broke_swallows_no_other(tmp_path: Path):
+def test_epochs_and_steps_are_composers_own_and_a_failed_fit_does_not_absorb_the_next(tmp_path: Path):
     launch(PROGRAM, tmp_path)
     runs = {str(lines[0]["experiment"]): lines for lines in events_by_file(tmp_path).values()}
     ends = [facts(line, "epoch", "step") for line in runs["whole"] if line["ev"] == "epoch_end"]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import facts, launch
 from tests.training.programs import PACKAGE, environment, events_by_file
 from tests.waiting import wait_for
@@ -78,11 +78,11 @@ def free_port() -> int:
 def elastic(directory: Path, program: Path, *flags: str) -> subprocess.Popen[str]:
     """Start torchrun, which takes to its own port on the loopback."""
     command = [sys.executable, "-m", "torch.distributed.run", *flags, str(program)]
-    told = environment(directory, OMP_NUM_THREADS="1")
-    return subprocess.Popen(command, env=told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environ = environment(directory, OMP_NUM_THREADS="1")
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def ended(process: subprocess.Popen[str]) -> None:
+def wait_for_success(process: subprocess.Popen[str]) -> None:
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 0, out[-3000:]
 
@@ -97,7 +97,7 @@ def program(tmp_path: Path) -> Path:
 def test_two_ranks_of_one_node_are_one_run_whose_epochs_count_once(tmp_path: Path, program: Path):
     events = tmp_path / "events"
     address = ["--nnodes=1", "--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={free_port()}"]
-    ended(elastic(events, program, *address))
+    wait_for_success(elastic(events, program, *address))
     (lines,) = events_by_file(events).values()
     assert [facts(line, "epoch", "step") for line in lines if line["ev"] == "epoch_end"] == [(1, 5), (2, 10), (3, 15)]
     assert facts(lines[0], "rank", "local_rank", "world", "nodes") == (0, 0, 2, 1)
@@ -106,20 +106,20 @@ def test_two_ranks_of_one_node_are_one_run_whose_epochs_count_once(tmp_path: Pat
 
 @pytest.fixture
 def agents(tmp_path: Path) -> Iterator[list[AgentProcess]]:
-    started: list[AgentProcess] = []
+    running: list[AgentProcess] = []
     for number in (0, 1):
         root = tmp_path / f"node{number}"
         root.mkdir()
         flags = [f"--node.name=node{number}", "--gpus.source=none", "--price.usd-per-hour=3600"]
-        started.append(AgentProcess(root, *flags, env={"PYTHONPATH": str(PACKAGE)}))
-    yield [one.up() for one in started]
-    for one in started:
+        running.append(AgentProcess(root, *flags, env={"PYTHONPATH": str(PACKAGE)}))
+    yield [one.up() for one in running]
+    for one in running:
         one.end(signal.SIGKILL)
 
 
 def of_run(agent: AgentProcess, metric: str) -> float | None:
-    found = re.search(rf'^epochcost_{metric}{{[^}}]*run="ddp-1"[^}}]*}} (\S+)$', agent.get("/metrics")[1], re.MULTILINE)
-    return None if found is None else float(found[1])
+    match = re.search(rf'^epochcost_{metric}{{[^}}]*run="ddp-1"[^}}]*}} (\S+)$', agent.get("/metrics")[1], re.MULTILINE)
+    return None if match is None else float(match[1])
 
 
 def test_two_nodes_are_one_run_whose_money_adds_up(tmp_path: Path, program: Path, agents: list[AgentProcess]):
@@ -129,7 +129,7 @@ def test_two_nodes_are_one_run_whose_money_adds_up(tmp_path: Path, program: Path
         for number in (0, 1)
     ]
     for node in nodes:
-        ended(node)
+        wait_for_success(node)
     wait_for(
         lambda: all('state="finished"} 1' in agent.get("/metrics")[1] for agent in agents),
         what="both agents seeing the end",
@@ -163,17 +163,17 @@ def test_lightning_starts_its_own_processes_and_one_of_them_reports(tmp_path: Pa
 
 @pytest.mark.parametrize("nodes", [{"SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, {}])
 def test_ranks_that_a_program_starts_itself_are_one_run_of_their_job(tmp_path: Path, nodes: dict[str, str]):
-    """No launcher has told them their ranks: torch has."""
+    """Their ranks come from torch, not from a launcher."""
     program = tmp_path / "train.py"
     program.write_text(SPAWNED)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     env = environment(tmp_path / "events", SLURM_JOB_ID="77", **nodes)
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, program, str(port)], env=env, capture_output=True, text=True, timeout=120, check=True
     )
-    assert done.stdout.split() == ["77", "77"]
+    assert completed.stdout.split() == ["77", "77"]
     starts = [lines[0] for lines in events_by_file(tmp_path / "events").values()]
     assert {line["run"] for line in starts} == {"77"}
     assert sorted((line["rank"], line["world"]) for line in starts) == ([(0, 2)] if nodes else [(0, 2), (1, 2)])
@@ -185,14 +185,14 @@ def test_ranks_that_a_program_starts_itself_are_one_run_without_any_launcher(tmp
     events = tmp_path / "events"
     ids = []
     for _ in range(2):
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, program, str(free_port())],
             env=environment(events), capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
-        first, second = done.stdout.split()
+        first, second = completed.stdout.split()
         assert first == second
         ids.append(first)
     assert ids[0] != ids[1], "another world is another training run"
     starts = [lines[0] for lines in events_by_file(events).values()]
-    told = sorted((facts(line, "run", "rank", "world", "nodes") for line in starts), key=repr)
-    assert told == sorted(((one, rank, 2, 1) for one in ids for rank in (0, 1)), key=repr)
+    reported = sorted((facts(line, "run", "rank", "world", "nodes") for line in starts), key=repr)
+    assert reported == sorted(((one, rank, 2, 1) for one in ids for rank in (0, 1)), key=repr)

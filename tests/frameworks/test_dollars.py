@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import launch
 from tests.frameworks.test_huggingface import PROGRAM as HUGGINGFACE
 from tests.frameworks.test_keras import PROGRAM as KERAS
 from tests.frameworks.test_lightning import PROGRAM as LIGHTNING
-from tests.training.programs import PACKAGE
 
 SLOW = "time.sleep(0.25)"
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    flags = ["--gpus.source=none", "--price.usd-per-hour=3600"]
-    started = AgentProcess(tmp_path, *flags, env={"PYTHONPATH": str(PACKAGE)}).up()
-    yield started
-    started.end(signal.SIGKILL)
 
 
 def test_lightnings_csv_logger_has_the_dollars(tmp_path: Path, agent: AgentProcess):
@@ -40,11 +29,11 @@ def test_lightnings_csv_logger_has_the_dollars(tmp_path: Path, agent: AgentProce
     assert "start-up" in line
 
 
-def test_dollars_are_where_lightning_draws_the_epoch(tmp_path: Path, agent: AgentProcess):
+def test_dollars_are_logged_at_lightnings_own_steps(tmp_path: Path, agent: AgentProcess):
     launch(LIGHTNING.replace("time.sleep(0.03)", SLOW), tmp_path, "{}", EPOCHCOST_DIR=str(agent.events))
     rows = list(csv.DictReader((tmp_path / "logs/lightning_logs/version_0/metrics.csv").read_text().splitlines()))
-    drawn = {name: [row["step"] for row in rows if row.get(name)] for name in ("epochcost/cost_usd", "val")}
-    assert drawn["epochcost/cost_usd"] == drawn["val"] == ["9", "19", "29"]
+    steps_by_name = {name: [row["step"] for row in rows if row.get(name)] for name in ("epochcost/cost_usd", "val")}
+    assert steps_by_name["epochcost/cost_usd"] == steps_by_name["val"] == ["9", "19", "29"]
 
 
 def test_the_trainers_own_records_have_no_dollars(tmp_path: Path, agent: AgentProcess):

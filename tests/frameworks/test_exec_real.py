@@ -195,7 +195,7 @@ model.train(data="data.yaml", epochs=3, imgsz=64, batch=4, workers=0, device="cp
 
 
 def run(code: str, directory: Path, options: dict[str, Any], *, terminal: bool) -> tuple[list[float], list[dict], str]:
-    """The marks of the program, the events of its run, and what was seen of it."""
+    """The marks of the program, the events of its run, and its output."""
     program = directory / "program.py"
     program.write_text(textwrap.dedent(code))
     marks = directory / "marks"
@@ -216,13 +216,13 @@ def run(code: str, directory: Path, options: dict[str, Any], *, terminal: bool) 
     os.chdir(directory)
     try:
         if terminal:
-            with Terminal(argv, environ, rows=40, columns=160) as seen:
-                assert seen.wait(SECONDS) == 0, seen.seen[-3000:]
-                text = seen.seen.decode("utf-8", "replace")
+            with Terminal(argv, environ, rows=40, columns=160) as screen:
+                assert screen.wait(SECONDS) == 0, screen.output[-3000:]
+                text = screen.output.decode("utf-8", "replace")
         else:
-            done = subprocess.run(argv, env=environ, capture_output=True, timeout=SECONDS, check=False)
-            text = (done.stdout + done.stderr).decode("utf-8", "replace")
-            assert done.returncode == 0, text[-3000:]
+            completed = subprocess.run(argv, env=environ, capture_output=True, timeout=SECONDS, check=False)
+            text = (completed.stdout + completed.stderr).decode("utf-8", "replace")
+            assert completed.returncode == 0, text[-3000:]
     finally:
         os.chdir(before)
     return [float(line) for line in marks.read_text().split()], list(events(reports)), text
@@ -234,17 +234,17 @@ def check(
     options: dict[str, Any],
     *,
     terminal: bool,
-    began: int = 0,
+    start: int = 0,
     late: float = 0.0,
-    **known: float,
+    **figures: float,
 ) -> None:
     true, lines, text = run(code, directory, options, terminal=terminal)
     assert not [line for line in lines if line["ev"] == "retract"], text[-2000:]
     ends = [line for line in lines if line["ev"] == "epoch_end"]
-    assert [line["epoch"] for line in ends] == [began + n + 1 for n in range(len(true))], text[-3000:]
+    assert [line["epoch"] for line in ends] == [start + n + 1 for n in range(len(true))], text[-3000:]
     for end, at in zip(ends, true, strict=True):
         assert abs(end["mono"] - at) < TOLERANCE_SECONDS + late, (end, at)
-    for name, value in known.items():
+    for name, value in figures.items():
         assert [line[name] for line in lines if line.get(name) is not None][-1:] == [value], (name, text[-2000:])
 
 
@@ -266,7 +266,7 @@ def test_lightning_twice(tmp_path: Path, terminal: bool):
 def test_lightning_resumed(tmp_path: Path, logger: bool):
     check(LIGHTNING, tmp_path, {"epochs": 2, "save": "last.ckpt", "logger": logger}, terminal=False, epochs=2)
     options = {"epochs": 5, "resume": "last.ckpt", "logger": logger}
-    check(LIGHTNING, tmp_path, options, terminal=False, began=2, epochs=5)
+    check(LIGHTNING, tmp_path, options, terminal=False, start=2, epochs=5)
 
 
 def test_lightning_with_rich_on_a_terminal(tmp_path: Path):
@@ -300,7 +300,7 @@ def test_trainer_resumed(tmp_path: Path):
         tmp_path,
         {"epochs": 4, "resume": "out/checkpoint-40", "save": "epoch"},
         terminal=False,
-        began=2,
+        start=2,
         epochs=4,
     )
 
@@ -321,7 +321,7 @@ def test_keras_fitted_in_a_loop(tmp_path: Path):
 
 def test_keras_in_folds_and_resumed(tmp_path: Path):
     check(KERAS, tmp_path, {"folds": 3, "epochs": 2}, terminal=False, epochs=6)
-    check(KERAS, tmp_path, {"initial": 4, "epochs": 6}, terminal=False, began=4, epochs=6)
+    check(KERAS, tmp_path, {"initial": 4, "epochs": 6}, terminal=False, start=4, epochs=6)
 
 
 @BOTH
@@ -342,11 +342,11 @@ def test_tqdm_with_real_ranks(tmp_path: Path, ranks: int, terminal: bool):
     check(TQDM, tmp_path, {"name": "Epoch {e}/3", "ranks": ranks}, terminal=terminal, epochs=3, late=0.4)
     for name in ("", "train"):
         _, lines, _ = run(TQDM, tmp_path, {"name": name, "ranks": ranks}, terminal=terminal)
-        assert kept(lines) in ([], [1, 2, 3] if name else [])
+        assert final_epochs(lines) in ([], [1, 2, 3] if name else [])
 
 
-def kept(lines: list[dict]) -> list[float]:
-    """Ends of epochs that were not taken back."""
+def final_epochs(lines: list[dict]) -> list[float]:
+    """Epoch ends after the last retraction."""
     begin = max((at for at, line in enumerate(lines) if line["ev"] == "retract"), default=0)
     return [line["epoch"] for line in lines[begin:] if line["ev"] == "epoch_end"]
 

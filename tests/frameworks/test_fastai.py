@@ -53,17 +53,17 @@ print(json.dumps({"marks": Clock.marks, "steps": Clock.steps}))
 
 
 def test_epochs_steps_and_times_are_fastais_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, "{}")
-    seen.agrees_with_the_outer_clock()
-    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20), (3, 30)]
-    assert facts(seen.lines[-1], "status", "epochs", "batch_size", "samples_per_epoch") == ("finished", 3, 4, 40)
-    assert seen.lines[-1]["framework"] == "fastai"
-    assert [line["phase"] for line in seen.of("phase")].count("eval") == 3
+    training = train(PROGRAM, tmp_path, "{}")
+    training.agrees_with_the_outer_clock()
+    assert [facts(end, "epoch", "step") for end in training.of("epoch_end")] == [(1, 10), (2, 20), (3, 30)]
+    assert facts(training.lines[-1], "status", "epochs", "batch_size", "samples_per_epoch") == ("finished", 3, 4, 40)
+    assert training.lines[-1]["framework"] == "fastai"
+    assert [line["phase"] for line in training.of("phase")].count("eval") == 3
 
 
 def test_an_accumulated_batch_makes_no_step(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"accumulate": 8}')
-    assert [end["step"] for end in seen.of("epoch_end")] == seen.said["steps"] == [5, 10, 15]
+    training = train(PROGRAM, tmp_path, '{"accumulate": 8}')
+    assert [end["step"] for end in training.of("epoch_end")] == training.result["steps"] == [5, 10, 15]
 
 
 def test_every_fit_is_a_segment_of_one_run(tmp_path: Path):
@@ -76,12 +76,12 @@ def test_every_fit_is_a_segment_of_one_run(tmp_path: Path):
     assert [lines[-1]["epochs"] for lines in files] == [1, 3]
 
 
-def test_finding_a_learning_rate_validating_and_predicting_are_no_run(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"find": true}')
-    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20), (3, 30)]
+def test_finding_a_learning_rate_validating_and_predicting_start_no_run(tmp_path: Path):
+    training = train(PROGRAM, tmp_path, '{"find": true}')
+    assert [facts(end, "epoch", "step") for end in training.of("epoch_end")] == [(1, 10), (2, 20), (3, 30)]
 
 
-def test_skipped_epochs_are_no_epochs(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"fits": [{"n_epoch": 3, "start_epoch": 1}]}')
-    assert [end["epoch"] for end in seen.of("epoch_end")] == [2, 3]
-    assert [line["epoch"] for line in seen.of("resume")] == [1]
+def test_skipped_epochs_do_not_count(tmp_path: Path):
+    training = train(PROGRAM, tmp_path, '{"fits": [{"n_epoch": 3, "start_epoch": 1}]}')
+    assert [end["epoch"] for end in training.of("epoch_end")] == [2, 3]
+    assert [line["epoch"] for line in training.of("resume")] == [1]

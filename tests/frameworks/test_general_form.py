@@ -1,4 +1,4 @@
-"""Frameworks without a callback of ours: the general form, as docs/frameworks.md shows it, really training."""
+"""Frameworks without an epochcost callback: real training runs with the general form of docs/frameworks.md."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ STEPS = {"accelerate": 10, "ignite": 10, "skorch": None, "xgboost": None, "light
 def example(name: str) -> str:
     """The page's example that imports ``name``."""
     blocks = re.findall(r"```py\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    (found,) = (block for block in blocks if re.search(rf"^(from|import) {name}\b", block, flags=re.MULTILINE))
-    return str(found)
+    (only,) = (block for block in blocks if re.search(rf"^(from|import) {name}\b", block, flags=re.MULTILINE))
+    return str(only)
 
 
 @pytest.mark.parametrize("name", DATA)

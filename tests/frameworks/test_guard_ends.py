@@ -1,20 +1,18 @@
-"""Real training runs under real frameworks that a policy of the guard stops: each in the framework's own way."""
+"""Real training runs that a guard policy stops, each by its framework's own mechanism."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import launch
 from tests.frameworks.test_fastai import PROGRAM as FASTAI
 from tests.frameworks.test_huggingface import PROGRAM as HUGGINGFACE
 from tests.frameworks.test_keras import PROGRAM as KERAS
 from tests.frameworks.test_lightning import PROGRAM as LIGHTNING
 from tests.frameworks.test_ultralytics import PROGRAM as ULTRALYTICS
-from tests.training.programs import PACKAGE, events
+from tests.training.programs import events
 
 POLICY = """
 dry_run: false
@@ -23,22 +21,19 @@ policies:
     when: {for: 5s}
     ladder: [checkpoint]
 """
-TOLD = '"net", id="r", budget_usd=2'
+RUN_ARGUMENTS = '"net", id="r", budget_usd=2'
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
+def agent_flags(tmp_path: Path) -> list[str]:
     file = tmp_path / "guard.yml"
     file.write_text(POLICY)
-    flags = ["--gpus.source=none", "--price.usd-per-hour=3600", f"--guard.file={file}"]
-    started = AgentProcess(tmp_path, *flags, env={"PYTHONPATH": str(PACKAGE)}).up()
-    yield started
-    started.end(signal.SIGKILL)
+    return [f"--guard.file={file}"]
 
 
-def stopped(agent: AgentProcess, code: str, directory: Path, options: str, **more: str) -> float:
-    """Run ``code`` to its end, which must be that of the policy; the epoch that it had reached."""
-    launch(code, directory, options, EPOCHCOST_DIR=str(agent.events), **more)
+def epoch_when_stopped(agent: AgentProcess, code: str, directory: Path, options: str, **extra: str) -> float:
+    """Run ``code`` until the policy ends it; returns the epoch reached."""
+    launch(code, directory, options, EPOCHCOST_DIR=str(agent.events), **extra)
     end = events(agent.events)[-1]
     assert (end["ev"], end["status"], end["stopped"]) == ("end", "preempted", "budget")
     assert 0 < end["epoch"] < 9000
@@ -46,65 +41,67 @@ def stopped(agent: AgentProcess, code: str, directory: Path, options: str, **mor
 
 
 def test_the_trainer_saves_a_checkpoint_and_stops(tmp_path: Path, agent: AgentProcess) -> None:
-    program = HUGGINGFACE.replace('"net", **OPTIONS', f"{TOLD}, **OPTIONS")
+    program = HUGGINGFACE.replace('"net", **OPTIONS', f"{RUN_ARGUMENTS}, **OPTIONS")
     assert program != HUGGINGFACE
     options = '{"trainer": {"num_train_epochs": 9000, "save_steps": 100000, "save_strategy": "steps"}}'
-    reached = stopped(agent, program, tmp_path, options)
+    epoch = epoch_when_stopped(agent, program, tmp_path, options)
     (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
-    assert int(checkpoint.name.rpartition("-")[2]) == round(reached * 10)
+    assert int(checkpoint.name.rpartition("-")[2]) == round(epoch * 10)
     assert (checkpoint / "trainer_state.json").exists()
 
 
 def test_a_trainer_without_checkpoints_stops_at_the_end_of_its_epoch(tmp_path: Path, agent: AgentProcess) -> None:
-    program = HUGGINGFACE.replace('"net", **OPTIONS', f"{TOLD}, **OPTIONS")
-    reached = stopped(agent, program, tmp_path, '{"trainer": {"num_train_epochs": 9000, "save_strategy": "no"}}')
-    assert reached == int(reached)
+    program = HUGGINGFACE.replace('"net", **OPTIONS', f"{RUN_ARGUMENTS}, **OPTIONS")
+    epoch = epoch_when_stopped(
+        agent, program, tmp_path, '{"trainer": {"num_train_epochs": 9000, "save_strategy": "no"}}'
+    )
+    assert epoch == int(epoch)
     assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
 def test_lightning_stops_at_the_end_of_its_epoch_with_its_checkpoint_on_disk(
     tmp_path: Path, agent: AgentProcess
 ) -> None:
-    program = LIGHTNING.replace('lightning_callback("net", budget_usd=3)', f"lightning_callback({TOLD})")
+    program = LIGHTNING.replace('lightning_callback("net", budget_usd=3)', f"lightning_callback({RUN_ARGUMENTS})")
     assert program != LIGHTNING
-    reached = stopped(agent, program, tmp_path, '{"trainer": {"max_epochs": 9000}}')
-    assert reached == int(reached)
+    epoch = epoch_when_stopped(agent, program, tmp_path, '{"trainer": {"max_epochs": 9000}}')
+    assert epoch == int(epoch)
     assert list(tmp_path.rglob("*.ckpt"))
 
 
 def test_keras_stops_at_the_end_of_its_epoch_with_its_checkpoint_on_disk(tmp_path: Path, agent: AgentProcess) -> None:
-    program = KERAS.replace('keras_callback("net"', f"keras_callback({TOLD}").replace(
+    program = KERAS.replace('keras_callback("net"', f"keras_callback({RUN_ARGUMENTS}").replace(
         "callbacks=[callback, Clock()]",
         'callbacks=[callback, Clock(), keras.callbacks.ModelCheckpoint("net.keras", save_best_only=False)]',
     )
     assert "budget_usd" in program
     assert "ModelCheckpoint" in program
-    reached = stopped(agent, program, tmp_path, '{"fits": [{"epochs": 9000}]}')
-    assert reached == int(reached)
+    epoch = epoch_when_stopped(agent, program, tmp_path, '{"fits": [{"epochs": 9000}]}')
+    assert epoch == int(epoch)
     assert (tmp_path / "net.keras").exists()
 
 
 def test_fastai_stops_at_the_end_of_its_epoch(tmp_path: Path, agent: AgentProcess) -> None:
     pytest.importorskip("fastai")
-    program = FASTAI.replace('fastai_callback("net")', f"fastai_callback({TOLD})")
+    program = FASTAI.replace('fastai_callback("net")', f"fastai_callback({RUN_ARGUMENTS})")
     assert program != FASTAI
-    reached = stopped(agent, program, tmp_path, '{"fits": [{"n_epoch": 9000}]}')
-    assert reached == int(reached)
+    epoch = epoch_when_stopped(agent, program, tmp_path, '{"fits": [{"n_epoch": 9000}]}')
+    assert epoch == int(epoch)
 
 
 def test_ultralytics_stops_at_the_end_of_its_epoch_with_its_checkpoint_on_disk(
     tmp_path: Path, agent: AgentProcess
 ) -> None:
     pytest.importorskip("ultralytics")
-    program = ULTRALYTICS.replace('(model, "noise")', f"(model, {TOLD})").replace("epochs=3", "epochs=9000")
+    program = ULTRALYTICS.replace('(model, "noise")', f"(model, {RUN_ARGUMENTS})").replace("epochs=3", "epochs=9000")
     assert program.count("9000") == 1
     assert "budget_usd" in program
-    reached = stopped(agent, program, tmp_path, "", YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(tmp_path))
-    assert reached == int(reached)
+    epoch = epoch_when_stopped(agent, program, tmp_path, "", YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(tmp_path))
+    assert epoch == int(epoch)
     assert (tmp_path / "out/weights/last.pt").exists()
 
 
-IN_THEIR_OWN_WAY = {
+LOOPS_WITHOUT_CALLBACK = {
     "ignite": """
         import torch, time, epochcost
         from ignite.engine import Engine, Events
@@ -112,7 +109,7 @@ IN_THEIR_OWN_WAY = {
         def train_step(engine, batch):
             time.sleep(0.02), net(batch).mean().backward()
         trainer = Engine(train_step)
-        with epochcost.run(TOLD, epochs=9000) as run:
+        with epochcost.run(RUN_ARGUMENTS, epochs=9000) as run:
             @trainer.on(Events.EPOCH_COMPLETED)
             def ended(engine):
                 epochcost.epoch_end(engine.state.epoch)
@@ -129,7 +126,7 @@ IN_THEIR_OWN_WAY = {
                 time.sleep(0.1), epochcost.epoch_end()
                 if run.should_stop:
                     raise KeyboardInterrupt  # as skorch's own documentation stops a fit
-        with epochcost.run(TOLD, epochs=9000) as run:
+        with epochcost.run(RUN_ARGUMENTS, epochs=9000) as run:
             NeuralNetRegressor(torch.nn.Linear(4, 1), max_epochs=9000, verbose=0, callbacks=[Ends()]).fit(
                 torch.rand(40, 4), torch.rand(40, 1))
         """,
@@ -139,7 +136,7 @@ IN_THEIR_OWN_WAY = {
             def after_iteration(self, model, epoch, evals_log):
                 time.sleep(0.1), epochcost.epoch_end(epoch + 1)
                 return bool(run.should_stop)
-        with epochcost.run(TOLD, epochs=9000) as run:
+        with epochcost.run(RUN_ARGUMENTS, epochs=9000) as run:
             data = xgboost.DMatrix(numpy.random.rand(40, 4), numpy.random.rand(40))
             xgboost.train({"max_depth": 2}, data, num_boost_round=9000, callbacks=[Rounds()])
         """,
@@ -149,17 +146,19 @@ IN_THEIR_OWN_WAY = {
             time.sleep(0.1), epochcost.epoch_end(env.iteration + 1)
             if run.should_stop:
                 raise lightgbm.callback.EarlyStopException(env.iteration, [])
-        with epochcost.run(TOLD, epochs=9000) as run:
+        with epochcost.run(RUN_ARGUMENTS, epochs=9000) as run:
             data = lightgbm.Dataset(numpy.random.rand(200, 4), numpy.random.rand(200))
             lightgbm.train({"verbose": -1}, data, num_boost_round=9000, callbacks=[rounds])
         """,
 }
 
 
-@pytest.mark.parametrize("name", IN_THEIR_OWN_WAY)
-def test_a_framework_without_a_callback_of_ours_stops_in_its_own_way(
+@pytest.mark.parametrize("name", LOOPS_WITHOUT_CALLBACK)
+def test_a_framework_without_a_callback_stops_by_its_own_mechanism(
     tmp_path: Path, agent: AgentProcess, name: str
 ) -> None:
     pytest.importorskip(name)
-    reached = stopped(agent, IN_THEIR_OWN_WAY[name].replace("TOLD", TOLD), tmp_path, "")
-    assert reached == int(reached)
+    epoch = epoch_when_stopped(
+        agent, LOOPS_WITHOUT_CALLBACK[name].replace("RUN_ARGUMENTS", RUN_ARGUMENTS), tmp_path, ""
+    )
+    assert epoch == int(epoch)

@@ -47,7 +47,7 @@ arguments = {"num_train_epochs": 3, "eval_strategy": "epoch", "save_strategy": "
 trainer = Trainer(model=Net(), train_dataset=Stream() if OPTIONS.get("stream") else Rows(), eval_dataset=Rows(),
     args=TrainingArguments(output_dir="out", per_device_train_batch_size=4, report_to=[], use_cpu=True,
         disable_tqdm=True, logging_steps=5, **arguments),
-    callbacks=[epochcost.huggingface_callback("net", **OPTIONS.get("told", {})), Clock()])
+    callbacks=[epochcost.huggingface_callback("net", **OPTIONS.get("callback", {})), Clock()])
 try:
     trainer.train(resume_from_checkpoint=OPTIONS.get("resume"))
 except RuntimeError as err:
@@ -58,48 +58,48 @@ sys.exit(1 if OPTIONS.get("die_at") else 0)
 
 
 def test_epochs_steps_and_times_are_the_trainers_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, "{}")
-    seen.agrees_with_the_outer_clock()
-    assert [facts(end, "epoch", "step", "steps") for end in seen.of("epoch_end")] == [
+    training = train(PROGRAM, tmp_path, "{}")
+    training.agrees_with_the_outer_clock()
+    assert [facts(end, "epoch", "step", "steps") for end in training.of("epoch_end")] == [
         (1, 10, 10),
         (2, 20, 10),
         (3, 30, 10),
     ]
-    assert facts(seen.lines[-1], "ev", "status", "epoch", "epochs") == ("end", "finished", 3, 3)
-    assert facts(seen.lines[-1], "batch_size", "samples_per_epoch", "framework") == (4, 40, "transformers")
-    assert [line["epoch"] for line in seen.of("checkpoint")] == [1, 2, 3]
-    assert [line["phase"] for line in seen.of("phase")].count("eval") == 3
+    assert facts(training.lines[-1], "ev", "status", "epoch", "epochs") == ("end", "finished", 3, 3)
+    assert facts(training.lines[-1], "batch_size", "samples_per_epoch", "framework") == (4, 40, "transformers")
+    assert [line["epoch"] for line in training.of("checkpoint")] == [1, 2, 3]
+    assert [line["phase"] for line in training.of("phase")].count("eval") == 3
 
 
 def test_with_accumulation_a_step_is_an_optimiser_step(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"trainer": {"gradient_accumulation_steps": 4, "num_train_epochs": 2}}')
-    assert [end["step"] for end in seen.of("epoch_end")] == [3, 6]
-    assert seen.lines[-1]["batch_size"] == 16
+    training = train(PROGRAM, tmp_path, '{"trainer": {"gradient_accumulation_steps": 4, "num_train_epochs": 2}}')
+    assert [end["step"] for end in training.of("epoch_end")] == [3, 6]
+    assert training.lines[-1]["batch_size"] == 16
 
 
 def test_a_dataset_without_length_has_steps_and_no_epochs(tmp_path: Path):
-    told = {"stream": True, "trainer": {"max_steps": 25, "eval_strategy": "no", "save_strategy": "no"}}
-    seen = train(PROGRAM, tmp_path, json.dumps(told))
-    assert seen.said["epoch"] > 0  # what the Trainer makes of it
-    assert not seen.of("epoch_end")
-    assert not [line for line in seen.lines if "epoch" in line]
-    assert facts(seen.lines[-1], "ev", "step", "unit", "epochs") == ("end", 25, "step", None)
+    options = {"stream": True, "trainer": {"max_steps": 25, "eval_strategy": "no", "save_strategy": "no"}}
+    training = train(PROGRAM, tmp_path, json.dumps(options))
+    assert training.result["epoch"] > 0  # the Trainer's own estimate
+    assert not training.of("epoch_end")
+    assert not [line for line in training.lines if "epoch" in line]
+    assert facts(training.lines[-1], "ev", "step", "unit", "epochs") == ("end", 25, "step", None)
 
 
 def test_nominal_epochs_for_a_dataset_without_length(tmp_path: Path):
-    told = {"stream": True, "trainer": {"max_steps": 25, "eval_strategy": "no", "save_strategy": "no"}}
-    seen = train(PROGRAM, tmp_path, json.dumps({**told, "told": {"steps_per_epoch": 10}}))
-    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20)]
-    assert facts(seen.lines[-1], "epoch", "step", "epochs") == (2.5, 25, 2.5)
+    options = {"stream": True, "trainer": {"max_steps": 25, "eval_strategy": "no", "save_strategy": "no"}}
+    training = train(PROGRAM, tmp_path, json.dumps({**options, "callback": {"steps_per_epoch": 10}}))
+    assert [facts(end, "epoch", "step") for end in training.of("epoch_end")] == [(1, 10), (2, 20)]
+    assert facts(training.lines[-1], "epoch", "step", "epochs") == (2.5, 25, 2.5)
 
 
 def test_max_steps_within_an_epoch(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"trainer": {"max_steps": 15, "eval_strategy": "no"}}')
-    assert [end["epoch"] for end in seen.of("epoch_end")] == [1]
-    assert facts(seen.lines[-1], "epoch", "step", "epochs", "status") == (1.5, 15, 1.5, "finished")
+    training = train(PROGRAM, tmp_path, '{"trainer": {"max_steps": 15, "eval_strategy": "no"}}')
+    assert [end["epoch"] for end in training.of("epoch_end")] == [1]
+    assert facts(training.lines[-1], "epoch", "step", "epochs", "status") == (1.5, 15, 1.5, "finished")
 
 
-def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path):
+def test_a_run_that_died_resumes_under_its_id_from_the_checkpoint(tmp_path: Path):
     launch(PROGRAM, tmp_path, '{"die_at": 26}', code_expected=1)
     (died,) = events_by_file(tmp_path).values()
     first = set(events_by_file(tmp_path))
@@ -111,11 +111,11 @@ def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path
     assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "epoch_end"] == [(3, 30)]
 
 
-def test_a_callback_made_anew_from_the_checkpoint_is_the_same(tmp_path: Path):
-    told = {"told": {"budget_usd": 3}, "trainer": {"restore_callback_states_from_checkpoint": True}}
-    launch(PROGRAM, tmp_path, json.dumps({**told, "die_at": 26}), code_expected=1)
+def test_a_callback_restored_from_the_checkpoint_is_the_same(tmp_path: Path):
+    options = {"callback": {"budget_usd": 3}, "trainer": {"restore_callback_states_from_checkpoint": True}}
+    launch(PROGRAM, tmp_path, json.dumps({**options, "die_at": 26}), code_expected=1)
     first = set(events_by_file(tmp_path))
-    launch(PROGRAM, tmp_path, json.dumps({**told, "resume": True}))
+    launch(PROGRAM, tmp_path, json.dumps({**options, "resume": True}))
     (name,) = set(events_by_file(tmp_path)) - first
     resumed = events_by_file(tmp_path)[name]
     assert resumed[0]["run"] == events_by_file(tmp_path)[first.pop()][0]["run"]
@@ -174,11 +174,11 @@ except ArithmeticError:
     pass
 trainer("after").train()
 
-class Told(TrainerCallback):
+class Preempted(TrainerCallback):
     def on_step_end(self, args, state, control, **more):
         if state.global_step == 3: os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.1)
-stopped = trainer([epochcost.huggingface_callback("told"), Told()], num_train_epochs=50, enable_jit_checkpoint=True)
+stopped = trainer([epochcost.huggingface_callback("jit"), Preempted()], num_train_epochs=50, enable_jit_checkpoint=True)
 stopped.train()
 said["saved"] = os.path.exists(f"out/checkpoint-{stopped.state.global_step}") or os.listdir("out")
 print(json.dumps(said))
@@ -187,10 +187,10 @@ print(json.dumps(said))
 
 def test_searches_smaller_batches_failures_and_just_in_time_checkpoints(tmp_path: Path):
     out, _ = launch(SPECIAL, tmp_path)
-    said = json.loads([line for line in out.splitlines() if line.startswith('{"objectives')][-1])
-    without, with_us = said["objectives"]
+    result = json.loads([line for line in out.splitlines() if line.startswith('{"objectives')][-1])
+    without, with_us = result["objectives"]
     assert with_us == without
-    assert said["saved"]
+    assert result["saved"]
     runs = sorted(events_by_file(tmp_path).values(), key=lambda lines: float(str(lines[0]["mono"])))
     ends = [facts(lines[-1], "experiment", "status", "epoch", "step", "batch_size") for lines in runs]
     trials = [("search", "finished", 2, 20, 4)] * (2 if without else 0)
@@ -200,11 +200,11 @@ def test_searches_smaller_batches_failures_and_just_in_time_checkpoints(tmp_path
         ("breaks", "failed", 0.7, 7, 4),
         ("after", "finished", 2, 20, 4),
     ]
-    assert ends[-1][:2] == ("told", "preempted")
+    assert ends[-1][:2] == ("jit", "preempted")
     assert len({lines[0]["run"] for lines in runs}) == len(runs)
 
 
 def test_saving_is_a_phase_of_its_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"trainer": {"num_train_epochs": 2}}')
-    phases = [line["phase"] for line in seen.of("phase")]
+    training = train(PROGRAM, tmp_path, '{"trainer": {"num_train_epochs": 2}}')
+    phases = [line["phase"] for line in training.of("phase")]
     assert phases == ["train", *["eval", "checkpoint", "train"] * 2]

@@ -36,12 +36,12 @@ print(json.dumps({"marks": marks}))
 
 
 def test_a_loop_in_jax(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path)
-    seen.agrees_with_the_outer_clock()
-    assert [facts(end, "epoch", "step", "samples") for end in seen.of("epoch_end")] == [
+    training = train(PROGRAM, tmp_path)
+    training.agrees_with_the_outer_clock()
+    assert [facts(end, "epoch", "step", "samples") for end in training.of("epoch_end")] == [
         (1, 10, 40),
         (2, 20, 80),
         (3, 30, 120),
     ]
-    assert facts(seen.lines[-1], "framework", "status", "batch_size") == ("jax", "finished", 4)
-    assert "memory_peak_bytes" not in seen.lines[-1]  # on a CPU, JAX does not say
+    assert facts(training.lines[-1], "framework", "status", "batch_size") == ("jax", "finished", 4)
+    assert "memory_peak_bytes" not in training.lines[-1]  # JAX does not report it on a CPU

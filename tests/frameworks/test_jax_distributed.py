@@ -6,13 +6,12 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import facts
-from tests.training.programs import PACKAGE, environment, events_by_file
+from tests.training.programs import environment, events_by_file
 from tests.waiting import wait_for
 
 from epochcost.demo.programs import free_port
@@ -29,34 +28,28 @@ print(run.id)
 """
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    flags = ("--gpus.source=none", "--price.usd-per-hour=3600")
-    it = AgentProcess(tmp_path, *flags, env={"PYTHONPATH": str(PACKAGE)})
-    yield it.up()
-    it.end()
-
-
 @pytest.mark.parametrize("job", [{}, {"SLURM_JOB_ID": "77"}, {"EPOCHCOST_RUN": "mine"}])
 def test_two_processes_are_one_run_that_rank_0_leads(tmp_path: Path, agent: AgentProcess, job: dict[str, str]):
     program = tmp_path / "train.py"
     program.write_text(textwrap.dedent(PROGRAM))
     port = free_port("127.0.0.1", 0)
-    told = environment(agent.events, JAX_PLATFORMS="cpu", **job)
+    environ = environment(agent.events, JAX_PLATFORMS="cpu", **job)
     commands = [[sys.executable, program, str(port), rank] for rank in "10"]
-    ranks = [subprocess.Popen(command, env=told, stdout=subprocess.PIPE, text=True) for command in commands]
+    ranks = [subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) for command in commands]
     ids = {process.communicate(timeout=120)[0].strip() for process in ranks}
     (run,) = ids
     assert run == "".join(job.values()) or (not job and run.startswith("dense-"))
-    written = list(events_by_file(agent.events).values())
-    starts = [lines[0] for lines in written]
+    events_of_ranks = list(events_by_file(agent.events).values())
+    starts = [lines[0] for lines in events_of_ranks]
     assert sorted(facts(line, "run", "rank", "world", "nodes") for line in starts) == [(run, 0, 2, 1), (run, 1, 2, 1)]
 
-    def seen(metric: str) -> list[str]:
-        found = re.compile(rf'^epochcost_{metric}{{[^}}]*run="{run}"[^}}]*}} (\S+)$', re.MULTILINE)
-        return found.findall(agent.get("/metrics")[1])
+    def values(metric: str) -> list[str]:
+        pattern = re.compile(rf'^epochcost_{metric}{{[^}}]*run="{run}"[^}}]*}} (\S+)$', re.MULTILINE)
+        return pattern.findall(agent.get("/metrics")[1])
 
-    wait_for(lambda: seen("run_epochs_total") == ["3.0"], what="the epochs of rank 0 alone")
-    assert seen("run_steps_total") == ["15.0"]
-    seconds = max(lines[-1]["mono"] for lines in written) - min(line["mono"] for line in starts)
-    wait_for(lambda: [float(usd) for usd in seen("run_cost_usd_total")] == [pytest.approx(seconds)], what="$1 a second")
+    wait_for(lambda: values("run_epochs_total") == ["3.0"], what="the epochs of rank 0 alone")
+    assert values("run_steps_total") == ["15.0"]
+    seconds = max(lines[-1]["mono"] for lines in events_of_ranks) - min(line["mono"] for line in starts)
+    wait_for(
+        lambda: [float(usd) for usd in values("run_cost_usd_total")] == [pytest.approx(seconds)], what="$1 a second"
+    )

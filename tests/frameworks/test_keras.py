@@ -47,34 +47,34 @@ print(json.dumps({"marks": Clock.marks, "iterations": Clock.iterations}))
 def test_epochs_steps_and_times_are_keras_own(tmp_path: Path, backend: str):
     if find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    seen = train(PROGRAM, tmp_path, "{}", KERAS_BACKEND=backend)
-    seen.agrees_with_the_outer_clock()
-    assert [facts(end, "epoch", "step", "steps") for end in seen.of("epoch_end")] == [
+    training = train(PROGRAM, tmp_path, "{}", KERAS_BACKEND=backend)
+    training.agrees_with_the_outer_clock()
+    assert [facts(end, "epoch", "step", "steps") for end in training.of("epoch_end")] == [
         (1, 10, 10),
         (2, 20, 10),
         (3, 30, 10),
     ]
-    assert seen.said["iterations"] == [10, 20, 30]
-    assert facts(seen.lines[-1], "status", "epochs", "batch_size", "samples") == ("finished", 3, 4, 120)
-    assert [line["phase"] for line in seen.of("phase")] == ["train", "eval", "train"] * 1 + ["eval", "train"] * 2
+    assert training.result["iterations"] == [10, 20, 30]
+    assert facts(training.lines[-1], "status", "epochs", "batch_size", "samples") == ("finished", 3, 4, 120)
+    assert [line["phase"] for line in training.of("phase")] == ["train", "eval", "train"] * 1 + ["eval", "train"] * 2
 
 
 def test_accumulated_batches_make_fewer_steps(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"accumulate": 5}')
-    assert [end["step"] for end in seen.of("epoch_end")] == seen.said["iterations"] == [2, 4, 6]
+    training = train(PROGRAM, tmp_path, '{"accumulate": 5}')
+    assert [end["step"] for end in training.of("epoch_end")] == training.result["iterations"] == [2, 4, 6]
 
 
 def test_several_batches_in_one_execution(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"per_execution": 4}', KERAS_BACKEND="jax")
-    assert [end["step"] for end in seen.of("epoch_end")] == [10, 20, 30]
+    training = train(PROGRAM, tmp_path, '{"per_execution": 4}', KERAS_BACKEND="jax")
+    assert [end["step"] for end in training.of("epoch_end")] == [10, 20, 30]
 
 
 def test_the_length_of_the_first_epoch_is_learned_at_its_end(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"generator": true}')
-    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20), (3, 30)]
-    early = [line for line in seen.of("progress") if line["step"] < 10]
+    training = train(PROGRAM, tmp_path, '{"generator": true}')
+    assert [facts(end, "epoch", "step") for end in training.of("epoch_end")] == [(1, 10), (2, 20), (3, 30)]
+    early = [line for line in training.of("progress") if line["step"] < 10]
     assert all("steps" not in line for line in early)
-    assert seen.of("epoch_end")[1]["steps"] == 10
+    assert training.of("epoch_end")[1]["steps"] == 10
 
 
 def test_a_second_fit_is_the_next_segment_of_the_same_run(tmp_path: Path):
@@ -86,7 +86,7 @@ def test_a_second_fit_is_the_next_segment_of_the_same_run(tmp_path: Path):
     assert [lines[-1]["epochs"] for lines in files] == [1, 3]
 
 
-def test_a_fit_with_an_initial_epoch_goes_on_where_it_says(tmp_path: Path):
+def test_a_fit_with_an_initial_epoch_resumes_there(tmp_path: Path):
     launch(PROGRAM, tmp_path, '{"fits": [{"epochs": 1}, {"epochs": 3, "initial_epoch": 1}]}')
     files = sorted(events_by_file(tmp_path).values(), key=lambda lines: lines[0]["mono"])
     ends = [facts(line, "epoch", "step") for lines in files for line in lines if line["ev"] == "epoch_end"]

@@ -62,49 +62,49 @@ print(json.dumps({"marks": Clock.marks, "steps": Clock.steps, "global_step": tra
 
 
 def test_epochs_steps_and_times_are_lightnings_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, "{}")
-    seen.agrees_with_the_outer_clock()
-    assert [end["epoch"] for end in seen.of("epoch_end")] == [1, 2, 3]
-    assert [end["step"] for end in seen.of("epoch_end")] == seen.said["steps"] == [10, 20, 30]
-    assert facts(seen.lines[-1], "ev", "status", "epoch") == ("end", "finished", 3)
-    assert facts(seen.lines[-1], "epochs", "batch_size", "samples_per_epoch") == (3, 4, 40)
-    assert facts(seen.lines[-1], "framework", "experiment", "budget_usd") == ("lightning", "net", 3)
-    assert {end["steps"] for end in seen.of("epoch_end")} == {10}
-    assert "run net-" in seen.err  # the line at the end, by Lightning's own logger
-    assert "3 epochs" in seen.err
+    training = train(PROGRAM, tmp_path, "{}")
+    training.agrees_with_the_outer_clock()
+    assert [end["epoch"] for end in training.of("epoch_end")] == [1, 2, 3]
+    assert [end["step"] for end in training.of("epoch_end")] == training.result["steps"] == [10, 20, 30]
+    assert facts(training.lines[-1], "ev", "status", "epoch") == ("end", "finished", 3)
+    assert facts(training.lines[-1], "epochs", "batch_size", "samples_per_epoch") == (3, 4, 40)
+    assert facts(training.lines[-1], "framework", "experiment", "budget_usd") == ("lightning", "net", 3)
+    assert {end["steps"] for end in training.of("epoch_end")} == {10}
+    assert "run net-" in training.err  # the line at the end, by Lightning's own logger
+    assert "3 epochs" in training.err
 
 
 def test_the_sanity_check_is_start_up_and_validation_is_eval(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, "{}")
-    phases = [line["phase"] for line in seen.lines if line["ev"] == "phase"]
+    training = train(PROGRAM, tmp_path, "{}")
+    phases = [line["phase"] for line in training.lines if line["ev"] == "phase"]
     assert phases[:2] == ["train", "eval"]
     assert phases.count("eval") == 3
-    first_train = next(line for line in seen.lines if line["ev"] == "phase")
-    assert first_train["mono"] == pytest.approx(seen.said["marks"][0], abs=0.05)
+    first_train = next(line for line in training.lines if line["ev"] == "phase")
+    assert first_train["mono"] == pytest.approx(training.result["marks"][0], abs=0.05)
 
 
 def test_with_accumulation_a_step_is_an_optimiser_step(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"trainer": {"max_epochs": 2, "accumulate_grad_batches": 4}}')
-    assert [end["step"] for end in seen.of("epoch_end")] == seen.said["steps"] == [3, 6]
-    assert seen.lines[-1]["batch_size"] == 16
-    assert {end["steps"] for end in seen.of("epoch_end")} == {3}
-    parts = [line["epoch"] for line in seen.of("progress")]
+    training = train(PROGRAM, tmp_path, '{"trainer": {"max_epochs": 2, "accumulate_grad_batches": 4}}')
+    assert [end["step"] for end in training.of("epoch_end")] == training.result["steps"] == [3, 6]
+    assert training.lines[-1]["batch_size"] == 16
+    assert {end["steps"] for end in training.of("epoch_end")} == {3}
+    parts = [line["epoch"] for line in training.of("progress")]
     assert all(0 < part <= 2 for part in parts)
 
 
-def test_an_epoch_that_max_steps_breaks_off_does_not_count(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"trainer": {"max_steps": 15, "max_epochs": -1}}')
-    assert [end["epoch"] for end in seen.of("epoch_end")] == [1]
-    assert facts(seen.lines[-1], "epochs", "epoch", "step", "status") == (1.5, 1.5, 15, "finished")
+def test_an_epoch_cut_short_by_max_steps_does_not_count(tmp_path: Path):
+    training = train(PROGRAM, tmp_path, '{"trainer": {"max_steps": 15, "max_epochs": -1}}')
+    assert [end["epoch"] for end in training.of("epoch_end")] == [1]
+    assert facts(training.lines[-1], "epochs", "epoch", "step", "status") == (1.5, 1.5, 15, "finished")
 
 
 def test_a_stream_without_length_has_epochs_all_the_same(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"stream": true, "trainer": {"max_epochs": 2}}')
-    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20)]
-    assert "samples_per_epoch" not in seen.lines[-1]
+    training = train(PROGRAM, tmp_path, '{"stream": true, "trainer": {"max_epochs": 2}}')
+    assert [facts(end, "epoch", "step") for end in training.of("epoch_end")] == [(1, 10), (2, 20)]
+    assert "samples_per_epoch" not in training.lines[-1]
 
 
-def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path):
+def test_a_run_that_died_resumes_under_its_id_from_the_checkpoint(tmp_path: Path):
     died = train(PROGRAM, tmp_path, '{"die_at": 26, "trainer": {"max_epochs": 4}}')
     assert facts(died.lines[-1], "ev", "status", "epoch", "step") == ("end", "failed", 2.6, 26)
     assert [line["epoch"] for line in died.of("checkpoint")][:2] == [1, 2]
@@ -118,7 +118,7 @@ def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path
     assert [facts(e, "epoch", "step") for e in resumed if e["ev"] == "epoch_end"] == [(3, 30), (4, 40)]
 
 
-def test_a_fit_that_goes_on_within_an_epoch_ends_it(tmp_path: Path):
+def test_a_fit_resumed_within_an_epoch_ends_it(tmp_path: Path):
     every = PROGRAM.replace("save_last=True, save_top_k=-1", "every_n_train_steps=5, save_top_k=-1")
     launch(every, tmp_path, '{"die_at": 17}')
     before = set(events_by_file(tmp_path))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import launch
 from tests.frameworks.test_huggingface import PROGRAM as HUGGINGFACE
 from tests.frameworks.test_lightning import PROGRAM as LIGHTNING
-from tests.training.programs import PACKAGE
 
 NAME = "epochcost/cost_usd"
 
@@ -21,21 +18,13 @@ def needs(*modules: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(any(find_spec(one) is None for one in modules), reason=f"needs {', '.join(modules)}")
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[AgentProcess]:
-    flags = ["--gpus.source=none", "--price.usd-per-hour=3600"]
-    started = AgentProcess(tmp_path, *flags, env={"PYTHONPATH": str(PACKAGE)}).up()
-    yield started
-    started.end(signal.SIGKILL)
-
-
-def train(program: str, directory: Path, agent: AgentProcess, options: str = "{}", **more: str) -> None:
+def train(program: str, directory: Path, agent: AgentProcess, options: str = "{}", **extra: str) -> None:
     slow = program.replace("time.sleep(0.03)", "time.sleep(0.25)")
-    launch(slow, directory, options, EPOCHCOST_DIR=str(agent.events), **more)
+    launch(slow, directory, options, EPOCHCOST_DIR=str(agent.events), **extra)
 
 
 def scalars(directory: Path) -> list[float]:
-    """What TensorBoard would show."""
+    """The scalars as TensorBoard would show them."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (file,) = (path for path in directory.rglob("events.out.tfevents.*") if b"epochcost" in path.read_bytes())
@@ -77,12 +66,12 @@ def test_lightning_into_weights_and_biases(tmp_path: Path, agent: AgentProcess):
 
 @needs("transformers", "tensorboard")
 def test_an_attached_hugging_face_callback_into_tensorboard(tmp_path: Path, agent: AgentProcess):
-    made = 'epochcost.huggingface_callback("net", **OPTIONS.get("told", {}))'
+    constructor = 'epochcost.huggingface_callback("net", **OPTIONS.get("callback", {}))'
     program = HUGGINGFACE.replace("report_to=[]", 'report_to=["tensorboard"]').replace(
-        f"[{made}, Clock()]", "[Clock()]"
+        f"[{constructor}, Clock()]", "[Clock()]"
     )
-    program = program.replace("try:\n    trainer.train", f"{made}.attach(trainer)\ntry:\n    trainer.train")
+    program = program.replace("try:\n    trainer.train", f"{constructor}.attach(trainer)\ntry:\n    trainer.train")
     train(program, tmp_path, agent, TENSORBOARD_LOGGING_DIR="logs")
-    found = [path for path in tmp_path.rglob("events.out.tfevents.*") if b"epochcost" in path.read_bytes()]
-    assert found
-    assert b"epochcost/cost_usd" in found[0].read_bytes()
+    files = [path for path in tmp_path.rglob("events.out.tfevents.*") if b"epochcost" in path.read_bytes()]
+    assert files
+    assert b"epochcost/cost_usd" in files[0].read_bytes()

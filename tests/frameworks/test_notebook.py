@@ -1,4 +1,4 @@
-"""A real kernel: cells that are run again, broken off, left open."""
+"""A real kernel: cells that are rerun, interrupted, left open."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ epochcost.end()
 
 @pytest.fixture
 def cell(tmp_path: Path) -> Iterator[Cell]:
-    """Runs a cell to its end, or interrupts it when a run has begun; returns what the user saw."""
+    """Runs a cell to its end, or interrupts it when a run has begun; returns the displayed output."""
     kernel = manager.KernelManager(kernel_name="python3")
     kernel.start_kernel(env=environment(tmp_path, HOME=str(tmp_path)), cwd=str(tmp_path))
     client = kernel.client()
@@ -34,20 +34,20 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
 
     def run(code: str, *, interrupt: bool = False) -> str:
         before = len(events_by_file(tmp_path))
-        asked, seen = client.execute(code), ""
+        request, output = client.execute(code), ""
         while interrupt and len(events_by_file(tmp_path)) == before:
             time.sleep(0.05)
         if interrupt:
             kernel.interrupt_kernel()
         while True:
             message = client.get_iopub_msg(timeout=60)
-            if message["parent_header"].get("msg_id") != asked:
+            if message["parent_header"].get("msg_id") != request:
                 continue
             kind, content = message["msg_type"], message["content"]
-            seen += content["text"] if kind == "stream" else content["ename"] if kind == "error" else ""
-            seen += content["data"].get("text/html", "") if kind == "execute_result" else ""
+            output += content["text"] if kind == "stream" else content["ename"] if kind == "error" else ""
+            output += content["data"].get("text/html", "") if kind == "execute_result" else ""
             if kind == "status" and content["execution_state"] == "idle":
-                return seen
+                return output
 
     run("import epochcost, os")
     yield run
@@ -61,14 +61,14 @@ def ends(tmp_path: Path) -> list[tuple[object, ...]]:
 
 
 def test_cells_are_runs_that_end(tmp_path: Path, cell: Cell):
-    shown = cell(PLAIN.format(seconds=30), interrupt=True)
-    assert "KeyboardInterrupt" in shown
-    assert "ended, because its cell was interrupted" in shown
+    output = cell(PLAIN.format(seconds=30), interrupt=True)
+    assert "KeyboardInterrupt" in output
+    assert "ended, because its cell was interrupted" in output
     assert cell(PLAIN.format(seconds=0)) == ""
-    opened = "run = epochcost.run('cells', epochs=2); run.start(); run"
-    shown = cell(opened)
-    assert "stays open until epochcost.end()" in shown
-    assert "<th>epoch</th><td>not known</td>" in shown
+    unclosed = "run = epochcost.run('cells', epochs=2); run.start(); run"
+    output = cell(unclosed)
+    assert "stays open until epochcost.end()" in output
+    assert "<th>epoch</th><td>not known</td>" in output
     assert "all planned epochs are done" in cell("for epoch in run.epochs(): list(run.batches(range(3)))")
     cell("for epoch in run.epochs(): list(run.batches(range(3)))")
     assert ends(tmp_path) == [

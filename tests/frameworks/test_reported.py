@@ -1,4 +1,4 @@
-"""What real frameworks log by themselves is reported: the figures that they show, under the names that they have."""
+"""What real frameworks log is reported: the same figures under the same names."""
 
 from __future__ import annotations
 
@@ -102,20 +102,20 @@ def last_reported(directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("framework", PROGRAMS)
-def test_the_last_values_are_those_that_the_framework_shows(tmp_path: Path, framework: str):
+def test_the_last_values_are_those_of_the_framework(tmp_path: Path, framework: str):
     if find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")
     out, err = launch(PROGRAMS[framework], tmp_path, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(tmp_path))
-    shown = json.loads([line for line in out.splitlines() if line.startswith("{")][-1])
-    said = last_reported(tmp_path)
-    assert said
+    logged = json.loads([line for line in out.splitlines() if line.startswith("{")][-1])
+    reported = last_reported(tmp_path)
+    assert reported
     assert "not reported" not in err
     if framework != "ultralytics":
-        assert said == pytest.approx(shown)
+        assert reported == pytest.approx(logged)
         return
-    assert len(said) == 8  # of the thirteen that it has
-    assert said == pytest.approx({name: shown[name] for name in said}, abs=1e-4)
-    assert {"train/box_loss", "train/cls_loss", "train/dfl_loss"} <= set(said)
+    assert len(reported) == 8  # of thirteen
+    assert reported == pytest.approx({name: logged[name] for name in reported}, abs=1e-4)
+    assert {"train/box_loss", "train/cls_loss", "train/dfl_loss"} <= set(reported)
 
 
 @pytest.mark.parametrize("framework", ["lightning", "transformers", "keras"])

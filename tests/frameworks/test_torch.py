@@ -30,8 +30,8 @@ print(json.dumps({"marks": marks}))
 
 
 def test_epochs_steps_and_times_are_the_loops_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path)
-    seen.agrees_with_the_outer_clock()
-    ends = [facts(end, "epoch", "step", "steps", "samples") for end in seen.of("epoch_end")]
+    training = train(PROGRAM, tmp_path)
+    training.agrees_with_the_outer_clock()
+    ends = [facts(end, "epoch", "step", "steps", "samples") for end in training.of("epoch_end")]
     assert ends == [(1, 10, 10, 40), (2, 20, 10, 80), (3, 30, 10, 120)]
-    assert facts(seen.lines[-1], "framework", "status", "batch_size") == ("torch", "finished", 4)
+    assert facts(training.lines[-1], "framework", "status", "batch_size") == ("torch", "finished", 4)

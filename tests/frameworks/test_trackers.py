@@ -13,18 +13,18 @@ from tests.frameworks.real import launch
 NAME = "epochcost/cost_usd"
 KERAS = """
 import keras, numpy, epochcost
-{opened}
+{setup}
 x, y = numpy.random.rand(20, 3), numpy.random.rand(20, 1)
 model = keras.Sequential([keras.layers.Dense(1)])
 model.compile("sgd", "mse")
-model.fit(x, y, epochs=3, verbose=0, callbacks=[epochcost.keras_callback("net", id="r"){more}])
-{closed}
+model.fit(x, y, epochs=3, verbose=0, callbacks=[epochcost.keras_callback("net", id="r"){extra}])
+{teardown}
 """
 
 
-def train(tmp_path: Path, opened: str, closed: str, more: str = "", **environ: str) -> None:
+def train(tmp_path: Path, setup: str, teardown: str, extra: str = "", **environ: str) -> None:
     (tmp_path / "r.cost.json").write_text(json.dumps({"v": 1, "run": "r", "cost_usd": 1.25}))
-    launch(KERAS.format(opened=opened, closed=closed, more=more), tmp_path, **environ)
+    launch(KERAS.format(setup=setup, teardown=teardown, extra=extra), tmp_path, **environ)
 
 
 def needs(*modules: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.frameworks.real import facts, train
 
 pytestmark = pytest.mark.skipif(find_spec("ultralytics") is None, reason="Ultralytics is not installed")
-# Ultralytics wants torchvision, which has no build for the CPU's torch in every index: only its non-maximum suppression
+# Ultralytics needs torchvision, which has no build for the CPU's torch in every index: only its non-maximum suppression
 # is used here, and Ultralytics has one of its own.
 PROGRAM = """
 import importlib.metadata as metadata, json, os, pathlib, sys, time, types
@@ -52,13 +52,17 @@ print(json.dumps({"marks": marks, "calls": calls}))
 
 
 def test_epochs_batches_and_times_are_ultralytics_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(tmp_path))
-    seen.agrees_with_the_outer_clock()
-    assert len(seen.said["calls"]) == 4  # one too many, after the final validation
-    assert [facts(end, "epoch", "step", "steps") for end in seen.of("epoch_end")] == [(1, 4, 4), (2, 8, 4), (3, 12, 4)]
+    training = train(PROGRAM, tmp_path, YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(tmp_path))
+    training.agrees_with_the_outer_clock()
+    assert len(training.result["calls"]) == 4  # one too many, after the final validation
+    assert [facts(end, "epoch", "step", "steps") for end in training.of("epoch_end")] == [
+        (1, 4, 4),
+        (2, 8, 4),
+        (3, 12, 4),
+    ]
     rows = list(csv.DictReader((tmp_path / "out/results.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
-    assert facts(seen.lines[-1], "status", "epochs", "batch_size", "samples_per_epoch") == ("finished", 3, 2, 8)
-    assert [line["epoch"] for line in seen.of("checkpoint")] == [1, 2, 3]
-    assert [line["phase"] for line in seen.of("phase")].count("eval") == 3
-    assert "3 epochs" in seen.out + seen.err
+    assert facts(training.lines[-1], "status", "epochs", "batch_size", "samples_per_epoch") == ("finished", 3, 2, 8)
+    assert [line["epoch"] for line in training.of("checkpoint")] == [1, 2, 3]
+    assert [line["phase"] for line in training.of("phase")].count("eval") == 3
+    assert "3 epochs" in training.out + training.err

@@ -1,8 +1,8 @@
-"""The first test of each framework: a training run with us is the training without us, whatever happens to it.
+"""The first test of each framework: results are the same with epochcost as without, whatever happens to the run.
 
-One program trains several times, with and without the callback: to its end, broken off by Ctrl-C, by an exception in
+One program trains several times, with and without the callback: to its end, interrupted by Ctrl-C, by an exception in
 another user's callback, with the events on a full disk, and at last until SIGTERM. Weights, logged metrics, files,
-exceptions and exit code are the same. Dollars are known meanwhile, so that they have every chance to get in.
+exceptions and exit code are the same. Dollars are known meanwhile, so any leak into the results would show.
 """
 
 from __future__ import annotations
@@ -416,29 +416,29 @@ SCENARIOS = ("end", "interrupt", "exception", "full disk", "sigterm")
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem without a free byte, if this machine lets us mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(mount_point)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("cannot mount a tmpfs here")
-    (place / "ballast").write_bytes(b"x" * 4096)
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    (mount_point / "ballast").write_bytes(b"x" * 4096)
+    yield mount_point
+    subprocess.run(["umount", str(mount_point)], check=True)
 
 
-def outcome(program: str, directory: Path, *arguments: str, **more: str) -> tuple[int, str, dict[str, Any]]:
-    """Exit code, what was said on stderr, and the records."""
+def outcome(program: str, directory: Path, *arguments: str, **extra: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, stderr, and the records."""
     directory.mkdir()
     events = directory / "events"
     events.mkdir()
     figures = {"v": 1, "run": "r", "cost_usd": 1.5, "cost_per_epoch_usd": 0.5, "projected_cost_usd": 2.5}
     (events / "r.cost.json").write_text(json.dumps(figures))
     quiet = {"TQDM_DISABLE": "1", "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), *arguments],
-        env=environment(events, **quiet, HOME=str(directory), YOLO_CONFIG_DIR=str(directory), **more),
+        env=environment(events, **quiet, HOME=str(directory), YOLO_CONFIG_DIR=str(directory), **extra),
         cwd=directory,
         capture_output=True,
         text=True,
@@ -446,7 +446,7 @@ def outcome(program: str, directory: Path, *arguments: str, **more: str) -> tupl
         check=False,
     )
     records = directory / "records.json"
-    return done.returncode, done.stderr, json.loads(records.read_text()) if records.exists() else {}
+    return completed.returncode, completed.stderr, json.loads(records.read_text()) if records.exists() else {}
 
 
 def comparable(records: dict[str, Any]) -> dict[str, Any]:
@@ -457,43 +457,43 @@ def comparable(records: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("framework", PROGRAMS)
-def test_a_training_with_us_is_the_training_without_us(tmp_path: Path, full_disk: Path, framework: str):
+def test_a_training_run_with_epochcost_equals_the_one_without(tmp_path: Path, full_disk: Path, framework: str):
     if find_spec(framework) is None:
         pytest.skip(f"{framework} is not installed")
     program = HEAD + PROGRAMS[framework] + "\nscenarios(train)\nsys.exit(3)\n"
-    told = {"FULL_DISK": str(full_disk)}
-    code, said, records = outcome(program, tmp_path / "without", "without", ",".join(SCENARIOS), **told)
-    assert set(records) >= set(SCENARIOS[:-1]), said[-3000:]
-    assert "error" not in records["end"], said[-3000:]
-    ours, said_ours, with_us = outcome(program, tmp_path / "with", "with", ",".join(SCENARIOS), **told)
-    assert comparable(with_us) == comparable(records), said_ours[-3000:]
-    assert ours == code
+    environ = {"FULL_DISK": str(full_disk)}
+    code, stderr, records = outcome(program, tmp_path / "without", "without", ",".join(SCENARIOS), **environ)
+    assert set(records) >= set(SCENARIOS[:-1]), stderr[-3000:]
+    assert "error" not in records["end"], stderr[-3000:]
+    code_with_us, stderr_with_us, with_us = outcome(program, tmp_path / "with", "with", ",".join(SCENARIOS), **environ)
+    assert comparable(with_us) == comparable(records), stderr_with_us[-3000:]
+    assert code_with_us == code
     statuses = [lines[-1].get("status") for lines in events_by_file(tmp_path / "with" / "events").values()]
-    broken = ["failed", "finished"] if framework in TAKES_CTRL_C else ["failed", "failed"]
-    assert sorted(map(str, statuses)) == [*broken, "finished", "preempted"]
-    assert said_ours.count("epochcost:") == 1  # the full disk
+    interrupted = ["failed", "finished"] if framework in TAKES_CTRL_C else ["failed", "failed"]
+    assert sorted(map(str, statuses)) == [*interrupted, "finished", "preempted"]
+    assert stderr_with_us.count("epochcost:") == 1  # the full disk
 
 
 def test_ultralytics_writes_the_same_files_and_columns(tmp_path: Path):
     if find_spec("ultralytics") is None:
         pytest.skip("Ultralytics is not installed")
-    made = 'epochcost.ultralytics_callbacks(model, "noise")'
+    attach = 'epochcost.ultralytics_callbacks(model, "noise")'
     seeded = YOLO.replace("epochs=3", "epochs=2, seed=1, deterministic=True").replace(
         "import numpy", "import random, numpy\nnumpy.random.seed(0)\nimport numpy"
     )
-    found = []
+    results = []
     for which, program in (
-        ("without", seeded.replace(made, "")),
-        ("with", seeded.replace(made, made[:-1] + ', id="r")')),
+        ("without", seeded.replace(attach, "")),
+        ("with", seeded.replace(attach, attach[:-1] + ', id="r")')),
     ):
-        code, said, _ = outcome("import epochcost\n" + program, tmp_path / which, YOLO_OFFLINE="true")
-        assert code == 0, said[-3000:]
+        code, stderr, _ = outcome("import epochcost\n" + program, tmp_path / which, YOLO_OFFLINE="true")
+        assert code == 0, stderr[-3000:]
         out = tmp_path / which / "out"
         rows = [row.split(",") for row in (out / "results.csv").read_text().splitlines()]
-        found.append(
+        results.append(
             (
                 sorted(str(path.relative_to(out)) for path in out.rglob("*") if "tfevents" not in path.name),
                 [[value for name, value in zip(rows[0], row, strict=True) if name.strip() != "time"] for row in rows],
             )
         )
-    assert found[0] == found[1]
+    assert results[0] == results[1]

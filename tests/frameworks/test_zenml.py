@@ -39,7 +39,7 @@ if __name__ == "__main__":
 
 
 def test_runs_are_named_by_pipeline_run_and_step(tmp_path: Path):
-    program = tmp_path / "pipelines.py"  # ZenML wants to find the source again
+    program = tmp_path / "pipelines.py"  # ZenML must be able to find the source again
     program.write_text(PROGRAM)
     launch(
         f"import subprocess, sys; sys.exit(subprocess.call([{sys.executable!r}, {str(program)!r}]))",

@@ -17,14 +17,14 @@ from tests.fuzz.readers import READERS
 SLOW_SECONDS = 2.0
 
 
-def say(text: str) -> None:
-    """A line, at once."""
+def print_line(text: str) -> None:
+    """Print a line, unbuffered."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 def main() -> int:
-    """0 when no reader broke, 1 with the input that broke one."""
+    """Returns 0 when no reader failed, 1 with the failing input printed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -36,14 +36,14 @@ def main() -> int:
     chosen = {name: reader for name, reader in READERS.items() if args.reader in ("", name)}
     counts = {name: args.inputs_of_each or math.ceil(args.inputs / len(chosen)) for name in chosen}
     feed = guided if args.guided else fed
-    broken = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], args.seed)]
-    say(f"{sum(counts.values())} inputs, {len(chosen)} readers; broken: {', '.join(broken) or 'none'}")
-    return int(bool(broken))
+    failures = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], args.seed)]
+    print_line(f"{sum(counts.values())} inputs, {len(chosen)} readers; broken: {', '.join(failures) or 'none'}")
+    return int(bool(failures))
 
 
 def fed(name: str, reader: Reader, count: int, seed: int) -> bool:
-    """Whether the reader took or refused ``count`` inputs; tells the first that broke it."""
-    rng, began, slowest = random.Random(f"{seed} {name}"), time.monotonic(), 0.0
+    """Whether the reader accepted or rejected ``count`` inputs; prints the first that it failed on."""
+    rng, started_at, slowest = random.Random(f"{seed} {name}"), time.monotonic(), 0.0
     for number in range(count):
         data = mutated(rng.choice(reader.seeds), rng)
         start = time.thread_time()
@@ -52,24 +52,24 @@ def fed(name: str, reader: Reader, count: int, seed: int) -> bool:
         except reader.refuses:
             pass
         except Exception as err:  # noqa: BLE001 - whatever it is, it is the find
-            say(f"{name}: seed {seed}, input {number}: {type(err).__name__}: {err}\n{data[:2000]!r}")
+            print_line(f"{name}: seed {seed}, input {number}: {type(err).__name__}: {err}\n{data[:2000]!r}")
             return False
         slowest = max(slowest, time.thread_time() - start)
-    say(f"{name}: {count} inputs in {time.monotonic() - began:.0f} s, slowest {slowest * 1e3:.1f} ms")
+    print_line(f"{name}: {count} inputs in {time.monotonic() - started_at:.0f} s, slowest {slowest * 1e3:.1f} ms")
     return slowest <= SLOW_SECONDS
 
 
 def guided(name: str, _: Reader, count: int, seed: int) -> bool:
     """As `fed`, by a process of its own, whose inputs follow the code that they reach."""
     command = [sys.executable, "-m", "tests.fuzz.guided", name, str(count), str(seed % 2**32)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    messages = [line for line in done.stderr.splitlines() if line.strip()]
-    say(
+    completed = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    messages = [line for line in completed.stderr.splitlines() if line.strip()]
+    print_line(
         f"{name}: {count} guided inputs"
-        if done.returncode == 0
+        if completed.returncode == 0
         else "\n".join([f"{name}: seed {seed}", *messages[-30:]])
     )
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""Readers of the guard: what users write to keep something, policies, and what an earlier agent saved."""
+"""Readers of the guard: keep files of users, policies, and the saved state of an earlier agent."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def _promises(data: bytes) -> None:
 
 
 def _request(data: bytes) -> None:
-    kept: list[tuple[str, float, str]] = []
+    keeps: list[tuple[str, float, str]] = []
 
     def keep(subject: str, link: str, seconds: float, why: str, now: float) -> str:
         assert not KeepBook().proves(subject, link, now)
-        kept.append((subject, seconds, why))
+        keeps.append((subject, seconds, why))
         return ""
 
-    answer = keep_route(keep, lambda: 0.0)(Request("/v1/keep", method="POST", body=data))
-    assert answer.status in (200, 400)
-    assert all(60 <= seconds <= 30 * 86400 and why.isprintable() for _, seconds, why in kept)
+    response = keep_route(keep, lambda: 0.0)(Request("/v1/keep", method="POST", body=data))
+    assert response.status in (200, 400)
+    assert all(60 <= seconds <= 30 * 86400 and why.isprintable() for _, seconds, why in keeps)
 
 
 KEEPS = (

@@ -1,4 +1,4 @@
-"""Readers of what a machine's services and users' files say, each as a function of bytes."""
+"""Readers of a machine's services and users' files, each as a function of bytes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GPUS = (GpuSample("0", "GPU-aa", "H100"),)
 
 
 class CannedService(Service):
-    """A metadata service whose every answer is these bytes."""
+    """A metadata service whose every response is these bytes."""
 
     data = b""
 
@@ -55,11 +55,11 @@ def _metadata(kind: Any, data: bytes) -> None:
     source._service = CannedService("metadata", "http://localhost")
     for ask in (source.identify, source.notice):
         try:
-            found = ask(1e18)
+            identity = ask(1e18)
         except MetadataError:
             continue
         if ask == source.identify:
-            _safe(found)
+            _safe(identity)
 
 
 def _safe(node: Any) -> None:
@@ -71,12 +71,12 @@ def _safe(node: Any) -> None:
 
 
 def _kubernetes(data: bytes) -> None:
-    found = Service("Kubernetes", "http://localhost").held(Answer(200, {}, data), "/")
-    _safe(node_of_labels(_mapping(_mapping(found.get("metadata")).get("labels")), _provider(found)))
+    labels = Service("Kubernetes", "http://localhost").held(Answer(200, {}, data), "/")
+    _safe(node_of_labels(_mapping(_mapping(labels.get("metadata")).get("labels")), _provider(labels)))
 
 
 class CannedKubelet(PodResources):
-    """A kubelet whose answer is these bytes."""
+    """A kubelet whose response is these bytes."""
 
     data = b""
 
@@ -107,20 +107,20 @@ def _tpu(data: bytes) -> None:
         kind = each.gauge.WhichOneof("value")
         if kind is not None:
             figures[each.attribute.value.int_attr] = float(getattr(each.gauge, kind))
-    told = dict.fromkeys(("tpu.runtime.tensorcore.dutycycle.percent", "tpu.runtime.hbm.memory.usage.bytes"), figures)
+    metrics = dict.fromkeys(("tpu.runtime.tensorcore.dutycycle.percent", "tpu.runtime.hbm.memory.usage.bytes"), figures)
     assert TpuSource.name == "tpu"
-    for sample in _samples([next(iter(CHIPS.values()))] * 2, told):
+    for sample in _samples([next(iter(CHIPS.values()))] * 2, metrics):
         assert sample.utilization_ratio is None or 0 <= sample.utilization_ratio <= 1
 
 
-def _written(name: str, data: bytes) -> Path:
+def _file_of(name: str, data: bytes) -> Path:
     path = FOLDER / name
     path.write_bytes(data)
     return path
 
 
 def _cost(data: bytes) -> None:
-    _written("r.cost.json", data)
+    _file_of("r.cost.json", data)
     file = CostFile(lambda: FOLDER, "r")
     for name in ("cost_usd", "cost_per_epoch_usd", "projected_cost_usd"):
         value = file.figure(name)
@@ -132,12 +132,12 @@ def _cost(data: bytes) -> None:
 
 
 def _notice(data: bytes) -> None:
-    _written("preemption.json", data)
+    _file_of("preemption.json", data)
     NoticeFile(lambda: FOLDER).notice()
 
 
 def _web_config(data: bytes) -> None:
-    read_policy(_written("web.yml", data))
+    read_policy(_file_of("web.yml", data))
 
 
 def _patterns(data: bytes) -> None:
@@ -174,9 +174,9 @@ def _recording(data: bytes) -> None:
 def _neighbours(data: bytes) -> None:
     folder = Path(tempfile.mkdtemp(dir=FOLDER))
     try:
-        others = OtherWriters(folder, "r", os.getpid())
+        other_writers = OtherWriters(folder, "r", os.getpid())
         (folder / "a.jsonl").write_bytes(data)
-        others.look()
+        other_writers.look()
     finally:
         (folder / "a.jsonl").unlink()
         folder.rmdir()
@@ -196,7 +196,7 @@ GOOD_AZURE = (
     b'"Resources":["n"],"EventId":"x"}]}'
 )
 GIVEN = {"nvidia.com/gpu": ["GPU-aa"], kubelet.CLAIMS: ["gpu.nvidia.com/gpu-0"]}
-GOOD_POD = kubelet.answer([("p", "ns", {"c": GIVEN})])
+GOOD_POD = kubelet.response_bytes([("p", "ns", {"c": GIVEN})])
 GOOD_TPU = b"\x0a\x10\x12\x0e\x0a\x06\x12\x04\x18\x01\x0a\x00\x12\x04\x11\x00\x00\x00"
 GOOD_COST = b'{"v":1,"run":"r","scope":"machine","machines":2,"cost_usd":1.5,"states":{"useful":2},"ts":9}'
 GOOD_NOTICE = b'{"v":1,"kind":"interruption","action":"stop","at_ts":1795249320.0,"seen_ts":5.0}'

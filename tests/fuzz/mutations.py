@@ -1,4 +1,4 @@
-"""Inputs made from good ones: bytes changed, cut, doubled, spliced, and replaced by what parsers stumble over."""
+"""Inputs made from good ones: bytes changed, cut, doubled, spliced, and replaced by values that often break parsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of what price services answer, each as a function of bytes: a source has prices to tell, or refuses."""
+"""Readers of price services' responses, each as a function of bytes: a source returns prices, or its own error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fuzz.reader import Reader
 from tests.prices import aws_price_list
 from tests.prices.asking_http import NOW
 from tests.prices.gcp_server import COMPUTE, parsed, recorded
-from tests.prices.json_server import Answer
+from tests.prices.json_server import Reply
 from tests.prices.test_source_faults import KINDS, Kind
 
 from epochcost.model import InstanceFacts
@@ -38,7 +38,7 @@ MOST_PAGES = 5
 
 
 class Canned(JsonApi):
-    """The client of a service whose every answer is these bytes."""
+    """The client of a service whose every response is these bytes."""
 
     data = b""
     requests = 0
@@ -56,11 +56,11 @@ def _from_service(name: str, kind: Kind, data: bytes) -> None:
     _plausible(clean(name, kind.make("http://localhost", Canned(name)).fetch(kind.wanted, NOW)))
 
 
-def _plausible(found: Catalogue) -> None:
-    for price in found.prices:
+def _plausible(catalogue: Catalogue) -> None:
+    for price in catalogue.prices:
         assert all(map(is_name, (price.key.region, price.key.zone, price.key.instance_type)))
         assert all(0 < step.usd_per_hour < math.inf for step in price.steps), price
-    for facts in found.facts:
+    for facts in catalogue.facts:
         assert is_name(facts.gpu_model)
         _finite(facts)
 
@@ -72,11 +72,11 @@ def _finite(facts: InstanceFacts) -> None:
 
 
 def _document(data: bytes) -> dict[str, Any]:
-    """boto3 makes a mapping of an answer, or refuses it."""
-    found = json.loads(data)
-    if not isinstance(found, dict):
+    """boto3 parses a response into a mapping, or rejects it."""
+    document = json.loads(data)
+    if not isinstance(document, dict):
         raise ValueError("no document")  # noqa: TRY004 - as of bytes that are no JSON
-    return found
+    return document
 
 
 def _on_demand(data: bytes) -> None:
@@ -97,8 +97,8 @@ def _spot(data: bytes) -> None:
 
 
 def _types(data: bytes) -> None:
-    found, _ = readable_facts(listed([_document(data)], "InstanceTypes", "types"))
-    _plausible(clean("aws", Catalogue((), tuple(found))))
+    facts, _ = readable_facts(listed([_document(data)], "InstanceTypes", "types"))
+    _plausible(clean("aws", Catalogue((), tuple(facts))))
 
 
 def _bulk(data: bytes) -> None:
@@ -136,7 +136,7 @@ def _settings_lists(data: bytes) -> None:
         if option.structured and option.flag in document:
             try:
                 option.parse(document[option.flag])
-            except (ValueError, TypeError, KeyError):  # what `settings.load` says as a sentence
+            except (ValueError, TypeError, KeyError):  # the errors that `settings.load` reports as a sentence
                 continue
 
 
@@ -177,8 +177,8 @@ GOOD_LISTS = (
 )
 
 
-def _body(answer: Answer) -> bytes:
-    return answer.raw
+def _body(response: Reply) -> bytes:
+    return response.raw
 
 
 GOOD_BULK = (aws_price_list.header() + aws_price_list.line("32.77")).encode()
@@ -190,7 +190,7 @@ NO_DOCUMENT = (ValueError, RecursionError)
 PRICE_READERS: Mapping[str, Reader] = {
     **{
         f"prices of {name}": Reader(
-            partial(_from_service, name, kind), (PriceSourceError,), tuple(map(_body, kind.answers.values()))
+            partial(_from_service, name, kind), (PriceSourceError,), tuple(map(_body, kind.replies.values()))
         )
         for name, kind in KINDS.items()
     },

@@ -1,4 +1,4 @@
-"""What is fuzzed."""
+"""A reader under fuzzing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What is fed, what it may raise, and good inputs to begin from."""
+    """The function, the errors that it may raise, and valid inputs to start from."""
 
     read: Callable[[bytes], Any]
     refuses: tuple[type[Exception], ...]

@@ -1,4 +1,4 @@
-"""Every reader of what others hold, as a function of bytes: it may refuse them in its own way, and nothing else."""
+"""Every reader of external data, as a function of bytes: it may reject them with its own error, and nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Wire:
         self._data = memoryview(data)
 
     def settimeout(self, _: float) -> None:
-        """There is no waiting."""
+        """Timeouts do not matter: there is no waiting."""
 
     def recv_into(self, buffer: Any) -> int:
         """The next bytes."""
@@ -80,7 +80,7 @@ def _split(data: bytes) -> None:
     assert 0 <= piece.consumed <= len(data)
 
 
-def _answer(data: bytes) -> None:
+def _ingest_response(data: bytes) -> None:
     with _faults():
         reads = BoundedReads(Wire(data), Bounds.within(60.0, 4096))  # type: ignore[arg-type]
         response = HTTPResponse(reads)  # type: ignore[arg-type]
@@ -121,14 +121,14 @@ def _owners(data: bytes) -> None:
 
 
 def _agent_state(data: bytes) -> None:
-    kept = StateFile(FOLDER / "state")
+    state_file = StateFile(FOLDER / "state")
     try:
-        kept.path.write_bytes(data)
-        kept.load()
-        for aside in kept.path.parent.glob("*.bad-*"):
+        state_file.path.write_bytes(data)
+        state_file.load()
+        for aside in state_file.path.parent.glob("*.bad-*"):
             aside.unlink()
     finally:
-        kept.close()
+        state_file.close()
 
 
 def _remote(data: bytes) -> None:
@@ -141,8 +141,8 @@ def _store(data: bytes) -> None:
     for series in store._result(data, "up"):
         from epochcost.store import promql_client
 
-        made = promql_client._series(series, "http://store")
-        assert all(map(is_name, (*made.labels, *made.labels.values())))
+        parsed = promql_client._series(series, "http://store")
+        assert all(map(is_name, (*parsed.labels, *parsed.labels.values())))
 
 
 def _figures(data: bytes) -> None:
@@ -221,7 +221,7 @@ READERS: Mapping[str, Reader] = {
         lambda data: parse_exposition(data.decode("utf-8", "replace")), (ExpositionError,), (GOOD_DCGM,)
     ),
     "http answer": Reader(
-        _answer, (ExchangeError,), (GOOD_ANSWER, CHUNKS, b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD_ANSWER)
+        _ingest_response, (ExchangeError,), (GOOD_ANSWER, CHUNKS, b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD_ANSWER)
     ),
     "answer to a training": Reader(_post, (OSError, bounded_post.NotAnAgentError), (GOOD_ANSWER, CHUNKS)),
     "request": Reader(

@@ -1,4 +1,4 @@
-"""A sample of what ``scripts/fuzz`` does at length."""
+"""A short sample of ``scripts/fuzz``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AMD GPUs by a stand-in for the package amdsmi that plays recorded answers (no AMD hardware was at hand)."""
+"""AMD GPUs by a stand-in for the package amdsmi that replays recorded results (no AMD hardware was at hand)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Kind(IntEnum):
 
 
 class AmdSmi:
-    """The package as far as it is used: recorded answers by call and GPU, or errors that a test puts there."""
+    """The package as far as it is used: recorded results by call and GPU, or errors that a test sets."""
 
     AmdSmiInitFlags = AmdSmiMemoryType = AmdSmiTemperatureType = AmdSmiTemperatureMetric = Kind
 
@@ -72,10 +72,10 @@ class AmdSmi:
 
     def __getattr__(self, call: str) -> Any:
         if call.startswith("amdsmi_get_"):
-            return lambda handle, *kinds: self._answer(call, handle)
+            return lambda handle, *kinds: self._result_of(call, handle)
         raise AttributeError(call)
 
-    def _answer(self, call: str, handle: int) -> Any:
+    def _result_of(self, call: str, handle: int) -> Any:
         self._fail(call, handle)
         return self.gpus[handle][call]
 
@@ -114,18 +114,18 @@ def test_an_mi300x_gives_all_figures_in_the_units_of_the_model(source: AmdSource
 def test_a_figure_that_is_not_supported_is_left_out_with_one_log_line_and_nothing_else(
     sdk: AmdSmi, source: AmdSource, call: str, code: int, caplog: pytest.LogCaptureFixture
 ):
-    whole = source.read(0.0).gpus[0]
+    complete = source.read(0.0).gpus[0]
     sdk.errors[call, None] = code
     with caplog.at_level(logging.INFO):
         for second in (1.0, 2.0, 3.0):
             gpu = source.read(second).gpus[0]
     assert gpu.readable
-    assert {name for name in FIGURE_OF.values() if getattr(gpu, name) != getattr(whole, name)} == {FIGURE_OF[call]}
+    assert {name for name in FIGURE_OF.values() if getattr(gpu, name) != getattr(complete, name)} == {FIGURE_OF[call]}
     assert getattr(gpu, FIGURE_OF[call]) is None
     assert [r.getMessage().split(" ", 1)[0] for r in caplog.records] == [call]
 
 
-def test_na_and_all_ones_are_no_figures(sdk: AmdSmi, source: AmdSource):
+def test_na_and_all_ones_are_not_figures(sdk: AmdSmi, source: AmdSource):
     sdk.gpus[0]["amdsmi_get_gpu_activity"]["gfx_activity"] = "N/A"
     sdk.gpus[0]["amdsmi_get_power_info"] = {"current_socket_power": 0xFFFF, "average_socket_power": 0xFFFFFFFF}
     sdk.gpus[0]["amdsmi_get_gpu_memory_usage"] = 0xFFFFFFFFFFFFFFFF
@@ -135,23 +135,23 @@ def test_na_and_all_ones_are_no_figures(sdk: AmdSmi, source: AmdSource):
     assert other.utilization_ratio is None
 
 
-def test_an_older_board_and_package_that_say_it_otherwise_are_understood(sdk: AmdSmi, source: AmdSource):
+def test_the_fields_of_an_older_board_and_package_are_understood(sdk: AmdSmi, source: AmdSource):
     sdk.gpus[0]["amdsmi_get_power_info"] = {"current_socket_power": "N/A", "average_socket_power": 300}
     sdk.gpus[0]["amdsmi_get_energy_count"] = {"power": 1_000_000, "counter_resolution": 15.3}
     gpu = source.read(0.0).gpus[0]
     assert (gpu.power_watts, gpu.energy_joules) == (300, pytest.approx(15.3))
 
 
-def test_one_gpu_that_fails_is_not_readable_and_the_other_is_read_as_ever(sdk: AmdSmi, source: AmdSource):
+def test_one_gpu_that_fails_is_not_readable_and_the_other_is_read_normally(sdk: AmdSmi, source: AmdSource):
     sdk.errors["amdsmi_get_gpu_activity", 0] = API_FAILED
-    lost, other = source.read(0.0).gpus
-    assert (lost.readable, lost.utilization_ratio, lost.memory_total_bytes) == (False, None, None)
+    failed_gpu, other = source.read(0.0).gpus
+    assert (failed_gpu.readable, failed_gpu.utilization_ratio, failed_gpu.memory_total_bytes) == (False, None, None)
     assert (other.readable, other.utilization_ratio) == (True, 0.0)
     sdk.errors.clear()
     assert source.read(1.0).gpus[0].readable
 
 
-def test_when_every_gpu_fails_the_library_is_taken_up_anew_after_ten_seconds(sdk: AmdSmi, source: AmdSource):
+def test_when_every_gpu_fails_the_library_is_reinitialised_after_ten_seconds(sdk: AmdSmi, source: AmdSource):
     sdk.errors["amdsmi_get_gpu_activity", None] = API_FAILED
     for second in (0.0, 1.0, 9.0):
         assert not any(gpu.readable for gpu in source.read(second).gpus)
@@ -161,7 +161,7 @@ def test_when_every_gpu_fails_the_library_is_taken_up_anew_after_ten_seconds(sdk
     assert (sdk.inits, sdk.shut_downs) == (2, 1)
 
 
-def test_a_driver_that_was_unloaded_fails_the_reading_and_is_taken_up_anew(sdk: AmdSmi, source: AmdSource):
+def test_an_unloaded_driver_fails_the_reading_and_is_reinitialised(sdk: AmdSmi, source: AmdSource):
     source.read(0.0)
     sdk.errors["amdsmi_get_gpu_activity", None] = NOT_INITIALIZED
     with pytest.raises(GpuError, match="amdsmi_get_gpu_activity: Error code: 32"):
@@ -171,7 +171,7 @@ def test_a_driver_that_was_unloaded_fails_the_reading_and_is_taken_up_anew(sdk: 
     assert sdk.inits == 2
 
 
-def test_gpus_that_were_there_and_are_not_any_more_are_no_healthy_node_without_gpus(sdk: AmdSmi, source: AmdSource):
+def test_gpus_that_disappear_do_not_leave_a_healthy_node_without_gpus(sdk: AmdSmi, source: AmdSource):
     source.read(0.0)
     source.close()
     sdk.gpus = []
@@ -185,7 +185,7 @@ def test_gpus_that_were_there_and_are_not_any_more_are_no_healthy_node_without_g
     [("amdsmi_init", DRIVER_NOT_LOADED, NoDriverError), ("amdsmi_init", 42, GpuError),
      ("amdsmi_get_processor_handles", 42, GpuError)],
 )  # fmt: skip
-def test_a_library_that_cannot_begin_names_the_call(
+def test_a_failed_library_init_names_the_call(
     sdk: AmdSmi, source: AmdSource, call: str, code: int, kind: type[GpuError]
 ):
     sdk.errors[call, None] = code
@@ -194,7 +194,7 @@ def test_a_library_that_cannot_begin_names_the_call(
     assert type(error.value) is kind
 
 
-def test_a_gpu_without_a_name_or_uuid_is_known_by_its_place(sdk: AmdSmi, source: AmdSource):
+def test_a_gpu_without_a_name_or_uuid_is_identified_by_its_index(sdk: AmdSmi, source: AmdSource):
     for call in ("asic_info", "device_uuid", "device_bdf"):
         sdk.errors[f"amdsmi_get_gpu_{call}", None] = NOT_SUPPORTED
     assert [(g.uuid, g.model) for g in source.read(0.0).gpus] == [("unknown-0", ""), ("unknown-1", "")]
@@ -208,7 +208,7 @@ def test_without_the_kernel_driver_the_package_is_not_even_imported(tmp_path: Pa
         AmdSource(imported, tmp_path / "kfd").read(0.0)
 
 
-def test_without_the_package_or_its_library_the_reason_says_so(tmp_path: Path):
+def test_without_the_package_or_its_library_the_reason_is_given(tmp_path: Path):
     (tmp_path / "kfd").touch()
     with pytest.raises(NoDriverError, match=r"amdsmi is missing|libamd_smi.so of ROCm cannot be loaded"):
         AmdSource(kfd=tmp_path / "kfd").read(0.0)

@@ -1,8 +1,8 @@
-"""What holds for the agent over any NVIDIA driver: the tests' own, and the real one where this machine has it.
+"""Properties of the agent with any NVIDIA driver: the tests' own, and the real one where this machine has it.
 
     pytest tests/gpus/test_any_driver.py -k real
 
-A process has one driver library for good, so each of these is met in processes of its own.
+A process has one driver library for good, so each of these is tested in processes of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from scripts import record_gpus
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.fake_nvml import FakeDriver, build_cuda
 from tests.waiting import wait_for
 
@@ -48,7 +48,7 @@ ALWAYS = {"index", "uuid", "model", "memory_used_bytes", "memory_total_bytes"}
 
 @pytest.fixture(scope="module", params=["simulated", "real"])
 def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that meets this driver."""
+    """The environment of a process that loads this driver."""
     if request.param == "real":
         if not Path("/proc/driver/nvidia/version").exists():
             pytest.skip("this machine has no NVIDIA driver")
@@ -62,7 +62,7 @@ def env(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def in_child(arguments: list[str], env: dict[str, str]) -> str:
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *arguments],
         cwd=record_gpus.ROOT,
         env={**os.environ, "PYTHONPATH": path, **env},
@@ -71,8 +71,8 @@ def in_child(arguments: list[str], env: dict[str, str]) -> str:
         timeout=180,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def read(env: dict[str, str]) -> dict[str, Any]:
     return json.loads(in_child(["-c", READ, "3"], env))
 
 
-def test_every_gpu_is_read_again_and_again_as_the_same(read: dict[str, Any]):
+def test_repeated_readings_have_the_same_gpus(read: dict[str, Any]):
     names = [[gpu["uuid"] for gpu in reading["gpus"]] for reading in read["readings"]]
     assert names[0]
     assert names == [names[0]] * 3
@@ -92,7 +92,7 @@ def test_every_gpu_is_read_again_and_again_as_the_same(read: dict[str, Any]):
             assert set(gpu) >= ALWAYS
 
 
-def test_no_answer_is_taken_for_nonsense(read: dict[str, Any]):
+def test_no_result_is_rejected_as_nonsense(read: dict[str, Any]):
     assert not [line for line in read["lines"] if "left out" in line or "cannot be read" in line]
 
 
@@ -105,10 +105,10 @@ def test_counters_never_go_back(read: dict[str, Any]):
                 assert after[counts][name] >= count
 
 
-def test_a_gpu_at_rest_under_load_and_filled_is_seen_so(env: dict[str, str], tmp_path: Path):
+def test_a_gpu_at_rest_under_load_and_filled_is_recorded_as_such(env: dict[str, str], tmp_path: Path):
     in_child(["-m", "scripts.record_gpus", str(tmp_path / "out"), "--seconds", "2"], env)
-    told = {p: json.loads(next((tmp_path / "out").glob(f"*-{p}.json")).read_text()) for p in record_gpus.PHASES}
-    assert {recording["simulated"] for recording in told.values()} == {bool(env)}
+    recordings = {p: json.loads(next((tmp_path / "out").glob(f"*-{p}.json")).read_text()) for p in record_gpus.PHASES}
+    assert {recording["simulated"] for recording in recordings.values()} == {bool(env)}
     (lines,) = (tmp_path / "out").glob("*.jsonl")
     gpus = [json.loads(line)["gpus"][0] for line in lines.read_text().splitlines()]
     assert len(gpus) == 6
@@ -119,33 +119,33 @@ def test_a_gpu_at_rest_under_load_and_filled_is_seen_so(env: dict[str, str], tmp
 
 @pytest.fixture
 def agent(tmp_path: Path, env: dict[str, str]) -> Iterator[Callable[[], AgentProcess]]:
-    started: list[AgentProcess] = []
+    agents: list[AgentProcess] = []
 
     def start() -> AgentProcess:
-        given = ("--node.metadata=off", "--price.usd-per-hour=36", "--gpus.source=nvml")
-        started.append(AgentProcess(tmp_path, *given, env=env))
-        return started[-1]
+        flags = ("--node.metadata=off", "--price.usd-per-hour=36", "--gpus.source=nvml")
+        agents.append(AgentProcess(tmp_path, *flags, env=env))
+        return agents[-1]
 
     yield start
-    for one in started:
+    for one in agents:
         one.end(signal.SIGKILL)
 
 
-def test_the_agent_shows_every_gpu_and_its_states_sum_to_the_bill(agent: Callable[[], AgentProcess]):
+def test_the_agent_shows_every_gpu_and_its_states_sum_to_the_cost(agent: Callable[[], AgentProcess]):
     it = agent().up()
 
     def seconds() -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
+        by_state: dict[str, dict[str, float]] = {}
         for family in text_string_to_metric_families(it.get("/metrics")[1]):
             for sample in family.samples:
                 key = sample.labels.get("uuid", "") or sample.labels.get("state", "")
-                found.setdefault(sample.name.removeprefix("epochcost_"), {})[key] = sample.value
-        priced = "node_cost_usd_total" in found
-        return found if priced and sum(found.get("node_seconds_total", {}).values()) >= 3 else {}
+                by_state.setdefault(sample.name.removeprefix("epochcost_"), {})[key] = sample.value
+        priced = "node_cost_usd_total" in by_state
+        return by_state if priced and sum(by_state.get("node_seconds_total", {}).values()) >= 3 else {}
 
-    found = wait_for(seconds, seconds=60, what="three seconds of states and their dollars")
-    assert found["gpu_readable"]
-    assert set(found["gpu_readable"].values()) == {1.0}
-    assert set(found["gpu_memory_used_bytes"]) == set(found["gpu_readable"])
-    accounted = sum(found["node_seconds_total"].values())
-    assert sum(found["node_cost_usd_total"].values()) == pytest.approx(accounted * 36 / 3600, rel=1e-9)
+    by_state = wait_for(seconds, seconds=60, what="three seconds of states and their dollars")
+    assert by_state["gpu_readable"]
+    assert set(by_state["gpu_readable"].values()) == {1.0}
+    assert set(by_state["gpu_memory_used_bytes"]) == set(by_state["gpu_readable"])
+    accounted = sum(by_state["node_seconds_total"].values())
+    assert sum(by_state["node_cost_usd_total"].values()) == pytest.approx(accounted * 36 / 3600, rel=1e-9)

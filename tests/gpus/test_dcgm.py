@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.waiting import wait_for
 
 from epochcost.gpus import choose_source
@@ -28,7 +28,7 @@ MIB = 1 << 20
 
 
 class Exporter:
-    """What the server answers next: a body, a code, a promise of more bytes than come, or nothing at all."""
+    """The server's next response: a body, a code, a Content-Length beyond the body, or nothing at all."""
 
     def __init__(self) -> None:
         self.body = TWO
@@ -95,19 +95,23 @@ def test_both_spellings_of_the_host_name_mean_the_same():
 
 
 def test_blanks_are_dropped_and_a_gpu_with_nothing_else_is_not_readable():
-    there, lost = parse_exposition((RECORDINGS / "dcgm_blanks.prom").read_text()).gpus
+    there, blank_gpu = parse_exposition((RECORDINGS / "dcgm_blanks.prom").read_text()).gpus
     assert (there.power_watts, there.energy_joules, there.sm_active_ratio) == (None, None, None)
     assert there.utilization_ratio == 0.962511, "without DCGM_FI_DEV_GPU_UTIL the engine's activity counts"
     assert there.readable
-    assert not lost.readable
-    assert (lost.utilization_ratio, lost.memory_used_bytes, lost.temperature_celsius) == (None, None, None)
+    assert not blank_gpu.readable
+    assert (blank_gpu.utilization_ratio, blank_gpu.memory_used_bytes, blank_gpu.temperature_celsius) == (
+        None,
+        None,
+        None,
+    )
 
 
-def test_mig_slices_are_devices_of_their_own_and_their_gpu_keeps_what_they_leave_over():
-    whole, big, small, unmeasured, other = parse_exposition((RECORDINGS / "dcgm_mig.prom").read_text()).gpus
-    assert (whole.uuid, whole.mig, whole.utilization_ratio) == (FIRST, True, None)
-    assert (whole.power_watts, whole.temperature_celsius) == (233.5, 45), "DCGM tells it in each slice's rows"
-    assert whole.gpu_fraction == pytest.approx(2 / 7)
+def test_mig_slices_are_devices_of_their_own_and_their_gpu_keeps_the_remainder():
+    parent, big, small, unmeasured, other = parse_exposition((RECORDINGS / "dcgm_mig.prom").read_text()).gpus
+    assert (parent.uuid, parent.mig, parent.utilization_ratio) == (FIRST, True, None)
+    assert (parent.power_watts, parent.temperature_celsius) == (233.5, 45), "DCGM tells it in each slice's rows"
+    assert parent.gpu_fraction == pytest.approx(2 / 7)
     assert (big.index, big.uuid, big.parent_uuid) == ("0:1", f"MIG-{FIRST}/1/0", FIRST)
     assert big.model == "NVIDIA H100 80GB HBM3 MIG 3g.40gb"
     assert (big.utilization_ratio, big.gpu_fraction) == (0.901, pytest.approx(3 / 7))
@@ -115,7 +119,7 @@ def test_mig_slices_are_devices_of_their_own_and_their_gpu_keeps_what_they_leave
     assert (small.index, small.utilization_ratio) == ("0:9", 0.0)
     assert unmeasured.utilization_ratio is None, "DCGM says 0 % for every slice, which is no measurement"
     assert (other.uuid, other.mig, other.gpu_fraction) == (SECOND, None, 1.0)
-    assert sum(g.gpu_fraction for g in (whole, big, small, unmeasured, other)) == pytest.approx(2)
+    assert sum(g.gpu_fraction for g in (parent, big, small, unmeasured, other)) == pytest.approx(2)
 
 
 def sliced(model: str, *profiles: str) -> str:
@@ -139,7 +143,7 @@ def sliced(model: str, *profiles: str) -> str:
         ("NVIDIA A100-SXM4-40GB", ("4g.20gb",) * 3, [0, 1 / 3, 1 / 3, 1 / 3]),
     ],
 )
-def test_a_slice_is_its_profiles_part_of_the_slices_that_its_gpu_has(
+def test_a_slices_share_is_its_profiles_slices_of_its_gpus_total(
     model: str, profiles: tuple[str, ...], parts: list[float]
 ):
     gpus = parse_exposition(sliced(model, *profiles)).gpus
@@ -150,7 +154,7 @@ def test_a_slice_is_its_profiles_part_of_the_slices_that_its_gpu_has(
 @pytest.mark.parametrize(
     ("model", "profiles"),
     [
-        ("NVIDIA Q900 96GB", ("1g.12gb",)),  # nobody knows it yet
+        ("NVIDIA Q900 96GB", ("1g.12gb",)),  # not known yet
         ("NVIDIA RTX A3000", ("1g.6gb",)),
         ("NVIDIA H100 80GB HBM3", ("1g.10gb", "")),
         ("NVIDIA H100 80GB HBM3", ("<<<NULL>>>",)),
@@ -158,12 +162,10 @@ def test_a_slice_is_its_profiles_part_of_the_slices_that_its_gpu_has(
         ("", ("1g.10gb",)),
     ],
 )
-def test_slices_of_which_the_part_cannot_be_told_make_the_time_of_their_gpu_unknown(
-    model: str, profiles: tuple[str, ...]
-):
+def test_slices_of_an_unknown_share_make_the_time_of_their_gpu_unknown(model: str, profiles: tuple[str, ...]):
     complaints: dict[str, str] = {}
-    whole, *slices = parse_exposition(sliced(model, *profiles), complaints).gpus
-    assert (whole.readable, whole.utilization_ratio, whole.mig, whole.gpu_fraction) == (True, None, None, 1.0)
+    parent, *slices = parse_exposition(sliced(model, *profiles), complaints).gpus
+    assert (parent.readable, parent.utilization_ratio, parent.mig, parent.gpu_fraction) == (True, None, None, 1.0)
     assert [(s.gpu_fraction, s.utilization_ratio) for s in slices] == [(0.0, 0.5)] * len(profiles)
     (complaint,) = complaints.values()
     assert "cannot be told" in complaint
@@ -179,7 +181,7 @@ def test_slices_of_which_the_part_cannot_be_told_make_the_time_of_their_gpu_unkn
         ("NVIDIA GH200 480GB", 12000, 0.0),  # the name has the memory of its CPU
     ],
 )
-def test_the_part_of_a_slice_without_a_profile_is_told_by_its_memory_where_only_one_has_as_much(
+def test_the_share_of_a_slice_without_a_profile_follows_from_an_unambiguous_memory_size(
     model: str, mebibytes: int, part: float
 ):
     labels = f'gpu="0",UUID="GPU-a",modelName="{model}",GPU_I_PROFILE="<<<NULL>>>",GPU_I_ID="5"'
@@ -193,13 +195,18 @@ def test_a_gpu_that_pods_share_is_one_gpu():
     assert gpu.utilization_ratio == 0.5
 
 
-def test_a_gpu_that_is_no_longer_told_of_is_not_readable_until_it_is_again(exporter: Exporter):
+def test_a_gpu_missing_from_the_exposition_is_not_readable_until_it_returns(exporter: Exporter):
     source = DcgmSource(exporter.url)
     source.read(0.0)
     exporter.body = "".join(line for line in TWO.splitlines(keepends=True) if SECOND not in line)
-    first, gone = source.read(1.0).gpus
+    first, missing = source.read(1.0).gpus
     assert (first.uuid, first.readable) == (FIRST, True)
-    assert (gone.uuid, gone.readable, gone.utilization_ratio, gone.memory_total_bytes) == (SECOND, False, None, None)
+    assert (missing.uuid, missing.readable, missing.utilization_ratio, missing.memory_total_bytes) == (
+        SECOND,
+        False,
+        None,
+        None,
+    )
     exporter.body = TWO
     assert [g.readable for g in source.read(2.0).gpus] == [True, True]
 
@@ -218,13 +225,13 @@ def test_a_gpu_that_is_no_longer_told_of_is_not_readable_until_it_is_again(expor
         ((TWO + TWO.replace("sim-node", "other")).replace("Hostname=", "hostname="), "metrics of 2 machines"),
     ],
 )
-def test_an_answer_that_is_no_exposition_of_this_node_is_refused_with_a_sentence(body: str, sentence: str):
+def test_a_response_that_is_not_an_exposition_of_this_node_is_rejected_with_a_reason(body: str, sentence: str):
     with pytest.raises(ExpositionError, match=sentence):
         parse_exposition(body)
 
 
 @given(st.text())
-def test_any_text_is_either_understood_or_refused(text: str):
+def test_any_text_is_either_parsed_or_rejected(text: str):
     for body in (text, f"DCGM_FI_DEV_GPU_UTIL{text}\n", f'DCGM_FI_DEV_FB_USED{{gpu="0",UUID="GPU-a"}} {text}\n'):
         try:
             assert parse_exposition(body).gpus
@@ -253,7 +260,7 @@ ODD = [
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), st.one_of(st.sampled_from(ODD), st.floats()), min_size=1))
-def test_whatever_stands_in_whichever_fields_is_a_figure_that_a_gpu_may_have_or_none(figures: dict[str, float]):
+def test_any_value_in_any_field_is_a_possible_figure_or_left_out(figures: dict[str, float]):
     rows = "".join(
         f'{name}{{gpu="0",UUID="GPU-a",modelName="NVIDIA H100"}} {value}\n' for name, value in figures.items()
     )
@@ -287,7 +294,7 @@ def test_whatever_stands_in_whichever_fields_is_a_figure_that_a_gpu_may_have_or_
         ({"FB_USED": 0, "FB_FREE": 0}, "memory_used_bytes"),
     ],
 )
-def test_a_figure_of_dcgm_that_no_gpu_has_is_left_out_and_told_once(
+def test_a_dcgm_figure_that_no_gpu_has_is_left_out_and_logged_once(
     exporter: Exporter, caplog: pytest.LogCaptureFixture, figures: dict[str, float], field: str
 ):
     labels = '{gpu="0",UUID="GPU-a"}'
@@ -300,20 +307,20 @@ def test_a_figure_of_dcgm_that_no_gpu_has_is_left_out_and_told_once(
     assert len([r for r in caplog.records if "left out" in r.getMessage()]) == 1
 
 
-def test_an_activity_that_rounding_led_above_one_is_one():
+def test_an_activity_rounded_above_one_is_one():
     (gpu,) = parse_exposition('DCGM_FI_PROF_GR_ENGINE_ACTIVE{gpu="0",UUID="GPU-a"} 1.000023\n').gpus
     assert gpu.utilization_ratio == 1.0
 
 
-def test_a_gpu_of_which_only_blanks_are_told_is_logged_when_it_goes_and_when_it_comes_back(
+def test_a_gpu_with_only_blanks_is_logged_when_it_is_lost_and_when_it_returns(
     exporter: Exporter, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "epochcost")
     row = 'DCGM_FI_DEV_GPU_UTIL{{gpu="{}",UUID="GPU-{}"}} {}\n'
     source = DcgmSource(exporter.url)
-    for beat, value in enumerate((50, *(9223372036854775794,) * 5, 50, 50)):
-        exporter.body = row.format(0, "a", value) + row.format(1, "b", beat)
-        assert [g.readable for g in source.read(float(beat)).gpus] == [value == 50, True]
+    for tick, value in enumerate((50, *(9223372036854775794,) * 5, 50, 50)):
+        exporter.body = row.format(0, "a", value) + row.format(1, "b", tick)
+        assert [g.readable for g in source.read(float(tick)).gpus] == [value == 50, True]
     assert [r.getMessage().split(" from ")[0] for r in caplog.records] == [
         "GPU 0 (GPU-a): no metrics",
         "GPU 0 (GPU-a): reported again",
@@ -321,14 +328,14 @@ def test_a_gpu_of_which_only_blanks_are_told_is_logged_when_it_goes_and_when_it_
 
 
 @pytest.mark.parametrize("value", ["-1", "101", "NaN", "+Inf", "1e19", "2147483632", "9" * 700])
-def test_a_figure_that_cannot_be_is_left_out(value: str):
+def test_an_impossible_figure_is_left_out(value: str):
     labels = '{gpu="0",UUID="GPU-a"}'
     text = f"DCGM_FI_DEV_GPU_UTIL{labels} {value}\nDCGM_FI_DEV_POWER_USAGE{labels} 70\n"
     (gpu,) = parse_exposition(text).gpus
     assert (gpu.utilization_ratio, gpu.power_watts, gpu.readable) == (None, 70, True)
 
 
-def test_a_truncated_answer_an_error_and_a_redirect_fail_the_reading_and_the_next_one_is_as_ever(exporter: Exporter):
+def test_a_truncated_response_an_error_and_a_redirect_fail_only_one_reading(exporter: Exporter):
     source = DcgmSource(exporter.url)
     where = f"dcgm-exporter at {exporter.url.removeprefix('http://')}/metrics"
     exporter.missing = 40
@@ -345,22 +352,22 @@ def test_a_truncated_answer_an_error_and_a_redirect_fail_the_reading_and_the_nex
     assert len(source.read(3.0).gpus) == 2
 
 
-def test_an_exporter_that_hangs_is_given_up(exporter: Exporter):
+def test_an_exporter_that_hangs_times_out(exporter: Exporter):
     exporter.release.clear()
     with pytest.raises(GpuError, match=r"timed out|was cut off"):
         DcgmSource(exporter.url, patience_seconds=0.2).read(0.0)
 
 
-def test_an_exporter_that_is_not_there_is_named_and_the_agent_goes_on_asking():
-    gone = Exporter()
-    gone.stop()
-    chosen = choose_source("dcgm", dcgm_url=f"http://user:secret@{gone.url.removeprefix('http://')}")
+def test_an_unreachable_exporter_is_named_and_the_agent_keeps_polling():
+    stopped_exporter = Exporter()
+    stopped_exporter.stop()
+    chosen = choose_source("dcgm", dcgm_url=f"http://user:secret@{stopped_exporter.url.removeprefix('http://')}")
     assert chosen.source is not None
     assert "does not respond yet" in chosen.reason
     assert "secret" not in chosen.reason
 
 
-def test_the_exporter_by_name_is_told_with_its_gpus(exporter: Exporter):
+def test_the_configured_exporter_is_described_with_its_gpus(exporter: Exporter):
     chosen = choose_source("dcgm", dcgm_url=f"{exporter.url}/metrics")
     assert chosen.reason == "2 GPUs by dcgm, driver 550.54.15: NVIDIA H100 80GB HBM3"
 
@@ -389,7 +396,7 @@ def test_an_agent_meters_the_gpus_of_an_exporter_that_comes_late(exporter: Expor
         agent.end(signal.SIGKILL)
 
 
-def test_more_gpus_than_any_machine_has_are_refused_and_names_have_an_end() -> None:
+def test_more_gpus_than_any_machine_has_are_rejected_and_names_are_bounded() -> None:
     def rows(count: int, name: str = "GPU") -> str:
         return "".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{n}",UUID="{name}-{n}",Hostname="h"}} 5\n' for n in range(count))
 

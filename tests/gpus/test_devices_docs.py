@@ -13,14 +13,14 @@ FAULTS = PAGE.split("## Faults", 1)[1].split("\n## ", 1)[0]
 ROWS = [line.strip("|").split("|") for line in FAULTS.splitlines() if line.startswith("| ")][2:]
 TESTS = {
     name
-    for room in ("gpus", "agent")
-    for path in (ROOT / "tests" / room).glob("test_*.py")
+    for package in ("gpus", "agent")
+    for path in (ROOT / "tests" / package).glob("test_*.py")
     for name in re.findall(r"^def test_(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
 }
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0].strip())
-def test_each_fault_of_the_page_names_a_test_that_is_there(row: list[str]) -> None:
+def test_each_fault_of_the_page_names_an_existing_test(row: list[str]) -> None:
     assert len(row) == 4
     assert row[3].strip().strip("`") in TESTS
 

@@ -64,7 +64,7 @@ def test_an_old_kernel_with_four_columns_is_understood():
     assert parse_cpu_seconds("cpu 1 2 3 4\n", "stat", 1) == {"user": 1, "nice": 2, "system": 3, "idle": 4}
 
 
-def test_columns_of_a_future_kernel_are_passed_over():
+def test_columns_of_a_future_kernel_are_ignored():
     assert len(parse_cpu_seconds("cpu " + "1 " * 14, "stat", 1)) == 9
 
 
@@ -74,23 +74,23 @@ def test_utilisation_is_the_share_of_time_neither_idle_nor_waiting():
     assert utilization(before, after) == pytest.approx(0.3)
 
 
-def test_utilisation_over_no_time_is_not_known():
+def test_utilisation_over_no_time_is_unknown():
     assert utilization({"user": 1.0}, {"user": 1.0}) is None
     assert utilization({"user": 2.0}, {"user": 1.0}) is None
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=6, max_size=6))
-def test_utilisation_is_always_a_ratio_or_not_known(values: list[float]):
+def test_utilisation_is_always_a_ratio_or_unknown(values: list[float]):
     keys = ("user", "idle", "iowait")
     ratio = utilization(dict(zip(keys, values[:3], strict=True)), dict(zip(keys, values[3:], strict=True)))
     assert ratio is None or 0 <= ratio <= 1
 
 
-def test_memory_used_is_what_is_not_available():
+def test_memory_used_is_the_memory_that_is_not_available():
     assert parse_memory(MEMINFO, "meminfo") == (4_000_000 * 1024, 16_000_000 * 1024)
 
 
-def test_memory_of_a_kernel_that_does_not_say_what_is_available_has_no_used():
+def test_without_available_memory_the_used_memory_is_unknown():
     assert parse_memory("MemTotal: 100 kB\nMemFree: 50 kB\n", "meminfo") == (None, 100 * 1024)
 
 
@@ -137,7 +137,7 @@ def complaint(parse: Callable[[], object]) -> str:
 
 
 @given(st.text())
-def test_any_text_is_either_understood_or_a_host_error_that_names_the_file(text: str):
+def test_any_text_is_either_parsed_or_a_host_error_that_names_the_file(text: str):
     assert complaint(lambda: parse_cpu_seconds(text, "stat", 100))[:5] in ("stat:", "")
     assert complaint(lambda: parse_memory(text, "meminfo"))[:8] in ("meminfo:", "")
 
@@ -151,7 +151,7 @@ def test_the_first_reading_has_no_utilisation_and_the_second_one_has(proc: Path)
     assert source.read(2.0).cpu_utilization_ratio == pytest.approx(0.25)
 
 
-def test_a_bad_file_fails_one_reading_and_disturbs_nothing(proc: Path):
+def test_a_bad_file_fails_one_reading_and_affects_nothing_else(proc: Path):
     source = HostSource(proc)
     source.read(1.0)
     (proc / "stat").write_bytes(b"cpu \xff\xfe\x00\n")

@@ -36,11 +36,11 @@ class Machine:
             (self.sys / device).mkdir(parents=True)
         for interface in ("ens5/device", "lo", "bond0", "docker0"):
             (self.sys / "class/net" / interface).mkdir(parents=True)
-        self.say(1000, 2000, 30_000, 40_000)
+        self.set_counters(1000, 2000, 30_000, 40_000)
 
-    def say(self, read: int, written: int, received: int, sent: int) -> None:
-        (self.proc / "diskstats").write_text(DISKS.format(read=read, written=written))
-        (self.proc / "net/dev").write_text(NETWORK.format(received=received, sent=sent))
+    def set_counters(self, read: int, write_sectors: int, received: int, sent_bytes: int) -> None:
+        (self.proc / "diskstats").write_text(DISKS.format(read=read, written=write_sectors))
+        (self.proc / "net/dev").write_text(NETWORK.format(received=received, sent=sent_bytes))
 
 
 @pytest.fixture
@@ -48,43 +48,43 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_sectors_are_512_bytes_and_every_device_is_told():
+def test_sectors_are_512_bytes_and_every_device_is_reported():
     counts = parse_diskstats(DISKS.format(read=1000, written=2000), "diskstats")
     assert counts["nvme0n1"] == (512_000, 1_024_000)
     assert set(counts) == {"loop0", "nvme0n1", "nvme0n1p1", "dm-0", "md0", "sda"}
 
 
-def test_received_and_sent_bytes_are_told_with_and_without_a_space_after_the_name():
+def test_received_and_sent_bytes_are_read_with_and_without_a_space_after_the_name():
     counts = parse_network(NETWORK.format(received=30_000, sent=" 40"), "dev")
     assert (counts["ens5"], counts["lo"], counts["docker0"]) == ((30_000, 40), (9_000_000, 9_000_000), (77, 77))
 
 
-def test_only_whole_physical_disks_and_physical_interfaces_count_from_the_first_reading_on(machine: Machine):
+def test_only_physical_disks_and_interfaces_count_from_the_first_reading_on(machine: Machine):
     counters = HostCounters(machine.proc, machine.sys)
     assert (counters.disk_bytes(), counters.network_bytes()) == ((0, 0), (0, 0))
-    machine.say(1100, 2500, 31_000, 40_001)
+    machine.set_counters(1100, 2500, 31_000, 40_001)
     assert (counters.disk_bytes(), counters.network_bytes()) == ((100 * 512, 500 * 512), (1000, 1))
 
 
-def test_a_disk_that_is_taken_away_and_one_that_is_plugged_in_make_no_step(machine: Machine):
+def test_removing_and_adding_a_disk_causes_no_jump(machine: Machine):
     counters = HostCounters(machine.proc, machine.sys)
     counters.disk_bytes()
-    whole = (machine.proc / "diskstats").read_text()
-    (machine.proc / "diskstats").write_text("".join(x for x in whole.splitlines(keepends=True) if "nvme" not in x))
+    diskstats = (machine.proc / "diskstats").read_text()
+    (machine.proc / "diskstats").write_text("".join(x for x in diskstats.splitlines(keepends=True) if "nvme" not in x))
     assert counters.disk_bytes() == (0, 0)
     (machine.sys / "block/sdb/device").mkdir(parents=True)
-    (machine.proc / "diskstats").write_text(whole + "   8      16 sdb 1 0 4 1 1 0 6 1 0 1 2\n")
+    (machine.proc / "diskstats").write_text(diskstats + "   8      16 sdb 1 0 4 1 1 0 6 1 0 1 2\n")
     assert counters.disk_bytes() == (4 * 512, 6 * 512)
 
 
-def test_a_counter_that_begins_anew_counts_from_nothing():
+def test_a_counter_that_is_reset_counts_from_zero():
     integrator = Integrator()
     integrator.add({"ens5": (1000, 10)})
     assert integrator.add({"ens5": (30, 15)}) == (30, 5)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 99), st.integers(0, 99)))))
-def test_the_sums_never_fall_whatever_comes_and_goes(readings: list[dict[str, tuple[int, int]]]):
+def test_the_sums_never_fall_whichever_devices_come_and_go(readings: list[dict[str, tuple[int, int]]]):
     integrator = Integrator()
     before = (0, 0)
     for counts in readings:
@@ -94,7 +94,7 @@ def test_the_sums_never_fall_whatever_comes_and_goes(readings: list[dict[str, tu
         before = after
 
 
-def test_in_a_container_without_the_hosts_interfaces_the_network_is_not_known(machine: Machine):
+def test_in_a_container_without_the_hosts_interfaces_the_network_is_unknown(machine: Machine):
     (machine.sys / "class/net/ens5/device").rmdir()
     assert HostCounters(machine.proc, machine.sys).network_bytes() is None
 
@@ -118,7 +118,7 @@ def test_a_bad_line_is_named_with_its_file(parse, line: str):
         parse(f"{line}\n", "somewhere")
 
 
-def test_a_bad_file_costs_its_own_figures_and_one_log_line(machine: Machine, caplog: pytest.LogCaptureFixture):
+def test_a_bad_file_loses_only_its_own_figures_with_one_log_line(machine: Machine, caplog: pytest.LogCaptureFixture):
     (machine.proc / "stat").write_text("cpu 1 2 3 4\n")
     (machine.proc / "meminfo").write_text("MemTotal: 100 kB\nMemAvailable: 50 kB\n")
     (machine.proc / "diskstats").write_bytes(b"\xff\x00 lots\n")
@@ -129,12 +129,12 @@ def test_a_bad_file_costs_its_own_figures_and_one_log_line(machine: Machine, cap
     assert [r.network_received_bytes for r in readings] == [0, 0, 0]
     assert readings[0].memory_used_bytes == 50 * 1024
     assert [r.getMessage().split(":")[0] for r in caplog.records] == ["left out"]
-    machine.say(1, 2, 3, 4)
+    machine.set_counters(1, 2, 3, 4)
     assert source.read(4.0).disk_written_bytes == 0
 
 
 @given(st.text())
-def test_any_text_is_either_understood_or_refused_with_the_file(text: str):
+def test_any_text_is_either_parsed_or_rejected_with_the_file(text: str):
     for parse in (parse_diskstats, parse_network):
         try:
             assert isinstance(parse(text, "somewhere"), dict)

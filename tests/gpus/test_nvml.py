@@ -26,9 +26,9 @@ T = 1000.0
 
 FIELDS_OF_CALL = {
     "GetUtilizationRates": {"utilization_ratio"},
-    "GetMemoryInfo_v2": set(),  # the old call answers in its place
+    "GetMemoryInfo_v2": set(),  # the old call is used instead
     "GetPowerUsage": {"power_watts"},
-    "GetTotalEnergyConsumption": set(),  # the power is summed up in its place
+    "GetTotalEnergyConsumption": set(),  # the power is integrated instead
     "GetTemperatureV": set(),
 }
 FIGURES = ("utilization_ratio", "memory_used_bytes", "memory_total_bytes", "power_watts", "energy_joules")
@@ -53,7 +53,7 @@ def test_a_reading_holds_every_figure_of_every_gpu_in_base_units(driver: FakeDri
         "GPU-00000000-0000-0000-0000-000000000003",
         "NVIDIA L40S",
         utilization_ratio=0.87,
-        memory_used_bytes=10 * GIB,  # what the driver reserves is apart
+        memory_used_bytes=10 * GIB,  # memory reserved by the driver is separate
         memory_total_bytes=80 * GIB,
         power_watts=412.5,
         energy_joules=123_456.789,
@@ -87,7 +87,7 @@ def test_sixteen_gpus_are_read(driver: FakeDriver, source: NvmlSource):
 
 @pytest.mark.parametrize("code", [fake_nvml.NOT_SUPPORTED, fake_nvml.FUNCTION_NOT_FOUND, fake_nvml.NO_PERMISSION])
 @pytest.mark.parametrize("call", FIELDS_OF_CALL)
-def test_a_figure_that_the_driver_refuses_is_absent_and_the_others_stay(
+def test_an_unsupported_figure_is_absent_and_the_others_stay(
     driver: FakeDriver, source: NvmlSource, call: str, code: int
 ):
     driver.error(call, code, gpu="*")
@@ -105,7 +105,7 @@ def test_a_figure_that_the_driver_refuses_is_absent_and_the_others_stay(
         (("GetTemperatureV", "GetTemperature"), {"temperature_celsius"}),
     ],
 )
-def test_where_the_old_call_is_refused_too_the_figure_is_absent(
+def test_if_the_old_call_fails_too_the_figure_is_absent(
     driver: FakeDriver, source: NvmlSource, calls: tuple[str, str], fields: set[str]
 ):
     for call in calls:
@@ -119,7 +119,7 @@ def test_one_gpu_of_another_kind_loses_only_its_own_figure(driver: FakeDriver, s
     assert [absent(gpu) for gpu in source.read(T + 1).gpus] == [{"power_watts"} if i == 5 else set() for i in range(8)]
 
 
-def test_a_refused_figure_is_logged_once_and_not_asked_again_soon(
+def test_an_unsupported_figure_is_logged_once_and_not_requested_again_soon(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     driver.error("GetPowerUsage", fake_nvml.NOT_SUPPORTED, gpu="*")
@@ -134,7 +134,7 @@ def test_a_refused_figure_is_logged_once_and_not_asked_again_soon(
     assert "no power of GPU 0 (NVIDIA H100 80GB HBM3)" in lines[0]
 
 
-def test_a_figure_that_comes_back_is_seen_again_in_time(driver: FakeDriver, source: NvmlSource):
+def test_a_figure_that_returns_is_read_again_in_time(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", util=50)
     driver.error("GetUtilizationRates", fake_nvml.NOT_SUPPORTED, gpu=0)  # as in MIG mode
     assert source.read(T).gpus[0].utilization_ratio is None
@@ -143,10 +143,10 @@ def test_a_figure_that_comes_back_is_seen_again_in_time(driver: FakeDriver, sour
     assert source.read(T + ASK_AGAIN_SECONDS).gpus[0].utilization_ratio == 0.5
 
 
-def test_an_old_driver_without_the_new_memory_call_is_asked_by_the_old_one(driver: FakeDriver, source: NvmlSource):
+def test_an_old_driver_without_the_new_memory_call_is_read_by_the_old_one(driver: FakeDriver, source: NvmlSource):
     driver.missing("GetMemoryInfo_v2")
     driver.gpu("*", memory_used=5 * GIB, memory_reserved=GIB)
-    assert source.read(T).gpus[0].memory_used_bytes == 6 * GIB  # the old call cannot tell them apart
+    assert source.read(T).gpus[0].memory_used_bytes == 6 * GIB  # the old call does not distinguish them
 
 
 def test_a_figure_without_data_yet_is_absent_for_this_reading_only(driver: FakeDriver, source: NvmlSource):
@@ -168,7 +168,7 @@ def test_a_figure_without_data_yet_is_absent_for_this_reading_only(driver: FakeD
         ({"memory_total": 0}, "memory_total_bytes"),
     ],
 )
-def test_a_figure_that_no_gpu_has_is_left_out_and_told_once(
+def test_a_figure_that_no_gpu_has_is_left_out_and_logged_once(
     driver: FakeDriver,
     source: NvmlSource,
     caplog: pytest.LogCaptureFixture,
@@ -199,7 +199,7 @@ def test_a_lost_gpu_is_unreadable_without_a_figure_and_the_others_are_fine(
     assert source.read(T + 2).gpus[2].utilization_ratio == 0.7
 
 
-def test_a_lost_gpu_is_told_when_it_goes_and_when_it_comes_back(
+def test_a_lost_gpu_is_logged_when_it_is_lost_and_when_it_returns(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "epochcost")
@@ -217,13 +217,13 @@ def test_a_lost_gpu_is_told_when_it_goes_and_when_it_comes_back(
     driver.heal()
     source.read(T + 33)
     messages = [record.getMessage() for record in caplog.records]
-    lost = "cannot be read: nvmlDeviceGetUtilizationRates of GPU 4: GPU is lost (NVML code 15)"
-    assert len([line for line in messages if line.endswith(lost)]) == 1
+    message = "cannot be read: nvmlDeviceGetUtilizationRates of GPU 4: GPU is lost (NVML code 15)"
+    assert len([line for line in messages if line.endswith(message)]) == 1
     assert messages[-1].startswith("GPU 4 ")
     assert messages[-1].endswith("can be read again")
 
 
-def test_a_gpu_that_is_lost_again_is_told_again(
+def test_a_gpu_that_is_lost_again_is_logged_again(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     for round_ in (0.0, 1000.0):
@@ -236,7 +236,7 @@ def test_a_gpu_that_is_lost_again_is_told_again(
     assert messages == ["GPU 4 cannot be read: nvmlDeviceGetHandleByIndex: GPU is lost"] * 2
 
 
-def test_a_gpu_lost_before_it_was_ever_seen_still_takes_its_place(driver: FakeDriver, source: NvmlSource):
+def test_a_gpu_lost_before_its_first_reading_still_has_its_index(driver: FakeDriver, source: NvmlSource):
     driver.error("GetHandleByIndex", fake_nvml.GPU_IS_LOST, gpu=6)
     samples = source.read(T).gpus
     assert samples[6] == GpuSample("6", "unknown-6", readable=False)
@@ -245,7 +245,7 @@ def test_a_gpu_lost_before_it_was_ever_seen_still_takes_its_place(driver: FakeDr
     assert source.read(T + LOOK_AGAIN_SECONDS).gpus[6].readable
 
 
-def test_a_gpu_whose_name_is_refused_is_read_without_a_name(driver: FakeDriver, source: NvmlSource):
+def test_a_gpu_whose_name_call_fails_is_read_without_a_name(driver: FakeDriver, source: NvmlSource):
     driver.error("GetName", fake_nvml.NOT_SUPPORTED, gpu=0)
     sample = source.read(T).gpus[0]
     assert (sample.model, sample.readable, absent(sample)) == ("", True, set())
@@ -256,7 +256,7 @@ def test_a_name_that_cannot_be_shown_is_made_safe_for_a_label(driver: FakeDriver
     assert source.read(T).gpus[0].model == "NVIDIA?H100?"
 
 
-def test_all_gpus_failing_makes_the_source_take_the_driver_up_anew(driver: FakeDriver, source: NvmlSource):
+def test_all_gpus_failing_makes_the_source_reinitialise_the_driver(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.error("*", fake_nvml.INVALID_ARGUMENT, gpu="*")
     assert not any(gpu.readable for gpu in source.read(T + 1).gpus)
@@ -269,7 +269,7 @@ def test_all_gpus_failing_makes_the_source_take_the_driver_up_anew(driver: FakeD
     assert all(gpu.readable for gpu in source.read(T + 2 + 2 * RETRY_SECONDS).gpus)
 
 
-def test_a_reloaded_driver_is_taken_up_within_the_same_read(driver: FakeDriver, source: NvmlSource):
+def test_a_reloaded_driver_is_reinitialised_within_the_same_read(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.version("560.35.03")
     driver.gpu("*", util=33)
@@ -289,7 +289,7 @@ def test_a_driver_unloaded_in_between_fails_the_read_until_it_is_back(driver: Fa
     assert len(source.read(T + 3 * RETRY_SECONDS).gpus) == 8
 
 
-def test_a_refused_init_is_not_tried_every_second(driver: FakeDriver, source: NvmlSource):
+def test_a_failed_init_is_not_retried_every_second(driver: FakeDriver, source: NvmlSource):
     driver.error("Init", fake_nvml.DRIVER_NOT_LOADED)
     calls = driver.load().fake_nvml_calls
     before = calls(b"Init")
@@ -299,7 +299,7 @@ def test_a_refused_init_is_not_tried_every_second(driver: FakeDriver, source: Nv
     assert calls(b"Init") - before <= 4
 
 
-def test_a_version_mismatch_says_that_the_agent_must_be_restarted(driver: FakeDriver, source: NvmlSource):
+def test_a_version_mismatch_requires_a_restart_of_the_agent(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.reload()
     driver.error("Init", fake_nvml.LIB_RM_VERSION_MISMATCH)
@@ -316,7 +316,7 @@ def test_a_version_mismatch_in_the_middle_is_the_drivers_fault_and_no_gpus(drive
         source.read(T + 1)
 
 
-def test_an_error_of_the_count_names_the_call_and_the_answer(driver: FakeDriver, source: NvmlSource):
+def test_an_error_of_the_count_names_the_call_and_the_result(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.error("GetCount", fake_nvml.UNKNOWN)
     with pytest.raises(GpuError, match=r"nvmlDeviceGetCount: Unknown Error \(NVML code 999\)"):
@@ -325,7 +325,7 @@ def test_an_error_of_the_count_names_the_call_and_the_answer(driver: FakeDriver,
     assert len(source.read(T + 2).gpus) == 8
 
 
-def test_a_count_that_keeps_failing_makes_the_source_take_the_driver_up_anew(driver: FakeDriver, source: NvmlSource):
+def test_a_count_that_keeps_failing_makes_the_source_reinitialise_the_driver(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.error("GetCount", fake_nvml.UNKNOWN)
     inits = driver.load().fake_nvml_calls(b"Init")
@@ -335,7 +335,7 @@ def test_a_count_that_keeps_failing_makes_the_source_take_the_driver_up_anew(dri
     assert driver.load().fake_nvml_calls(b"Init") == inits + 1
 
 
-def test_a_code_that_pynvml_does_not_know_is_told_by_its_number(driver: FakeDriver, source: NvmlSource):
+def test_a_code_that_pynvml_does_not_know_is_shown_by_its_number(driver: FakeDriver, source: NvmlSource):
     driver.error("GetCount", 777)
     with pytest.raises(GpuError, match="NVML code 777"):
         source.read(T)
@@ -350,7 +350,7 @@ def test_four_gpus_that_become_eight_are_all_read(driver: FakeDriver, source: Nv
     assert len(source.read(T + 2).gpus) == 7
 
 
-def test_gpus_that_move_up_in_the_drivers_list_are_told_apart_by_their_uuid(driver: FakeDriver, source: NvmlSource):
+def test_gpus_that_move_up_in_the_drivers_list_are_identified_by_their_uuid(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.count(7)
     for index in range(2, 7):  # the third fell off
@@ -363,7 +363,7 @@ def test_gpus_that_move_up_in_the_drivers_list_are_told_apart_by_their_uuid(driv
 MEMORY = {"memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes"}
 ACTIVITY = {"sm_active_ratio", "tensor_active_ratio", "dram_active_ratio"}
 LOST_BY_CALL: dict[str, tuple[set[str], set[str]]] = {
-    # The call, and what a whole GPU and a slice then lack; the others need no word.
+    # The call, and the figures that a GPU and a slice then lack; calls without an entry lack none.
     "SystemGetDriverVersion": (set(), set()),
     "GetName": (set(), set()),
     "GetUtilizationRates": ({"utilization_ratio"}, set()),
@@ -401,7 +401,7 @@ def lacks(sample: GpuSample, names: tuple[str, ...]) -> set[str]:
 
 @pytest.mark.parametrize("code", [fake_nvml.NOT_SUPPORTED, fake_nvml.FUNCTION_NOT_FOUND])
 @pytest.mark.parametrize("call", [*LOST_BY_CALL, *WITHOUT_SLICES])
-def test_a_driver_without_any_one_call_gives_all_that_the_others_give(
+def test_without_any_single_call_all_other_figures_are_read(
     driver: FakeDriver, source: NvmlSource, call: str, code: int
 ):
     driver.gpu("*", gpm=1, util=50)
@@ -420,7 +420,7 @@ def test_a_driver_without_any_one_call_gives_all_that_the_others_give(
         assert lacks(gpus["0:0"], OF_A_SLICE) == of_slice
 
 
-def test_a_gpu_that_does_not_tell_its_uuid_is_not_readable_and_keeps_its_place(driver: FakeDriver, source: NvmlSource):
+def test_a_gpu_without_a_uuid_is_not_readable_and_keeps_its_index(driver: FakeDriver, source: NvmlSource):
     driver.error("GetUUID", fake_nvml.NOT_SUPPORTED, gpu=3)
     samples = source.read(T).gpus
     assert samples[3] == GpuSample("3", "unknown-3", readable=False)
@@ -428,7 +428,7 @@ def test_a_gpu_that_does_not_tell_its_uuid_is_not_readable_and_keeps_its_place(d
 
 
 @pytest.mark.parametrize("code", [14, 19, 20, 23, 27, 29])
-def test_a_figure_with_a_trouble_of_its_own_is_left_out_while_it_lasts_and_told_once(
+def test_a_figure_with_an_error_of_its_own_is_left_out_meanwhile_and_logged_once(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture, code: int
 ):
     driver.error("GetPowerUsage", code, gpu=1)
@@ -475,7 +475,7 @@ def test_a_secondary_call_that_fails_leaves_out_its_figure_alone_whatever_its_co
     assert [absent(g) for g in after.gpus] == [set()] * 8
 
 
-def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: FakeDriver, source: NvmlSource):
+def test_no_gpus_after_some_is_a_failed_read_and_not_an_idle_node(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.count(0)
     with pytest.raises(GpuError, match="reports no GPU; before, it reported 8") as caught:
@@ -485,13 +485,13 @@ def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: 
     assert len(source.read(T + 2).gpus) == 8
 
 
-def test_a_driver_without_gpus_from_the_start_is_no_driver(driver: FakeDriver, source: NvmlSource):
+def test_a_driver_without_gpus_from_the_start_counts_as_none(driver: FakeDriver, source: NvmlSource):
     driver.count(0)
     with pytest.raises(NoDriverError, match="loaded, but it reports no GPU"):
         source.read(T)
 
 
-def test_a_call_that_hangs_holds_up_the_read_and_nothing_is_lost_after_it(driver: FakeDriver, source: NvmlSource):
+def test_a_call_that_hangs_delays_the_read_and_nothing_is_lost_after_it(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.hang("GetPowerUsage", 0.2, gpu=1)
     start = time.monotonic()
@@ -522,7 +522,7 @@ def test_nvml_by_name_without_a_driver_is_an_error(driver: FakeDriver):
         ("GetCount", fake_nvml.UNKNOWN, "nvmlDeviceGetCount: Unknown Error"),
     ],
 )
-def test_a_driver_that_fails_is_kept_and_asked_again(driver: FakeDriver, name: str, call: str, code: int, message: str):
+def test_a_driver_that_fails_is_kept_and_retried(driver: FakeDriver, name: str, call: str, code: int, message: str):
     driver.error(call, code)
     chosen = choose_source(name)
     assert chosen.source is not None
@@ -533,7 +533,7 @@ def test_a_driver_that_fails_is_kept_and_asked_again(driver: FakeDriver, name: s
     chosen.source.close()
 
 
-def test_none_reads_no_gpu_and_says_so(driver: FakeDriver):
+def test_none_reads_no_gpu_and_is_described_as_such(driver: FakeDriver):
     chosen = choose_source("none")
     assert (chosen.source, chosen.reason) == (None, "GPUs are not read, as configured")
 
@@ -546,7 +546,7 @@ def test_auto_finds_the_driver_and_describes_what_it_found(driver: FakeDriver):
     assert chosen.reason == "8 GPUs by nvml, driver 550.54.15: NVIDIA H100 80GB HBM3, NVIDIA L40S"
 
 
-def test_auto_without_a_driver_is_a_node_without_gpus_and_says_why(driver: FakeDriver):
+def test_auto_without_a_driver_is_a_node_without_gpus_with_the_reason(driver: FakeDriver):
     driver.unload()
     chosen = choose_source("auto")
     assert chosen.source is None
@@ -569,7 +569,7 @@ def test_auto_waits_for_the_driver_of_a_gpu_that_is_plugged_in(driver: FakeDrive
     chosen.source.close()
 
 
-def test_an_unknown_source_name_is_refused_with_what_is_allowed():
+def test_an_unknown_source_name_is_rejected_with_the_allowed_ones():
     with pytest.raises(ValueError, match="no source 'abacus'; allowed: auto, none, dcgm, nvml, amd, tpu"):
         choose_source("abacus")
 

@@ -1,4 +1,4 @@
-"""GPM activity, throttling, memory errors, Xids and energy, where the hardware tells them."""
+"""GPM activity, throttling, memory errors, Xids and energy, where the hardware reports them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_activity_comes_with_the_second_reading_and_is_a_ratio(driver: FakeDrive
     assert gpu.utilization_ratio == 0.9  # stays NVML's own
 
 
-def test_an_older_gpu_has_no_activity_and_this_is_told_once(
+def test_an_older_gpu_has_no_activity_and_this_is_logged_once(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO, "epochcost")
@@ -49,9 +49,7 @@ def test_an_older_gpu_has_no_activity_and_this_is_told_once(
 
 
 @pytest.mark.parametrize("call", ["GpmQueryDeviceSupport", "GpmSampleGet"])
-def test_activity_that_may_not_be_read_is_absent_and_all_else_is_there(
-    driver: FakeDriver, source: NvmlSource, call: str
-):
+def test_activity_without_permission_is_absent_and_all_else_is_read(driver: FakeDriver, source: NvmlSource, call: str):
     driver.gpu("*", gpm=1, gpm_sm=62, util=90)
     driver.error(call, fake_nvml.NO_PERMISSION, gpu="*")
     gpu = read(source, 0, 1)
@@ -70,7 +68,7 @@ def test_activity_that_no_gpu_has_is_left_out(driver: FakeDriver, source: NvmlSo
 
 
 @pytest.mark.parametrize("call", ["GpmSampleGet", "GpmMetricsGet"])
-def test_counters_that_do_not_belong_together_leave_out_the_activity_and_not_the_gpu(
+def test_inconsistent_counters_leave_out_the_activity_and_not_the_gpu(
     driver: FakeDriver, source: NvmlSource, call: str
 ):
     driver.gpu("*", gpm=1, gpm_sm=62, util=90)
@@ -83,7 +81,7 @@ def test_counters_that_do_not_belong_together_leave_out_the_activity_and_not_the
     assert activity(read(source, 4, 5)) == (0.62, 0.0, 0.0)
 
 
-def test_activity_goes_on_after_a_reload(driver: FakeDriver, source: NvmlSource):
+def test_activity_continues_after_a_reload(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", gpm=1, gpm_sm=62)
     read(source, 0, 1)
     driver.reload()
@@ -91,7 +89,7 @@ def test_activity_goes_on_after_a_reload(driver: FakeDriver, source: NvmlSource)
     assert read(source, 3).sm_active_ratio == 0.62
 
 
-def test_seconds_throttled_are_counted_by_reason_and_outlive_a_reload(driver: FakeDriver, source: NvmlSource):
+def test_throttled_seconds_are_counted_by_reason_and_survive_a_reload(driver: FakeDriver, source: NvmlSource):
     power_cap, thermal, idle = 0x04, 0x20, 0x01
     assert set(read(source, 0).throttle_seconds.values()) == {0.0}  # type: ignore[union-attr]
     driver.gpu("*", throttle=power_cap | idle)
@@ -104,20 +102,20 @@ def test_seconds_throttled_are_counted_by_reason_and_outlive_a_reload(driver: Fa
     assert {k: v for k, v in gpu.throttle_seconds.items() if v} == {"power_cap": 3.0, "sw_thermal": 1.0}  # type: ignore[union-attr]
 
 
-def test_time_in_which_nobody_looked_is_not_throttled_time(driver: FakeDriver, source: NvmlSource):
+def test_time_without_readings_is_not_throttled_time(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", throttle=0x04)
     assert read(source, 0, 60).throttle_seconds["power_cap"] == 0.0  # type: ignore[index]
     assert read(source, 62).throttle_seconds["power_cap"] == 2.0  # type: ignore[index]
 
 
 @pytest.mark.skipif(not hasattr(pynvml, "nvmlDeviceGetCurrentClocksEventReasons"), reason="pynvml before 535")
-def test_an_older_driver_tells_throttling_by_the_old_name(driver: FakeDriver, source: NvmlSource):
+def test_an_older_driver_reports_throttling_by_the_old_call(driver: FakeDriver, source: NvmlSource):
     driver.missing("GetCurrentClocksEventReasons")
     driver.gpu("*", throttle=0x40)
     assert read(source, 0, 1).throttle_seconds["hw_thermal"] == 1.0  # type: ignore[index]
 
 
-def test_memory_errors_are_counted_and_asked_for_every_ten_seconds(driver: FakeDriver, source: NvmlSource):
+def test_memory_errors_are_counted_and_read_every_ten_seconds(driver: FakeDriver, source: NvmlSource):
     driver.gpu(0, ecc_corrected=7, ecc_uncorrected=1)
     assert read(source, 0).ecc_errors == {"corrected": 7, "uncorrected": 1}
     driver.gpu(0, ecc_corrected=9)
@@ -128,20 +126,20 @@ def test_memory_errors_are_counted_and_asked_for_every_ten_seconds(driver: FakeD
     assert read(source, ECC_SECONDS).ecc_errors["corrected"] == 9  # type: ignore[index]
 
 
-def test_a_consumer_card_has_no_memory_errors_to_tell(driver: FakeDriver, source: NvmlSource):
+def test_a_consumer_card_reports_no_memory_errors(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", ecc_corrected=None)
     gpu = read(source, 0, 1)
     assert gpu.ecc_errors is None
     assert gpu.readable
 
 
-def test_a_virtual_gpu_has_no_memory_errors_to_tell_and_all_else(driver: FakeDriver, source: NvmlSource):
+def test_a_virtual_gpu_reports_everything_but_memory_errors(driver: FakeDriver, source: NvmlSource):
     driver.error("GetTotalEccErrors", fake_nvml.VGPU_ECC_NOT_SUPPORTED, gpu="*")
     gpu = read(source, 0, 1)
     assert (gpu.readable, gpu.ecc_errors, gpu.utilization_ratio) == (True, None, 0.0)
 
 
-def test_a_card_without_an_energy_counter_has_its_power_summed_up(driver: FakeDriver, source: NvmlSource):
+def test_without_an_energy_counter_the_power_is_integrated(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", energy_mj=None, power_mw=250_000)
     assert read(source, 0).energy_joules is None
     assert read(source, 1, 2).energy_joules == 500.0
@@ -151,7 +149,7 @@ def test_a_card_without_an_energy_counter_has_its_power_summed_up(driver: FakeDr
     assert read(source, 4).energy_joules is None
 
 
-def test_an_encoder_only_board_is_read_for_what_it_has(driver: FakeDriver, source: NvmlSource):
+def test_an_encoder_only_board_has_its_supported_figures(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", util=None, power_mw=None, energy_mj=None, ecc_corrected=None, throttle=None, mig=None)
     gpu = read(source, 0, 1)
     assert gpu.readable
@@ -160,7 +158,7 @@ def test_an_encoder_only_board_is_read_for_what_it_has(driver: FakeDriver, sourc
     assert gpu.temperature_celsius == 40.0
 
 
-def test_a_gpu_that_refuses_everything_is_not_readable_until_it_answers(driver: FakeDriver, source: NvmlSource):
+def test_a_gpu_whose_every_call_fails_is_not_readable_until_one_succeeds(driver: FakeDriver, source: NvmlSource):
     read(source, 0)
     driver.error("*", fake_nvml.NO_PERMISSION, gpu=0)  # its device node is gone from the container, say
     assert not read(source, 1).readable
@@ -168,18 +166,18 @@ def test_a_gpu_that_refuses_everything_is_not_readable_until_it_answers(driver: 
     assert read(source, 2 + SILENT_SECONDS).readable
 
 
-def test_device_nodes_that_are_gone_after_a_daemon_reload_are_no_idle_gpus(driver: FakeDriver, source: NvmlSource):
+def test_device_nodes_removed_by_a_daemon_reload_are_not_idle_gpus(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", util=80)
     read(source, 0)
     driver.error("*", fake_nvml.UNKNOWN, gpu="*")
     driver.error("Init", fake_nvml.UNKNOWN)
-    gone = source.read(T + 1).gpus
-    assert [(g.readable, g.utilization_ratio) for g in gone] == [(False, None)] * 8
+    unreadable = source.read(T + 1).gpus
+    assert [(g.readable, g.utilization_ratio) for g in unreadable] == [(False, None)] * 8
     driver.heal()
     assert read(source, 30).utilization_ratio == 0.8
 
 
-def test_an_xid_is_counted_for_its_gpu_and_told(
+def test_an_xid_is_counted_for_its_gpu_and_logged(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     assert [g.xid_errors for g in source.read(T).gpus] == [{}] * 8
@@ -187,21 +185,21 @@ def test_an_xid_is_counted_for_its_gpu_and_told(
     driver.xid(3, 79)
     driver.xid(5, 31)
     beats = iter(range(1, 500))
-    seen = wait_for(
+    gpu_with_xid = wait_for(
         lambda: (
             {g.index: g.xid_errors for g in source.read(T + next(beats)).gpus if g.xid_errors}.get("5")
             and source.read(T + next(beats)).gpus
         ),
         what="the errors",
     )
-    assert [dict(g.xid_errors) for g in seen] == [{}, {}, {}, {"79": 2}, {}, {"31": 1}, {}, {}]  # type: ignore[attr-defined]
+    assert [dict(g.xid_errors) for g in gpu_with_xid] == [{}, {}, {}, {"79": 2}, {}, {"31": 1}, {}, {}]  # type: ignore[attr-defined]
     assert len(lines_about(caplog, "Xid 79")) == 2
     driver.reload()
     assert source.read(T + 600).gpus[3].xid_errors == {"79": 2}
 
 
 @pytest.mark.parametrize("call", ["EventSetCreate", "RegisterEvents"])
-def test_without_events_there_are_no_xids_and_one_line_says_so(
+def test_without_events_there_are_no_xids_and_one_log_line(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture, call: str
 ):
     caplog.set_level(logging.INFO, "epochcost")
@@ -214,7 +212,7 @@ def test_without_events_there_are_no_xids_and_one_line_says_so(
     assert len(lines_about(caplog, "no Xid errors")) == 1
 
 
-def test_events_that_fail_later_are_told_once_and_disturb_nothing(
+def test_events_that_fail_later_are_logged_once_and_affect_nothing_else(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     read(source, 0)

@@ -35,7 +35,7 @@ def by_index(source: NvmlSource, t: float) -> dict[str, GpuSample]:
     return {gpu.index: gpu for gpu in source.read(t).gpus}
 
 
-def test_each_slice_has_its_own_name_memory_and_part_of_the_gpu(sliced: FakeDriver, source: NvmlSource):
+def test_each_slice_has_its_own_name_memory_and_share_of_the_gpu(sliced: FakeDriver, source: NvmlSource):
     gpus = by_index(source, T)
     assert list(gpus) == ["0", "0:0", "0:1", "0:4", "1"]
     first = gpus["0:0"]
@@ -46,7 +46,7 @@ def test_each_slice_has_its_own_name_memory_and_part_of_the_gpu(sliced: FakeDriv
     assert (gpus["0"].mig, gpus["1"].mig, gpus["1"].parent_uuid) == (True, False, "")
 
 
-def test_a_slice_tells_its_place_on_the_gpu_where_the_driver_does(sliced: FakeDriver, source: NvmlSource):
+def test_a_slice_has_its_placement_where_the_driver_reports_it(sliced: FakeDriver, source: NvmlSource):
     sliced.slice(0, 0, slices=3, profile=9, start=4)
     gpus = by_index(source, T)
     places = {i: (g.gpu_instance, g.instance_profile, g.instance_start) for i, g in gpus.items() if g.parent_uuid}
@@ -54,7 +54,7 @@ def test_a_slice_tells_its_place_on_the_gpu_where_the_driver_does(sliced: FakeDr
 
 
 @pytest.mark.parametrize("code", [3, 4, 999])
-def test_a_place_that_is_not_told_is_left_out_and_the_slice_is_read(sliced: FakeDriver, source: NvmlSource, code: int):
+def test_an_unknown_placement_is_left_out_and_the_slice_is_read(sliced: FakeDriver, source: NvmlSource, code: int):
     sliced.error("GetGpuInstanceById", code, 0)
     first = by_index(source, T)["0:0"]
     assert (first.gpu_instance, first.instance_profile, first.memory_total_bytes) == (0, None, 40 * GIB)
@@ -66,7 +66,7 @@ def test_a_gpu_in_slices_keeps_its_power_and_has_no_utilisation(sliced: FakeDriv
     assert (gpu.utilization_ratio, gpu.power_watts, gpu.temperature_celsius) == (None, 300.0, 40.0)
 
 
-def test_slices_never_count_for_more_than_their_gpu(driver: FakeDriver, source: NvmlSource):
+def test_slices_never_sum_to_more_than_their_gpu(driver: FakeDriver, source: NvmlSource):
     driver.count(1)
     driver.gpu(0, mig=1)
     for number in range(3):
@@ -97,7 +97,7 @@ def test_on_hopper_a_slice_has_utilisation_and_activity_of_its_own(sliced: FakeD
     assert {g.power_active for g in gpus.values()} == {None}
 
 
-def test_on_ampere_power_above_rest_marks_the_slices_that_hold_memory_and_no_utilisation_is_made_up(
+def test_on_ampere_power_above_idle_marks_slices_with_memory_and_utilisation_is_not_invented(
     sliced: FakeDriver, source: NvmlSource
 ):
     sliced.gpu(0, power_mw=60_000, power_limit_mw=400_000)
@@ -110,7 +110,7 @@ def test_on_ampere_power_above_rest_marks_the_slices_that_hold_memory_and_no_uti
     assert (working["0"].power_active, working["1"].power_active) == (None, None)
 
 
-def test_a_gpu_busy_since_the_agents_start_is_not_taken_for_one_at_rest(sliced: FakeDriver, source: NvmlSource):
+def test_a_gpu_busy_since_the_agents_start_is_not_assumed_idle(sliced: FakeDriver, source: NvmlSource):
     sliced.gpu(0, power_mw=310_000, power_limit_mw=400_000)
     assert by_index(source, T)["0:0"].power_active
     sliced.gpu(0, power_mw=None)
@@ -131,12 +131,12 @@ def test_mig_switched_on_while_running_gives_slices_in_place_of_the_utilisation(
 def test_mig_switched_off_while_running_gives_the_utilisation_back_at_once(sliced: FakeDriver, source: NvmlSource):
     source.read(T)
     sliced.gpu(0, mig=0, util=70)
-    assert list(by_index(source, T + 1)) == ["0", "1"]  # the slices no longer answer, so they are looked for
+    assert list(by_index(source, T + 1)) == ["0", "1"]  # the slices' calls fail, so they are enumerated again
     gpu = by_index(source, T + 2)["0"]
     assert (gpu.utilization_ratio, gpu.gpu_fraction, gpu.mig) == (0.7, 1.0, False)
 
 
-def test_a_slice_that_is_destroyed_leaves_its_part_over(sliced: FakeDriver, source: NvmlSource):
+def test_the_share_of_a_destroyed_slice_becomes_unallocated(sliced: FakeDriver, source: NvmlSource):
     source.read(T)
     sliced.destroy(0, 0)
     gpus = by_index(source, T + 1)
@@ -144,13 +144,13 @@ def test_a_slice_that_is_destroyed_leaves_its_part_over(sliced: FakeDriver, sour
     assert gpus["0"].gpu_fraction == pytest.approx(4 / 7)
 
 
-def test_a_slice_that_is_made_is_found_within_seconds(sliced: FakeDriver, source: NvmlSource):
+def test_a_new_slice_is_found_within_seconds(sliced: FakeDriver, source: NvmlSource):
     source.read(T)
     sliced.slice(0, 5, slices=1)
     assert list(by_index(source, T + LOOK_SECONDS)) == ["0", "0:0", "0:1", "0:4", "0:5", "1"]
 
 
-def test_a_lost_gpu_takes_its_slices_along_and_they_keep_their_parts(sliced: FakeDriver, source: NvmlSource):
+def test_slices_of_a_lost_gpu_are_lost_too_and_keep_their_shares(sliced: FakeDriver, source: NvmlSource):
     before = by_index(source, T)
     sliced.error("*", fake_nvml.GPU_IS_LOST, gpu=0)
     gpus = by_index(source, T + 1)
@@ -159,7 +159,7 @@ def test_a_lost_gpu_takes_its_slices_along_and_they_keep_their_parts(sliced: Fak
     assert all(g.memory_used_bytes is None for i, g in gpus.items() if i != "1")
 
 
-def test_a_stuck_gpu_takes_its_slices_along(sliced: FakeDriver, source: NvmlSource):
+def test_slices_of_a_stuck_gpu_are_stuck_too(sliced: FakeDriver, source: NvmlSource):
     source.read(T)
     sliced.hang("GetMemoryInfo_v2", 600, gpu=0)
     gpus = by_index(source, T + 5)
@@ -170,7 +170,7 @@ def test_a_stuck_gpu_takes_its_slices_along(sliced: FakeDriver, source: NvmlSour
 
 @pytest.mark.parametrize("code", [fake_nvml.NO_PERMISSION, fake_nvml.NOT_SUPPORTED, fake_nvml.FUNCTION_NOT_FOUND])
 @pytest.mark.parametrize("call", ["GetMigMode", "GetMaxMigDeviceCount", "GetMigDeviceHandleByIndex"])
-def test_slices_that_the_driver_does_not_tell_leave_the_whole_gpu(
+def test_without_reported_slices_the_gpu_counts_as_one_device(
     sliced: FakeDriver, source: NvmlSource, call: str, code: int
 ):
     sliced.error(call, code, gpu="*")
@@ -179,21 +179,21 @@ def test_slices_that_the_driver_does_not_tell_leave_the_whole_gpu(
     assert (gpus["0"].readable, gpus["0"].gpu_fraction) == (True, 1.0)
 
 
-def test_slices_that_fail_make_the_gpu_unreadable_and_are_told_once(
+def test_slices_that_fail_make_the_gpu_unreadable_and_are_logged_once(
     sliced: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
 ):
     source.read(T)
     sliced.error("GetMigMode", fake_nvml.UNKNOWN, gpu=0)
-    for beat in range(3):
-        gpus = by_index(source, T + LOOK_SECONDS + beat)
+    for tick in range(3):
+        gpus = by_index(source, T + LOOK_SECONDS + tick)
         assert [i for i, g in gpus.items() if g.readable] == ["1"]
     assert len([r for r in caplog.records if "slices cannot be told: nvmlDeviceGetMigMode" in r.getMessage()]) == 1
 
 
-def test_slices_and_what_they_leave_over_are_always_their_gpu(sliced: FakeDriver, source: NvmlSource):
-    for beat, change in enumerate((None, 1, 4, 0)):
+def test_slices_and_the_remainder_always_sum_to_their_gpu(sliced: FakeDriver, source: NvmlSource):
+    for tick, change in enumerate((None, 1, 4, 0)):
         if change is not None:
             sliced.destroy(0, change)
-        gpus = source.read(T + LOOK_SECONDS * beat).gpus
+        gpus = source.read(T + LOOK_SECONDS * tick).gpus
         assert math.fsum(g.gpu_fraction for g in gpus) == pytest.approx(2.0)
     assert HOLDS_BYTES < GIB

@@ -1,4 +1,4 @@
-"""A process of its own meets the driver as the agent does: by the loader's search, once, for good."""
+"""A separate process loads the driver as the agent does: by the loader's search path, once."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def read_in_child(name: str, env: dict[str, str]) -> dict:
     command = [sys.executable, "-c", READ, name]
     path = os.pathsep.join(entry for entry in sys.path if entry)
     child = {**os.environ, "PYTHONPATH": path, **env}
-    done = subprocess.run(command, env=child, capture_output=True, text=True, timeout=30, check=True)
-    return json.loads(done.stdout)
+    completed = subprocess.run(command, env=child, capture_output=True, text=True, timeout=30, check=True)
+    return json.loads(completed.stdout)
 
 
 @pytest.fixture
 def no_library(tmp_path: Path) -> dict[str, str]:
-    """A library that is no library: found first even on a machine with a real driver."""
+    """A file that is not a library: found first even on a machine with a real driver."""
     (tmp_path / SONAME).write_text("not a shared object")
     return {"LD_LIBRARY_PATH": str(tmp_path)}
 
@@ -44,28 +44,28 @@ def no_library(tmp_path: Path) -> dict[str, str]:
 def test_the_environment_of_the_fake_driver_is_all_that_a_child_needs(fake_library: Path, tmp_path: Path):
     driver = FakeDriver(fake_library, tmp_path / "control", gpus=8)
     driver.gpu(7, util=99)
-    found = read_in_child("auto", driver.env())
-    assert [gpu["utilization_ratio"] for gpu in found["gpus"]] == [0.0] * 7 + [0.99]
+    result = read_in_child("auto", driver.env())
+    assert [gpu["utilization_ratio"] for gpu in result["gpus"]] == [0.0] * 7 + [0.99]
 
 
 def test_without_a_driver_library_auto_is_a_node_without_gpus(no_library: dict[str, str]):
-    found = read_in_child("auto", no_library)
-    assert not found["found"]
-    assert "libnvidia-ml.so.1 cannot be loaded here: nvmlInit: NVML Shared Library Not Found" in found["reason"]
+    result = read_in_child("auto", no_library)
+    assert not result["found"]
+    assert "libnvidia-ml.so.1 cannot be loaded here: nvmlInit: NVML Shared Library Not Found" in result["reason"]
 
 
 def test_without_a_driver_library_nvml_by_name_is_an_error(no_library: dict[str, str]):
-    found = read_in_child("nvml", no_library)
-    assert found["error"] == "NoDriverError"
-    assert "libnvidia-ml.so.1 cannot be loaded here" in found["text"]
+    result = read_in_child("nvml", no_library)
+    assert result["error"] == "NoDriverError"
+    assert "libnvidia-ml.so.1 cannot be loaded here" in result["text"]
 
 
 def test_without_a_control_file_the_fake_driver_is_not_loaded(fake_library: Path, tmp_path: Path):
-    found = read_in_child("auto", {"LD_LIBRARY_PATH": str(fake_library.parent), "FAKE_NVML_CONTROL": str(tmp_path)})
-    assert not found["found"]
+    result = read_in_child("auto", {"LD_LIBRARY_PATH": str(fake_library.parent), "FAKE_NVML_CONTROL": str(tmp_path)})
+    assert not result["found"]
 
 
-def test_a_library_that_truly_lacks_newer_functions_gives_what_it_has(tmp_path: Path):
+def test_a_library_without_newer_functions_provides_the_others(tmp_path: Path):
     lacks = ("nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetTemperatureV", "nvmlDeviceGetTotalEnergyConsumption")
     driver = FakeDriver(build(tmp_path / "old", without=lacks), tmp_path / "control", gpus=1)
     driver.gpu(0, memory_used=1000, memory_reserved=24, temperature=55)
@@ -74,7 +74,7 @@ def test_a_library_that_truly_lacks_newer_functions_gives_what_it_has(tmp_path: 
     assert gpu["readable"]
 
 
-def test_a_driver_of_before_mig_gpm_and_events_gives_what_it_has(tmp_path: Path):
+def test_a_driver_older_than_mig_gpm_and_events_provides_the_others(tmp_path: Path):
     lacks = (
         "nvmlDeviceGetMigMode", "nvmlDeviceGetCurrentClocksEventReasons", "nvmlGpmQueryDeviceSupport",
         "nvmlGpmSampleGet",
@@ -87,13 +87,13 @@ def test_a_driver_of_before_mig_gpm_and_events_gives_what_it_has(tmp_path: Path)
     assert (gpu["mig"], gpu["ecc_errors"], gpu["xid_errors"], gpu["sm_active_ratio"]) == (None, None, None, None)
 
 
-def test_without_pynvml_the_error_says_what_to_install(fake_library: Path, tmp_path: Path):
+def test_without_pynvml_the_error_names_what_to_install(fake_library: Path, tmp_path: Path):
     driver = FakeDriver(fake_library, tmp_path / "control")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "pynvml.py").write_text("raise ImportError('no module of that name')\n")
     path = os.pathsep.join([str(tmp_path / "site"), *filter(None, sys.path)])
     code = f"import sys; sys.path[:0] = {path.split(os.pathsep)!r}\n{READ}"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", code, "nvml"],
         env={**os.environ, **driver.env()},
         capture_output=True,
@@ -101,19 +101,19 @@ def test_without_pynvml_the_error_says_what_to_install(fake_library: Path, tmp_p
         timeout=30,
         check=True,
     )
-    found = json.loads(done.stdout)
-    assert found["error"] == "NoDriverError"
-    assert "pip install 'epochcost[agent]'" in found["text"]
+    result = json.loads(completed.stdout)
+    assert result["error"] == "NoDriverError"
+    assert "pip install 'epochcost[agent]'" in result["text"]
 
 
-def test_a_control_file_that_cannot_be_read_makes_itself_known(fake_library: Path, tmp_path: Path):
+def test_an_unreadable_control_file_is_reported(fake_library: Path, tmp_path: Path):
     driver = FakeDriver(fake_library, tmp_path / "control")
     driver.control.write_text("count 8\nnonsense\n")
-    found = read_in_child("nvml", driver.env())
-    assert "the nvml driver is there but fails" in found["reason"]
+    result = read_in_child("nvml", driver.env())
+    assert "the nvml driver is there but fails" in result["reason"]
 
 
-def test_building_without_a_compiler_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_building_without_a_compiler_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="install gcc"):
         build(tmp_path / "library", without=("nvmlInit_v2",))

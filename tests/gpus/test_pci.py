@@ -13,7 +13,7 @@ def plug(root: Path, address: str, vendor: str, device_class: str) -> None:
     (root / address / "class").write_text(f"{device_class}\n")
 
 
-def test_only_graphics_devices_of_nvidia_count(tmp_path: Path):
+def test_only_nvidia_graphics_devices_count(tmp_path: Path):
     plug(tmp_path, "0000:02:00.0", "0x10de", "0x030200")
     plug(tmp_path, "0000:01:00.0", "0x10de", "0x030000")
     plug(tmp_path, "0000:01:00.1", "0x10de", "0x040300")  # the sound device of the card

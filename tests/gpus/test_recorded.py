@@ -1,4 +1,4 @@
-"""A driver's answers are recorded by one command, and the fake driver gives them again."""
+"""A driver's results are recorded by one command, and the fake driver replays them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def old(driver: FakeDriver) -> None:
     driver.gpu("*", memory_used=3 * GIB, memory_reserved=GIB, energy_mj=None, throttle=0x40)
 
 
-def cut(driver: FakeDriver) -> None:
+def partition(driver: FakeDriver) -> None:
     driver.gpu(0, mig=1, gpm=1)
     driver.slice(0, 0, slices=3, memory_total=40 * GIB, memory_used=GIB, gpm_graphics=50, gpm_sm=20)
     driver.slice(0, 2, slices=4, memory_total=40 * GIB, name="NVIDIA H100 80GB HBM3 MIG 4g.40gb")
@@ -69,8 +69,8 @@ def figures(gpus: tuple[GpuSample, ...]) -> list[GpuSample]:
     return [record_gpus.replace(gpu, energy_joules=gpu.energy_joules is not None) for gpu in gpus]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("hardware", [hopper, consumer, old, cut, partly_lost])
-def test_what_was_recorded_is_answered_again(driver: FakeDriver, source: NvmlSource, hardware: Any):
+@pytest.mark.parametrize("hardware", [hopper, consumer, old, partition, partly_lost])
+def test_a_recording_is_replayed_unchanged(driver: FakeDriver, source: NvmlSource, hardware: Any):
     driver.count(2)
     hardware(driver)
     recording = record_gpus.driver_answers("idle")
@@ -86,7 +86,7 @@ def test_what_was_recorded_is_answered_again(driver: FakeDriver, source: NvmlSou
     again.close()
 
 
-def test_a_recording_says_that_it_is_simulated_and_names_no_machine(driver: FakeDriver):
+def test_a_recording_is_labelled_simulated_and_names_no_machine(driver: FakeDriver):
     driver.gpu(0, uuid="GPU-8932f937-d72c-4106-c12f-20bd9faed9f6")
     driver.process(0, 987_654, GIB)
     recording = record_gpus.driver_answers("idle")
@@ -99,60 +99,64 @@ def test_a_recording_says_that_it_is_simulated_and_names_no_machine(driver: Fake
 
 
 @pytest.mark.parametrize("call", ["GetUtilizationRates", "GetPowerUsage", "GetTotalEccErrors", "GetMigMode"])
-def test_a_refusal_is_recorded_with_its_code(driver: FakeDriver, call: str):
+def test_an_error_is_recorded_with_its_code(driver: FakeDriver, call: str):
     driver.error(call, fake_nvml.NOT_SUPPORTED, gpu="*")
     calls = record_gpus.driver_answers("idle")["gpus"][0]["calls"]
     assert "value" not in calls[call]
     assert calls[call]["code"] == fake_nvml.NOT_SUPPORTED
 
 
-def test_every_figure_that_the_agent_asks_for_is_recorded(driver: FakeDriver, source: NvmlSource):
-    """A call that the agent learns to make has to be recorded, too."""
+def test_every_figure_that_the_agent_reads_is_recorded(driver: FakeDriver, source: NvmlSource):
+    """New calls of the agent have to be recorded too."""
     driver.count(1)
     driver.gpu(0, gpm=1)
     source.read(T)
     source.read(T + 1)
-    made = {figure.call for figure in source._memory.slots[0]._device._all}  # type: ignore[union-attr]
+    calls = {figure.call for figure in source._memory.slots[0]._device._all}  # type: ignore[union-attr]
     recorded = set(record_gpus.driver_answers("idle")["gpus"][0]["calls"]) | {"GpmSampleGet"}
-    assert {call.removeprefix("nvmlDevice").removeprefix("nvml") for call in made} <= recorded
+    assert {call.removeprefix("nvmlDevice").removeprefix("nvml") for call in calls} <= recorded
 
 
 def test_one_command_records_a_gpu_at_rest_under_load_and_filled(fake_library: Path, tmp_path: Path):
     driver = FakeDriver(fake_library, tmp_path / "control", gpus=2)
     build_cuda(fake_library)
     command = [sys.executable, "-m", "scripts.record_gpus", str(tmp_path / "out"), "--seconds", "1"]
-    done = in_child(command, {**os.environ, **driver.env()})
-    assert done.returncode == 0, done.stderr
+    completed = in_child(command, {**os.environ, **driver.env()})
+    assert completed.returncode == 0, completed.stderr
     name = "simulated-2x-nvidia-h100-80gb-hbm3"
     phases = {p: json.loads((tmp_path / "out" / f"{name}-{p}.json").read_text()) for p in record_gpus.PHASES}
-    shown = {p: told["gpus"][0]["calls"] for p, told in phases.items()}
-    assert [shown[p]["GetUtilizationRates"]["value"]["gpu"] for p in record_gpus.PHASES] == [0, 97, 0]
-    assert [shown[p]["GetMemoryInfo_v2"]["value"]["used"] for p in record_gpus.PHASES] == [0, GIB, 64_000_000_000]
+    calls_by_phase = {p: recording["gpus"][0]["calls"] for p, recording in phases.items()}
+    assert [calls_by_phase[p]["GetUtilizationRates"]["value"]["gpu"] for p in record_gpus.PHASES] == [0, 97, 0]
+    assert [calls_by_phase[p]["GetMemoryInfo_v2"]["value"]["used"] for p in record_gpus.PHASES] == [
+        0,
+        GIB,
+        64_000_000_000,
+    ]
     source = ReplaySource.from_file(tmp_path / "out" / f"{name}.jsonl", start=0.0)
     assert source.read(3600.0).gpus[0].memory_used_bytes == 64_000_000_000
 
 
-def test_a_load_that_does_not_come_ends_the_recording_with_a_sentence(fake_library: Path, tmp_path: Path):
+def test_without_the_expected_load_the_recording_ends_with_a_message(fake_library: Path, tmp_path: Path):
     driver = FakeDriver(fake_library, tmp_path / "control", gpus=1)
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libnvidia-ml.so.1").symlink_to(fake_library)
     (tmp_path / "lib" / "libcuda.so.1").write_text("not a shared object")
     command = [sys.executable, "-m", "scripts.record_gpus", str(tmp_path / "out"), "--phases", "load"]
     env = {**os.environ, **driver.env(), "LD_LIBRARY_PATH": str(tmp_path / "lib")}
-    done = in_child(command, env)
-    assert done.returncode == 1
-    assert "the phase load does not show on GPU 0" in done.stderr
+    completed = in_child(command, env)
+    assert completed.returncode == 1
+    assert "the phase load does not show on GPU 0" in completed.stderr
     assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-def test_a_recorded_gpu_is_read_as_it_answered(driver: FakeDriver, source: NvmlSource, path: Path):
+def test_a_recorded_gpu_is_read_as_recorded(driver: FakeDriver, source: NvmlSource, path: Path):
     recording = json.loads(path.read_text(encoding="utf-8"))
     driver.play(recording)
     source.read(T)
     gpus = {gpu.index: gpu for gpu in source.read(T + 1).gpus}
-    for index, told in enumerate(recording["gpus"]):
-        gpu, calls = gpus[str(index)], told["calls"]
+    for index, recorded_gpu in enumerate(recording["gpus"]):
+        gpu, calls = gpus[str(index)], recorded_gpu["calls"]
         assert gpu.readable
         if "value" in calls["GetUtilizationRates"]:
             assert gpu.utilization_ratio == calls["GetUtilizationRates"]["value"]["gpu"] / 100

@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_recording_plays_from_the_first_read_on_and_its_end_stays(path: Path):
+def test_a_recording_plays_from_the_first_read_on_and_its_last_reading_stays(path: Path):
     source = ReplaySource.from_file(path)
     first = source.read(5000.0)
     assert first == GpuReading(5000.0, (GpuSample("0", "GPU-a", utilization_ratio=0.5),), "550")
@@ -39,14 +39,14 @@ def test_a_recording_plays_from_the_first_read_on_and_its_end_stays(path: Path):
     source.close()
 
 
-def test_a_recording_with_a_start_is_silent_before_it(path: Path):
+def test_a_recording_with_a_start_has_no_readings_before_it(path: Path):
     source = ReplaySource.from_file(path, start=50.0)
     with pytest.raises(GpuError, match="begins 10 s from now"):
         source.read(40.0)
     assert source.read(51.0).gpus[0].utilization_ratio == 0.5
 
 
-def test_a_repeated_recording_begins_anew(path: Path):
+def test_a_repeated_recording_starts_over(path: Path):
     source = ReplaySource.from_file(path, start=0.0, repeat_after=10.0)
     assert not source.read(9.0).gpus[0].readable
     assert source.read(10.0).gpus[0].utilization_ratio == 0.5
@@ -75,7 +75,7 @@ def test_a_repeated_recording_begins_anew(path: Path):
         driver_version=st.text(max_size=5),
     )
 )
-def test_what_is_recorded_plays_back_the_same(reading: GpuReading):
+def test_a_recording_plays_back_unchanged(reading: GpuReading):
     moments = parse_recording([recorded(reading)], "recording")
     assert ReplaySource(moments).read(reading.t) == reading
 
@@ -104,7 +104,7 @@ def test_what_is_recorded_plays_back_the_same(reading: GpuReading):
         ("[" * 100_000, "line.jsonl:1: "),
     ],
 )
-def test_a_bad_line_is_refused_with_its_place_and_what_is_wrong(line: str, message: str):
+def test_a_bad_line_is_rejected_with_its_number_and_the_reason(line: str, message: str):
     with pytest.raises(RecordingError) as caught:
         parse_recording([line], "line.jsonl")
     assert str(caught.value).startswith("line.jsonl:1: ")
@@ -123,12 +123,12 @@ def test_a_recording_needs_a_reading(tmp_path: Path):
         ReplaySource([])
 
 
-def test_a_repeat_within_the_recording_is_refused(path: Path):
+def test_a_repeat_within_the_recording_is_rejected(path: Path):
     with pytest.raises(RecordingError, match="repeat_after must be above the recording's 3 s"):
         ReplaySource.from_file(path, repeat_after=2.0)
 
 
-def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path):
+def test_a_missing_or_binary_file_is_named(tmp_path: Path):
     with pytest.raises(RecordingError, match=r"nothing\.jsonl"):
         ReplaySource.from_file(tmp_path / "nothing.jsonl")
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00\x01")

@@ -1,4 +1,4 @@
-"""The sampler keeps its beat whatever the source does."""
+"""The sampler keeps its interval whatever the source does."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ GPU = GpuSample("0", "GPU-a")
 
 
 class ScriptedSource:
-    """Does one step of a script a read, then repeats the last."""
+    """Performs one step of a script per read, then repeats the last."""
 
     name = "scripted"
 
     def __init__(self, *steps: Callable[[], None]) -> None:
         self.steps = list(steps)
         self.reads = 0
-        self.closed = 0
+        self.close_count = 0
         self.under_way = 0
 
     def read(self, t: float) -> GpuReading:
@@ -46,7 +46,7 @@ class ScriptedSource:
         return GpuReading(t, (GPU,))
 
     def close(self) -> None:
-        self.closed += 1
+        self.close_count += 1
 
 
 def raising(error: Exception) -> Callable[[], None]:
@@ -62,16 +62,16 @@ def fine() -> None:
 
 @pytest.fixture
 def sampled() -> Iterator[Callable[..., Sampler]]:
-    started = []
+    samplers = []
 
     def start(source, interval: float = 0.01, clock: Callable[[], float] = time.monotonic) -> Sampler:
         sampler = Sampler(source, interval, clock)
-        started.append(sampler)
+        samplers.append(sampler)
         sampler.start()
         return sampler
 
     yield start
-    for sampler in started:
+    for sampler in samplers:
         assert sampler.stop(10), "a sampler did not end"
 
 
@@ -84,19 +84,19 @@ def test_readings_are_published_with_the_time_of_the_nodes_clock(sampled):
     assert sampler.latest.gpus == (GPU,)
 
 
-def test_nothing_is_known_before_the_first_reading():
+def test_there_is_no_reading_before_the_first():
     sampler = Sampler(ScriptedSource(), 1.0, time.monotonic)
     assert (sampler.latest, sampler.error, sampler.last_duration, sampler.stuck_seconds(5.0)) == (None, None, None, 0.0)
     assert sampler.stop()
 
 
 @pytest.mark.parametrize("interval", [0.0, -1.0, math.nan, math.inf])
-def test_an_interval_that_is_no_time_is_refused(interval: float):
+def test_an_invalid_interval_is_rejected(interval: float):
     with pytest.raises(ValueError, match="interval must be above 0 s"):
         Sampler(ScriptedSource(), interval, time.monotonic)
 
 
-def test_a_failed_read_leaves_the_last_reading_with_its_old_time_and_says_why(sampled):
+def test_a_failed_read_keeps_the_last_reading_with_its_time_and_the_reason(sampled):
     source = ScriptedSource(fine, raising(GpuError("nvmlDeviceGetCount: Unknown Error")))
     sampler = sampled(source)
     wait_for(lambda: sampler.error, what="an error")
@@ -144,7 +144,7 @@ class UnprintableError(Exception):
         max_size=12,
     )
 )
-def test_the_beat_survives_anything_that_a_source_does(script: list[Exception | None]):
+def test_sampling_survives_any_error_of_a_source(script: list[Exception | None]):
     steps = [fine if error is None else raising(error) for error in script]
     source = ScriptedSource(*steps, fine)
     sampler = Sampler(source, 0.0005, time.monotonic)
@@ -154,10 +154,10 @@ def test_the_beat_survives_anything_that_a_source_does(script: list[Exception | 
         assert sampler.latest is not None
     finally:
         assert sampler.stop(10)
-    assert source.closed == 1
+    assert source.close_count == 1
 
 
-def test_a_clock_that_fails_does_not_end_the_beat(sampled):
+def test_a_clock_that_fails_does_not_end_sampling(sampled):
     ticks = iter([ValueError("no clock"), 7.0])
 
     def clock() -> float:
@@ -170,7 +170,7 @@ def test_a_clock_that_fails_does_not_end_the_beat(sampled):
     wait_for(lambda: sampler.latest is not None, what="a reading after the clock's error")
 
 
-def test_a_read_that_hangs_stops_the_readings_and_tells_for_how_long(sampled):
+def test_a_read_that_hangs_stops_the_readings_and_its_duration_is_reported(sampled):
     release = threading.Event()
     now = [100.0]
     sampler = sampled(ScriptedSource(fine, release.wait), clock=lambda: now[0])  # type: ignore[arg-type]
@@ -192,10 +192,10 @@ def test_stopping_closes_the_source_once(sampled):
     wait_for(lambda: source.reads, what="a read")
     assert sampler.stop(10)
     assert sampler.stop(10)
-    assert source.closed == 1
+    assert source.close_count == 1
 
 
-def test_beats_keep_to_their_grid_however_long_a_read_takes():
+def test_samples_stay_on_their_grid_however_long_a_read_takes():
     assert next_beat(10.0, 1.0, 10.2) == 11.0
     assert next_beat(10.0, 1.0, 11.0) == 12.0
     assert next_beat(10.0, 1.0, 14.7) == 15.0
@@ -203,7 +203,7 @@ def test_beats_keep_to_their_grid_however_long_a_read_takes():
 
 
 @given(late=st.lists(st.floats(0, 30), max_size=50), interval=st.sampled_from([0.1, 1.0, 5.0]))
-def test_beats_never_drift_nor_bunch_up(late: list[float], interval: float):
+def test_samples_never_drift_or_bunch_up(late: list[float], interval: float):
     due = 0.0
     for delay in late:
         after = next_beat(due, interval, due + delay)
@@ -213,7 +213,7 @@ def test_beats_never_drift_nor_bunch_up(late: list[float], interval: float):
         due = after
 
 
-def test_a_hang_in_the_driver_leaves_the_rest_of_the_process_alone(driver: FakeDriver, sampled):
+def test_a_hang_in_the_driver_does_not_block_the_rest_of_the_process(driver: FakeDriver, sampled):
     driver.gpu("*", util=40)
     sampler = sampled(NvmlSource(), interval=0.02)
     wait_for(lambda: sampler.latest is not None, what="a reading")

@@ -1,4 +1,4 @@
-"""TPU chips by a real gRPC server that answers as libtpu's metrics service is published to (no TPU was at hand)."""
+"""TPU chips by a real gRPC server that implements libtpu's published metrics service (no TPU was available)."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def field(number: int, content: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
-def answer(name: str, figures: dict[str, float]) -> bytes:
+def response_bytes(name: str, figures: dict[str, float]) -> bytes:
     metrics = b""
     for device, value in figures.items():
-        whole = name != DUTY_CYCLE
-        gauge = b"\x10" + varint(int(value)) if whole else b"\x09" + struct.pack("<d", value)
+        is_per_chip = name != DUTY_CYCLE
+        gauge = b"\x10" + varint(int(value)) if is_per_chip else b"\x09" + struct.pack("<d", value)
         attribute = field(1, b"device-id") + field(2, b"\x18" + varint(int(device)))
         metrics += field(3, field(1, attribute) + field(2, b"\x08\x01") + field(3, gauge))
     return field(1, field(1, name.encode()) + field(2, b"in words") + metrics)
 
 
 class Libtpu(grpc.GenericRpcHandler):
-    """The service: figures by metric and device, or an error, silence or nonsense in their place."""
+    """The service: figures by metric and device, or an error, silence or nonsense instead."""
 
     def __init__(self) -> None:
         self.figures: dict[str, dict[str, float]] = RECORDINGS["v5e_busy"]
@@ -66,7 +66,7 @@ class Libtpu(grpc.GenericRpcHandler):
             self.done.wait(30)
         if name in self.errors:
             context.abort(self.errors[name], f"{name}: as the test says")
-        return answer(name, self.figures.get(name, {})) if self.raw is None else self.raw
+        return response_bytes(name, self.figures.get(name, {})) if self.raw is None else self.raw
 
     def start(self) -> None:
         self._pool = ThreadPoolExecutor(2)
@@ -135,7 +135,7 @@ def test_a_chip_of_two_devices_has_the_memory_of_both_and_one_duty_cycle(libtpu:
     assert [(g.memory_used_bytes, g.memory_total_bytes) for g in gpus] == [(3, 200), (7, 200), (11, 200), (15, 200)]
 
 
-def test_a_duty_cycle_told_by_device_is_the_mean_of_a_chips_devices(libtpu: Libtpu, tmp_path: Path):
+def test_a_duty_cycle_per_device_is_averaged_over_a_chips_devices(libtpu: Libtpu, tmp_path: Path):
     libtpu.figures = {DUTY_CYCLE: {"0": 100, "1": 50, "2": 0, "3": 0}}
     pci = bus(tmp_path, V7X, "0000:00:04.0", "0000:00:04.1", "0000:00:05.0", "0000:00:05.1")
     assert [chip.name for chip in plugged_in(pci)] == ["TPU7x", "TPU7x"]
@@ -145,7 +145,7 @@ def test_a_duty_cycle_told_by_device_is_the_mean_of_a_chips_devices(libtpu: Libt
     assert [(g.utilization_ratio, g.memory_used_bytes) for g in gpus] == [(0.75, None), (0.0, None)]
 
 
-def test_in_a_slice_over_machines_the_numbers_go_on_and_a_part_of_the_chips_is_placed_by_number(
+def test_in_a_multi_host_slice_numbers_continue_and_this_machines_chips_are_placed_by_number(
     libtpu: Libtpu, source: TpuSource
 ):
     libtpu.figures = {DUTY_CYCLE: {"8": 10, "9": 20, "10": 30, "11": 40}}
@@ -156,7 +156,7 @@ def test_in_a_slice_over_machines_the_numbers_go_on_and_a_part_of_the_chips_is_p
     assert [g.utilization_ratio for g in source.read(2.0).gpus] == [None] * 4
 
 
-def test_while_no_process_uses_the_tpu_its_chips_are_there_without_figures(libtpu: Libtpu, source: TpuSource):
+def test_while_no_process_uses_the_tpu_its_chips_have_no_figures(libtpu: Libtpu, source: TpuSource):
     libtpu.stop()
     gpus = source.read(0.0).gpus
     assert [(g.readable, g.utilization_ratio, g.memory_total_bytes) for g in gpus] == [(True, None, None)] * 4
@@ -167,7 +167,7 @@ def test_while_no_process_uses_the_tpu_its_chips_are_there_without_figures(libtp
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.NOT_FOUND])
 @pytest.mark.parametrize("metric", [DUTY_CYCLE, MEMORY_USED, MEMORY_TOTAL])
-def test_a_metric_that_this_libtpu_lacks_is_left_out_alone(
+def test_only_the_metric_that_this_libtpu_lacks_is_left_out(
     libtpu: Libtpu, source: TpuSource, metric: str, code: grpc.StatusCode
 ):
     libtpu.errors[metric] = code
@@ -176,9 +176,7 @@ def test_a_metric_that_this_libtpu_lacks_is_left_out_alone(
     assert [metric for metric, name in fields.items() if getattr(gpu, name) is None] == [metric]
 
 
-def test_an_error_and_nonsense_fail_the_reading_with_a_sentence_and_the_next_one_is_as_ever(
-    libtpu: Libtpu, source: TpuSource
-):
+def test_an_error_and_nonsense_fail_only_one_reading_with_a_reason(libtpu: Libtpu, source: TpuSource):
     libtpu.errors[MEMORY_USED] = grpc.StatusCode.INTERNAL
     with pytest.raises(GpuError, match=r"libtpu at 127.0.0.1:\d+: /tpu.monitoring.*INTERNAL: .*as the test says"):
         source.read(0.0)
@@ -190,14 +188,14 @@ def test_an_error_and_nonsense_fail_the_reading_with_a_sentence_and_the_next_one
     assert source.read(2.0).gpus[0].utilization_ratio == 0.875
 
 
-def test_a_service_that_hangs_is_given_up(libtpu: Libtpu, four: Path):
+def test_a_service_that_hangs_times_out(libtpu: Libtpu, four: Path):
     libtpu.hang = True
     source = TpuSource(f"127.0.0.1:{libtpu.port}", four, patience_seconds=0.2)
     with pytest.raises(GpuError, match="DEADLINE_EXCEEDED"):
         source.read(0.0)
 
 
-def test_figures_that_cannot_be_are_left_out(libtpu: Libtpu, source: TpuSource):
+def test_impossible_figures_are_left_out(libtpu: Libtpu, source: TpuSource):
     libtpu.figures = {
         DUTY_CYCLE: {"0": 101, "1": -1, "2": float("nan"), "3": 100},
         MEMORY_USED: {"0": 2**62, "1": 5, "2": 0, "3": 0},
@@ -207,13 +205,13 @@ def test_figures_that_cannot_be_are_left_out(libtpu: Libtpu, source: TpuSource):
     assert [g.memory_used_bytes for g in gpus] == [None, 5, 0, 0]
 
 
-def test_without_a_known_chip_there_is_no_tpu_and_nothing_is_asked(tmp_path: Path):
+def test_without_a_known_chip_there_is_no_tpu_and_no_request(tmp_path: Path):
     for pci in (tmp_path / "nowhere", bus(tmp_path, ("0xbeef", "0x0000"), "0000:00:04.0")):
         with pytest.raises(NoDriverError, match="no TPU chip of a known kind"):
             TpuSource("127.0.0.1:1", pci).read(0.0)
 
 
-def test_chips_that_were_there_and_are_gone_are_no_node_without_them(source: TpuSource, four: Path):
+def test_chips_that_disappear_do_not_leave_a_node_without_chips(source: TpuSource, four: Path):
     source.read(0.0)
     for card in four.iterdir():
         (card / "vendor").unlink()

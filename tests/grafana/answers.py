@@ -1,10 +1,10 @@
-"""What the queries of the dashboards answer over a simulated fleet."""
+"""The results of the dashboards' queries over a simulated fleet."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.grafana.boards import Asked, queries
+from tests.grafana.boards import PanelQuery, queries
 from tests.grafana.conftest import History
 from tests.grafana.scenarios import FLEETS
 from tests.grafana.simulated_prometheus import instant, over
@@ -15,19 +15,19 @@ RUN = "llm-7b-4417"
 
 
 def chosen(history: History, board: str) -> dict[str, str]:
-    """What stands in the variables: Fleet shows every experiment."""
+    """The values of the variables: Fleet shows every experiment."""
     return {k: v for k, v in history.chosen.items() if board != "fleet" or k != "experiment"}
 
 
-def answer(history: History, query: Asked, **variables: str) -> list[dict[str, Any]]:
-    """The result as its panel would have it."""
+def panel_result(history: History, query: PanelQuery, **variables: str) -> list[dict[str, Any]]:
+    """The result as its panel would get it."""
     expr = query.filled(**{**chosen(history, query.board), **variables})
     if query.instant:
         return instant(history.url, expr, history.now)
     return over(history.url, expr, history.now - 6 * 3600, history.now, 60)
 
 
-def asked(board: str, panel: str, ref: str = "A") -> Asked:
+def panel_query(board: str, panel: str, ref: str = "A") -> PanelQuery:
     """The query of a panel."""
     (query,) = [q for q in ALL if (q.board, q.panel, q.ref) == (board, panel, ref)]
     return query
@@ -35,7 +35,7 @@ def asked(board: str, panel: str, ref: str = "A") -> Asked:
 
 def now(history: History, board: str, panel: str, ref: str = "A", **variables: str) -> list[dict[str, Any]]:
     """The newest values, of a graph too."""
-    expr = asked(board, panel, ref).filled(**{**chosen(history, board), **variables})
+    expr = panel_query(board, panel, ref).filled(**{**chosen(history, board), **variables})
     return instant(history.url, expr, history.now)
 
 

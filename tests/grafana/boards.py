@@ -1,4 +1,4 @@
-"""The committed dashboards as the tests read them: panels, queries, and what Grafana puts in place of variables."""
+"""The committed dashboards as the tests read them: panels, queries, and the values of variables."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ALL = {
     "cluster": ".*", "node": ".*", "machine": ".*", "experiment": ".*", "run": "",
     "team": ".*", "owner": ".*", "provider": ".*", "instance_type": "", "here": "", "epochs": "25",
 }  # fmt: skip
-"""What stands for a variable that a test does not set."""
+"""The values of variables that a test does not set."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PanelQuery:
     """One query of one panel."""
 
     board: str
@@ -39,23 +39,23 @@ class Asked:
 
     def filled(self, **variables: str) -> str:
         """The expression with Grafana's macros and ``variables`` in place."""
-        known = {"__rate_interval": "2m", "__range": "6h", **ALL, **variables}
-        return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m: known[m[1]], self.expr)
+        values = {"__rate_interval": "2m", "__range": "6h", **ALL, **variables}
+        return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m: values[m[1]], self.expr)
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every panel, also those that a row folds away; the rows themselves left out."""
+    """Every panel, those in collapsed rows included; without the rows themselves."""
     every = [one for panel in board["panels"] for one in (panel, *panel.get("panels", ()))]
     return [panel for panel in every if panel["type"] != "row"]
 
 
-def queries() -> Iterator[Asked]:
+def queries() -> Iterator[PanelQuery]:
     """Every query of every dashboard."""
     for name, board in DASHBOARDS.items():
         for panel in panels(board):
             shape = (name, panel["title"], panel["type"])
             for t in panel["targets"]:
-                yield Asked(*shape, t["refId"], t["expr"], t["legendFormat"], bool(t["instant"]), _key(panel))
+                yield PanelQuery(*shape, t["refId"], t["expr"], t["legendFormat"], bool(t["instant"]), _key(panel))
 
 
 def _key(panel: dict[str, Any]) -> str:

@@ -94,5 +94,5 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 
 @pytest.fixture(scope="session")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
-    """A Prometheus that nobody reports to."""
+    """A Prometheus without any data."""
     yield from _history("empty", tmp_path_factory.mktemp("empty"))

@@ -1,4 +1,4 @@
-"""The simulated fleets that the dashboards are looked at with. Every name and figure is simulated."""
+"""The simulated fleets of the dashboards' tests and previews. Every name and figure is simulated."""
 
 from __future__ import annotations
 
@@ -112,10 +112,10 @@ NO_PRICE_RUN = replace(
 
 
 def _offers(
-    place: tuple[str, str, str], gpu: tuple[int, str, int], on_demand: float, **spot: float
+    location: tuple[str, str, str], gpu: tuple[int, str, int], on_demand: float, **spot: float
 ) -> list[SimulatedOffer]:
     """One machine type on demand and as spot by zone (``_`` stands for ``-``; an empty zone is ``regional``)."""
-    provider, region, kind = place
+    provider, region, kind = location
     prices = [("", "on_demand", on_demand)]
     prices += [("" if zone == "regional" else zone.replace("_", "-"), "spot", usd) for zone, usd in spot.items()]
     count, model, memory = gpu
@@ -197,13 +197,13 @@ def _study() -> SimulatedFleet:
     nodes, runs = [], []
     for name, (provider, kind, option, usd, gpu, minutes) in STUDY.items():
         run = f"{name}-cats-dogs"
-        life = (
+        stretches = (
             Stretch(0, 60, State.STARTUP, run),
             Stretch(60, FOREVER, U, run, 0.9, 0, 60 / minutes, 64, 0.6),
         )
         nodes.append(
             SimulatedNode(
-                name, provider, "us-east-1", "", kind, option, ((0, usd),), life, gpu[0], gpu[1], gpu[2] * GIB
+                name, provider, "us-east-1", "", kind, option, ((0, usd),), stretches, gpu[0], gpu[1], gpu[2] * GIB
             )
         )
         runs.append(SimulatedRun(run, "cats-dogs", 500, 23_000))
@@ -220,7 +220,7 @@ def _large() -> SimulatedFleet:
     for n in range(200):
         region, zone, kind = places[n % 2]
         run = f"sim-pretraining-of-a-long-name-{n:03d}" if n % 2 == 0 else ""
-        life = (
+        stretches = (
             Stretch(60, FOREVER, U, run, 0.4 + n / 400, 0.05, 3 + n % 7, 64, 0.5)
             if run
             else Stretch(0, FOREVER, State.VACANT)
@@ -229,7 +229,7 @@ def _large() -> SimulatedFleet:
         nodes.append(
             SimulatedNode(
                 f"sim-10-0-{n // 16}-{n % 16}.{region}.compute.internal", "aws", region, zone, kind, "spot",
-                ((0, 10 + n / 50),), (*start, life), 2, "NVIDIA A100-SXM4-40GB", 40 * GIB, 32.7726,
+                ((0, 10 + n / 50),), (*start, stretches), 2, "NVIDIA A100-SXM4-40GB", 40 * GIB, 32.7726,
             )
         )  # fmt: skip
         if run:

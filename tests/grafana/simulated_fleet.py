@@ -71,7 +71,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedNode:
-    """One machine: who it is, what it costs from when on, and its life."""
+    """One machine: its identity, its prices over time, and its stretches."""
 
     node: str
     provider: str
@@ -98,8 +98,8 @@ class SimulatedNode:
 
     def price(self, t: float) -> float | None:
         """$/h at ``t``."""
-        known = [usd for since, usd in self.prices if since <= t]
-        return known[-1] if known else None
+        prices = [usd for since, usd in self.prices if since <= t]
+        return prices[-1] if prices else None
 
     def at(self, t: float) -> Stretch | None:
         """The stretch at ``t``; None outside the node's life."""
@@ -150,13 +150,13 @@ class SimulatedOffer:
 
     def price(self, t: float) -> float | None:
         """$/h at ``t``."""
-        known = [usd for since, usd in self.prices if since <= t]
-        return known[-1] if known else None
+        prices = [usd for since, usd in self.prices if since <= t]
+        return prices[-1] if prices else None
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands: position, epochs executed, high-water mark, samples, and the ends of its epochs (times)."""
+    """A run's progress: position, epochs executed, high-water mark, samples, and the ends of its epochs (times)."""
 
     position: float = 0.0
     executed: float = 0.0
@@ -231,13 +231,13 @@ class SimulatedFleet:
 
 
 def _guard(now: float) -> Iterator[Sample]:
-    """A policy in a dry run that waits for its next step, and a keep; one has acted before. All of it needs a price."""
-    mine = {"policy": "forgotten-machine", "run": ""}
+    """A dry-run policy before its next step, and a keep; one policy has acted before. All need a price."""
+    labels = {"policy": "forgotten-machine", "run": ""}
     yield "guard_policy_info", {"policy": "forgotten-machine", "dry_run": "true"}, 1
     yield "guard_evidence", {}, 1
-    yield "guard_waiting_seconds", {**mine, "condition": "vacant"}, 900
-    yield "guard_next_step_timestamp_seconds", {**mine, "step": "tell", "dry_run": "true"}, now + 1800
-    yield "guard_gave_up", mine, 0
+    yield "guard_waiting_seconds", {**labels, "condition": "vacant"}, 900
+    yield "guard_next_step_timestamp_seconds", {**labels, "step": "tell", "dry_run": "true"}, now + 1800
+    yield "guard_gave_up", labels, 0
     yield "guard_keep_until_timestamp_seconds", {"run": "", "by": "user 1001", "why": "debugging"}, now + 3600
     for result in ("done", "dry_run"):
         of = {"policy": "forgotten-machine", "result": result}
@@ -247,19 +247,19 @@ def _guard(now: float) -> Iterator[Sample]:
 
 
 def _part(node: SimulatedNode, run: SimulatedRun) -> str:
-    """Of the ledger on the machine: when it first saw the run."""
+    """The id of the ledger's record: when the ledger first saw the run."""
     return f"p{min(s.start for s in node.stretches if s.run == run.run):.0f}"
 
 
 def _scraped(target: Mapping[str, str], samples: float) -> Iterator[Sample]:
-    """What Prometheus itself writes about a scrape."""
+    """The series that Prometheus itself adds to a scrape."""
     yield "up", target, 1
     yield "scrape_duration_seconds", target, samples * SCRAPE_SECONDS_PER_SAMPLE
     yield "scrape_samples_scraped", target, samples
 
 
 def _prometheus() -> Iterator[Sample]:
-    """What a Prometheus that scrapes itself says about its rule groups."""
+    """The rule group metrics of a Prometheus that scrapes itself."""
     for group, seconds in RULE_SECONDS.items():
         labels = {"job": "prometheus", "instance": "127.0.0.1:9090", "rule_group": f"/rules/{group}.yml;{group}"}
         yield "prometheus_rule_group_last_duration_seconds", labels, seconds
@@ -272,10 +272,10 @@ def _agent(node: SimulatedNode, fleet: SimulatedFleet, leads: frozenset[str], t:
     for index in range(node.gpus):
         yield from _gpu(node, index, t)
     for run in fleet.runs:
-        mine = [s for s in node.stretches if s.run == run.run and s.start <= t]
-        if mine and t < mine[-1].end + KEEP_SECONDS:
+        stretches = [s for s in node.stretches if s.run == run.run and s.start <= t]
+        if stretches and t < stretches[-1].end + KEEP_SECONDS:
             ends = RunState.FAILED if run.run in fleet.failed_runs else RunState.FINISHED
-            yield from _run(node, run, mine, t, epoch_ts, leads=run.run in leads, ends=ends)
+            yield from _run(node, run, stretches, t, epoch_ts, leads=run.run in leads, ends=ends)
     yield "build_info", {"version": "simulated", "python": "3.12"}, 1
     yield "sample_timestamp_seconds", {}, epoch_ts + t
     yield "clock_jumps_total", {}, node.clock_jumps
@@ -319,8 +319,8 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         if price is not None:
             yield "node_cost_usd_total", {"state": state.value}, usd
             yield "node_provisional_cost_usd", {"state": state.value}, 0
-    lived = sum(seconds for seconds, _ in totals.values())
-    yield "node_unpriced_seconds", {}, 0 if price is not None else lived
+    elapsed = sum(seconds for seconds, _ in totals.values())
+    yield "node_unpriced_seconds", {}, 0 if price is not None else elapsed
     yield "node_gpus", {}, node.gpus
     yield "node_boot_time_seconds", {}, epoch_ts + node.stretches[0].start
     yield "node_session_end_timestamp_seconds", {"limit": "24 h"}, epoch_ts + node.stretches[0].start + 24 * HOUR
@@ -333,12 +333,12 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         yield "node_preemption_notice_timestamp_seconds", {"kind": "interruption"}, epoch_ts + node.notice_at
     busy = now.utilization_at(t) if node.gpus == 0 else 0.22
     yield "node_cpu_utilization_ratio", {}, busy
-    yield "node_cpu_seconds_total", {"state": "user"}, 16 * 0.22 * lived
-    yield "node_cpu_seconds_total", {"state": "idle"}, 16 * 0.78 * lived
+    yield "node_cpu_seconds_total", {"state": "user"}, 16 * 0.22 * elapsed
+    yield "node_cpu_seconds_total", {"state": "idle"}, 16 * 0.78 * elapsed
     yield "node_memory_used_bytes", {}, 48 * GIB
     yield "node_memory_total_bytes", {}, 256 * GIB
-    for way, bytes_per_second in INPUT_AND_OUTPUT.items():
-        yield f"node_{way}_bytes_total", {}, bytes_per_second * lived
+    for direction, bytes_per_second in INPUT_AND_OUTPUT.items():
+        yield f"node_{direction}_bytes_total", {}, bytes_per_second * elapsed
     if node.gpus:
         useful = totals.get(State.USEFUL, (0.0, 0.0))[0]
         for sm, part in (("active", 0.6), ("rest", 0.4), ("unknown", 0.0)):
@@ -347,7 +347,7 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         yield "gpu_owner_not_understood", {"source": "processes", "form": "other"}, 1
         yield "node_energy_usd_per_kwh", {}, USD_PER_KWH
         yield "node_grid_grams_per_kwh", {"source": "configured"}, GRAMS_PER_KWH
-        yield "gpu_call_failures_total", {"call": "nvmlDeviceGetPowerUsage", "code": "999"}, lived // 600
+        yield "gpu_call_failures_total", {"call": "nvmlDeviceGetPowerUsage", "code": "999"}, elapsed // 600
     yield "node_power_watts", {}, node.watts_per_device * max(node.gpus, 1) * (0.3 + 0.7 * now.utilization_at(t))
 
 
@@ -356,19 +356,19 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
     assert now is not None
     lag = 0.4 * index
     gpu = {"gpu": str(index), "uuid": f"GPU-simulated-{node.node}-{index}"}
-    lived = [s for s in node.stretches if s.start < t]
-    used = now.memory_fill * node.gpu_memory_bytes
+    elapsed = [s for s in node.stretches if s.start < t]
+    memory_used_bytes = now.memory_fill * node.gpu_memory_bytes
     yield "gpu_info", {**gpu, "model": node.gpu_model, "driver_version": "simulated"}, 1
     yield "gpu_readable", gpu, 1
     yield "gpu_utilization_ratio", gpu, now.utilization_at(t, lag)
-    yield "gpu_utilization_seconds_total", gpu, sum(s.busy_seconds(t, lag) for s in lived)
-    yield "gpu_memory_used_bytes", gpu, used
+    yield "gpu_utilization_seconds_total", gpu, sum(s.busy_seconds(t, lag) for s in elapsed)
+    yield "gpu_memory_used_bytes", gpu, memory_used_bytes
     yield "gpu_memory_total_bytes", gpu, node.gpu_memory_bytes
-    filled = sum(s.memory_fill * (min(t, s.end) - s.start) for s in lived)
+    filled = sum(s.memory_fill * (min(t, s.end) - s.start) for s in elapsed)
     yield "gpu_memory_used_byte_seconds_total", gpu, filled * node.gpu_memory_bytes
     yield "gpu_power_watts", gpu, node.watts_per_device * (0.3 + 0.7 * now.utilization_at(t, lag))
-    yield "gpu_energy_joules_total", gpu, node.watts_per_device * 0.8 * sum(min(t, s.end) - s.start for s in lived)
-    busy = sum(s.busy_seconds(t, lag) for s in lived)
+    yield "gpu_energy_joules_total", gpu, node.watts_per_device * 0.8 * sum(min(t, s.end) - s.start for s in elapsed)
+    busy = sum(s.busy_seconds(t, lag) for s in elapsed)
     for part, of in ACTIVITY.items():
         yield f"gpu_{part}_active_ratio", gpu, of * now.utilization_at(t, lag)
     yield "gpu_throttle_seconds_total", {**gpu, "reason": "power_cap"}, 0.2 * busy
@@ -385,12 +385,12 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
 
 
 def _run(
-    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, epoch_ts: float, *, leads: bool,
+    node: SimulatedNode, run: SimulatedRun, stretches: list[Stretch], t: float, epoch_ts: float, *, leads: bool,
     ends: RunState,
 ) -> Iterator[Sample]:  # fmt: skip
     me = {"run": run.run, "part": _part(node, run)}
-    now, ended = mine[-1], t >= mine[-1].end
-    state = ends if ended else RUN_STATES[now.state]
+    now, has_ended = stretches[-1], t >= stretches[-1].end
+    state = ends if has_ended else RUN_STATES[now.state]
     totals = {s: v for s, v in node.totals(t, run.run).items() if v[0] > 0}
     priced = node.agent_knows_price and bool(node.prices)
     yield (
@@ -410,9 +410,9 @@ def _run(
     for s in RunState:
         yield "run_state", {**me, "state": s.value}, float(s is state)
     yield "run_gpus", me, node.gpus
-    yield "run_node_share_ratio", me, float(not ended)
+    yield "run_node_share_ratio", me, float(not has_ended)
     yield "run_seconds_total", me, sum(seconds for seconds, _ in totals.values())
-    yield "run_start_timestamp_seconds", me, epoch_ts + mine[0].start
+    yield "run_start_timestamp_seconds", me, epoch_ts + stretches[0].start
     yield (
         "run_last_event_timestamp_seconds",
         me,
@@ -423,9 +423,9 @@ def _run(
         if priced:
             yield "run_state_cost_usd_total", {**me, "state": s.value}, usd
     if node.gpus:
-        lived = sum(seconds for seconds, _ in totals.values())
-        yield "run_energy_seconds_total", me, lived
-        yield "run_energy_joules_total", me, 0.8 * node.watts_per_device * node.gpus * lived
+        elapsed = sum(seconds for seconds, _ in totals.values())
+        yield "run_energy_seconds_total", me, elapsed
+        yield "run_energy_joules_total", me, 0.8 * node.watts_per_device * node.gpus * elapsed
     if priced and node.gpus:
         useful = totals.get(State.USEFUL, (0.0, 0.0))[1]
         for sm, part in (("active", 0.6), ("rest", 0.4), ("unknown", 0.0)):
@@ -435,25 +435,25 @@ def _run(
         yield "run_provisional_cost_usd", me, 0
     if run.budget_usd is not None:
         yield "run_budget_usd", me, run.budget_usd
-    yield "run_leader", me, float(leads and not ended)
-    yield "run_batch_size", me, mine[-1].batch_size
+    yield "run_leader", me, float(leads and not has_ended)
+    yield "run_batch_size", me, stretches[-1].batch_size
     if node.gpus:
-        yield "run_memory_peak_bytes", me, PEAK * max(s.memory_fill for s in mine) * node.gpu_memory_bytes
+        yield "run_memory_peak_bytes", me, PEAK * max(s.memory_fill for s in stretches) * node.gpu_memory_bytes
     if priced:
-        yield from _epoch_dollars(node, run, mine, t, leads=leads)
+        yield from _epoch_dollars(node, run, stretches, t, leads=leads)
     if leads:
-        yield from _run_progress(node, run, mine, t)
+        yield from _run_progress(node, run, stretches, t)
 
 
 def _epoch_dollars(
-    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, *, leads: bool
+    node: SimulatedNode, run: SimulatedRun, stretches: list[Stretch], t: float, *, leads: bool
 ) -> Iterator[Sample]:
-    """Every machine follows the epochs, for it pays for them."""
+    """Every machine follows the epochs, because it pays for them."""
     me = {"run": run.run, "part": _part(node, run)}
     p = progress(node, run, t)
     if p.executed == 0:
         return
-    first = next(s.start for s in mine if s.state is not State.STARTUP)
+    first = next(s.start for s in stretches if s.state is not State.STARTUP)
     marks = [first, *p.ends]
     cost = [node.run_cost(run.run, mark) for mark in (*marks, t)]
     yield "run_current_epoch_cost_usd", me, cost[-1] - cost[-2]
@@ -464,17 +464,17 @@ def _epoch_dollars(
         yield "run_last_epoch_cost_usd", me, cost[-2] - cost[-3]
 
 
-def _run_progress(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float) -> Iterator[Sample]:
-    """Where global rank 0 is, and nowhere else."""
+def _run_progress(node: SimulatedNode, run: SimulatedRun, stretches: list[Stretch], t: float) -> Iterator[Sample]:
+    """Only on the machine of global rank 0."""
     me = {"run": run.run, "part": _part(node, run)}
     p = progress(node, run, t)
-    startup = sum(min(t, s.end) - s.start for s in mine if s.state is State.STARTUP)
-    trained = sum(min(t, s.end) - s.start for s in mine if s.state is not State.STARTUP)
+    startup = sum(min(t, s.end) - s.start for s in stretches if s.state is State.STARTUP)
+    trained = sum(min(t, s.end) - s.start for s in stretches if s.state is not State.STARTUP)
     yield "run_phase_seconds_total", {**me, "phase": "startup"}, startup
     for phase, share in PHASES.items():
         yield "run_phase_seconds_total", {**me, "phase": phase}, share * trained
     yield "run_epochs_planned", me, run.epochs
-    trained = next((s for s in mine if s.state is not State.STARTUP), None)  # type: ignore[arg-type, misc]
+    trained = next((s for s in stretches if s.state is not State.STARTUP), None)  # type: ignore[arg-type, misc]
     if trained is not None:
         yield "run_start_epoch", me, max(0.0, -trained.rewind)
     if p.executed == 0:
@@ -482,15 +482,15 @@ def _run_progress(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t
     yield "run_epoch", me, p.position
     yield "run_epochs_total", me, p.executed
     yield "run_useful_epochs", me, p.useful
-    yield "run_lost_epochs_total", me, sum(s.rewind for s in mine)
+    yield "run_lost_epochs_total", me, sum(s.rewind for s in stretches)
     yield "run_steps_total", me, p.steps
     yield "run_samples_total", me, p.executed * run.samples_per_epoch
     yield "run_tokens_total", me, p.executed * run.samples_per_epoch * TOKENS_OF_A_SAMPLE
     yield "run_current_epoch_ratio", me, p.position % 1
     yield "run_reported_value", {**me, "metric": "loss"}, 2 / (1 + p.executed)
-    first = next(s.start for s in mine if s.state is not State.STARTUP)
+    first = next(s.start for s in stretches if s.state is not State.STARTUP)
     marks = [first, *p.ends]
-    yield "run_current_epoch_seconds", me, min(t, mine[-1].end) - marks[-1]
+    yield "run_current_epoch_seconds", me, min(t, stretches[-1].end) - marks[-1]
     yield "run_epoch_seconds_sum", me, marks[-1] - first
     yield "run_epoch_seconds_count", me, len(p.ends)
     if len(p.ends) > 0:
@@ -500,22 +500,22 @@ def _run_progress(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t
 def _poller(
     nodes: tuple[SimulatedNode, ...], offers: tuple[SimulatedOffer, ...], t: float, epoch_ts: float
 ) -> Iterator[Sample]:
-    seen: set[tuple[str, ...]] = set()
+    exported: set[tuple[str, ...]] = set()
     sources: dict[str, int] = {}
-    for offer in (*(o for node in nodes for o in _paid(node)), *offers):
+    for offer in (*(o for node in nodes for o in _paid_offers(node)), *offers):
         key = (offer.provider, offer.region, offer.zone, offer.instance_type, offer.purchase_option)
         usd = offer.price(t)
-        if usd is None or key in seen:
+        if usd is None or key in exported:
             continue
-        seen.add(key)
+        exported.add(key)
         sources[offer.source] = sources.get(offer.source, 0) + 1
         names = ("provider", "region", "zone", "instance_type", "purchase_option")
         labels = {n: v for n, v in zip(names, key, strict=True) if v} | {"source": offer.source}
         yield "instance_price_usd_per_hour", labels, usd
         yield "instance_price_timestamp_seconds", labels, epoch_ts + t - t % 300
         kind = {"provider": offer.provider, "instance_type": offer.instance_type}
-        if (*kind.values(),) not in seen and offer.gpus:
-            seen.add((*kind.values(),))
+        if (*kind.values(),) not in exported and offer.gpus:
+            exported.add((*kind.values(),))
             yield "instance_gpus", {**kind, "gpu_model": offer.gpu_model}, offer.gpus
             yield "instance_gpu_memory_bytes", kind, offer.gpu_memory_bytes
     for source, count in sources.items():
@@ -528,13 +528,13 @@ def _poller(
     yield "build_info", {"version": "simulated", "python": "3.12"}, 1
 
 
-def _paid(node: SimulatedNode) -> Iterator[SimulatedOffer]:
-    """What a node pays, and what it would pay on demand, as offers."""
-    paid = SimulatedOffer(
+def _paid_offers(node: SimulatedNode) -> Iterator[SimulatedOffer]:
+    """The price that a node pays, and its on-demand price, as offers."""
+    on_node = SimulatedOffer(
         node.provider, node.region, node.zone, node.instance_type, node.purchase_option, node.prices,
         node.gpus, node.gpu_model, node.gpu_memory_bytes, node.price_source,
     )  # fmt: skip
     if node.prices:
-        yield paid
+        yield on_node
     if node.on_demand_usd_per_hour is not None:
-        yield replace(paid, zone="", purchase_option="on_demand", prices=((0, node.on_demand_usd_per_hour),))
+        yield replace(on_node, zone="", purchase_option="on_demand", prices=((0, node.on_demand_usd_per_hour),))

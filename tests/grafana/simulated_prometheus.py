@@ -1,6 +1,6 @@
 """A real Prometheus over hours of simulated history, stored as the demo stores its own.
 
-It stays up when run as a program, for a look: ``PYTHONPATH=exporter python -m tests.grafana.simulated_prometheus``.
+As a program it keeps running, for inspection: ``PYTHONPATH=exporter python -m tests.grafana.simulated_prometheus``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def series(name: str, labels: Mapping[str, str]) -> str:
 
 @cache
 def _braced(labels: tuple[tuple[str, str], ...]) -> str:
-    """Written once: every series comes again at each step."""
+    """Rendered once: every series repeats at each step."""
     return f"{{{','.join(f'{k}={json.dumps(v)}' for k, v in labels)}}}"
 
 

@@ -1,6 +1,6 @@
 """Each dashboard by the rules of Grafana's classic importer, which grafana.com uses as well.
 
-What is left out of a file is asked for on import (``__inputs``); here nothing has to be: the data source is a variable.
+Values missing in a file are prompted for on import (``__inputs``); none are: the data source is a variable.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ CORE_PANELS = {
 }
 
 
-def sources(thing: Any) -> Iterator[Any]:
+def sources(node: Any) -> Iterator[Any]:
     """Every data source that is named anywhere."""
-    if isinstance(thing, dict):
-        yield from ([thing["datasource"]] if thing.get("datasource") else [])
-        for value in thing.values():
+    if isinstance(node, dict):
+        yield from ([node["datasource"]] if node.get("datasource") else [])
+        for value in node.values():
             yield from sources(value)
-    elif isinstance(thing, list):
-        for value in thing:
+    elif isinstance(node, list):
+        for value in node:
             yield from sources(value)
 
 
 @BOARDS
-def test_nothing_has_to_be_asked_for_that_is_not_listed(name: str) -> None:
+def test_the_import_prompts_only_for_listed_inputs(name: str) -> None:
     board = DASHBOARDS[name]
     listed = {each["name"] for each in board.get("__inputs", ())}
     assert set(PLACEHOLDER.findall(json.dumps(board))) == listed
@@ -54,7 +54,7 @@ def test_nothing_has_to_be_asked_for_that_is_not_listed(name: str) -> None:
 
 
 @BOARDS
-def test_it_is_new_wherever_it_comes(name: str) -> None:
+def test_it_has_no_id_of_another_instance(name: str) -> None:
     board = DASHBOARDS[name]
     assert board.get("id") is None, "the number of a dashboard of the Grafana that it was made in"
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", board["uid"])
@@ -67,7 +67,7 @@ def test_it_is_new_wherever_it_comes(name: str) -> None:
 
 
 @BOARDS
-def test_what_it_requires_every_grafana_has(name: str) -> None:
+def test_its_requirements_are_part_of_every_grafana(name: str) -> None:
     board = DASHBOARDS[name]
     kinds = {panel["type"] for panel in panels(board)}
     assert kinds <= CORE_PANELS

@@ -15,7 +15,7 @@ ACCENTS = USED - set(PALETTE.values())
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_any_two_accents_stay_apart_whatever_colours_a_reader_sees(vision):
+def test_any_two_accents_are_distinguishable_with_any_colour_vision(vision):
     assert len(ACCENTS) > 1
     apart, *pair = closest({colour: colour for colour in ACCENTS}, vision)
     assert apart >= APART[vision], pair
@@ -23,5 +23,5 @@ def test_any_two_accents_stay_apart_whatever_colours_a_reader_sees(vision):
 
 @pytest.mark.parametrize("ground", GROUNDS)
 @pytest.mark.parametrize("colour", sorted(USED))
-def test_every_colour_stands_out_from_both_themes_by_three_to_one(colour, ground):
+def test_every_colour_has_a_contrast_of_three_to_one_in_both_themes(colour, ground):
     assert contrast(colour, GROUNDS[ground]) >= 3

@@ -1,4 +1,4 @@
-"""What holds for every dashboard, panel and expression."""
+"""Checks of every dashboard, panel and expression."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from epochcost.demo.rules_for_replay import every_rule
 from epochcost.model import State
 from epochcost.palette import PALETTE
 
-BOARDS = each("board", DASHBOARDS.values(), called=lambda board: board["title"])
-PANELS = each("panel", [p for b in DASHBOARDS.values() for p in panels(b)], called=lambda p: p["title"])
+BOARDS = each("board", DASHBOARDS.values(), name_of=lambda board: board["title"])
+PANELS = each("panel", [p for b in DASHBOARDS.values() for p in panels(b)], name_of=lambda p: p["title"])
 QUERIES = each("query", queries())
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
 UNITS = {
@@ -41,7 +41,7 @@ NOT_OURS = {
 """Series of Prometheus itself that the dashboards may ask for."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RUNBOOK = f"https://github.com/epochcost/epochcost/blob/v{__version__}/docs/runbooks/${{__value.raw}}.md"
-# Of the SDK, where it is imported first: Grafana 13 refuses what it would rather have us use.
+# A deprecation warning of the SDK on its first import: Grafana 13 rejects the suggested replacement.
 pytestmark = pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 COUNTERS = re.compile(r"(rate|increase)\(\s*([a-zA-Z_:]+)")
 
@@ -82,15 +82,15 @@ def test_a_dashboard_is_classic_json(board):
 def test_panels_have_ids_of_their_own_and_fill_the_grid_without_overlap(board):
     ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
-    taken: set[tuple[int, int]] = set()
+    occupied: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         g = panel["gridPos"]
         cells = set(itertools.product(range(g["x"], g["x"] + g["w"]), range(g["y"], g["y"] + g["h"])))
-        assert not taken & cells, f"{panel['title']} lies on another panel"
+        assert not occupied & cells, f"{panel['title']} lies on another panel"
         assert g["x"] + g["w"] <= 24
-        taken |= cells
-    height = max(y for _, y in taken) + 1
-    assert len(taken) == 24 * height, "the grid has a hole"
+        occupied |= cells
+    height = max(y for _, y in occupied) + 1
+    assert len(occupied) == 24 * height, "the grid has a hole"
 
 
 @BOARDS
@@ -114,7 +114,7 @@ def test_links_carry_the_time_range_and_the_variables(board):
 
 
 @PANELS
-def test_a_panel_says_what_it_shows(panel):
+def test_a_panel_has_a_description(panel):
     assert panel["type"] in CORE
     assert panel["title"].strip()
     assert len(panel["description"]) > 25
@@ -124,7 +124,7 @@ def test_a_panel_says_what_it_shows(panel):
 
 
 TABLES = each("panel", [p for b in DASHBOARDS.values() for p in panels(b) if p["type"] == "table"],
-              called=lambda p: p["title"])  # fmt: skip
+              name_of=lambda p: p["title"])  # fmt: skip
 NARROW = 1100
 """Width of a page in pixels, at which every table has to show whole columns."""
 NAMED = {
@@ -143,13 +143,13 @@ def columns_of(panel) -> dict[str, dict]:
 
 @TABLES
 def test_a_table_is_as_wide_as_its_panel_on_a_narrow_page(panel):
-    shown = [c for c in columns_of(panel).values() if not c.get("custom.hidden")]
+    visible = [c for c in columns_of(panel).values() if not c.get("custom.hidden")]
     inside = panel["gridPos"]["w"] / 24 * (NARROW - 24) - 10
-    assert sum(c.get("custom.width") or c["custom.minWidth"] for c in shown) <= inside
+    assert sum(c.get("custom.width") or c["custom.minWidth"] for c in visible) <= inside
 
 
 @TABLES
-def test_names_wrap_and_are_not_cut_at_their_ends(panel):
+def test_names_wrap_and_are_not_truncated(panel):
     for heading, column in columns_of(panel).items():
         if heading in NAMED and column["unit"] == "string" and not column.get("custom.hidden"):
             assert column.get("custom.wrapText") or heading == "GPU", heading
@@ -158,26 +158,26 @@ def test_names_wrap_and_are_not_cut_at_their_ends(panel):
 class TestNamesThatCannotWrap:
     """As Grafana does it: `value.replace(regex, text)`, in JavaScript's syntax."""
 
-    def shown(self, name: str) -> str:
+    def displayed(self, name: str) -> str:
         from tables import unbreakable
 
         pattern = re.fullmatch("/(.*)/g", unbreakable(19))
         assert pattern
         return re.sub(pattern[1], r"\1…\2", name)
 
-    def test_a_name_that_can_wrap_stays_whole(self):
+    def test_a_name_that_can_wrap_is_unchanged(self):
         for name in ("sim-pretraining-of-a-long-name-196", "2 x p4d.24xlarge, spot, batch 96", "sweep_lr_0.01_12"):
-            assert self.shown(name) == name
+            assert self.displayed(name) == name
 
-    def test_one_that_cannot_is_cut_in_its_middle_and_differs_where_it_differed(self):
-        assert self.shown("sweep_lr_0.001_bs_256_seed_41") == "sweep_lr_…_seed_41"
-        assert self.shown("sweep_lr_0.001_bs_256_seed_42") == "sweep_lr_…_seed_42"
+    def test_a_name_that_cannot_wrap_is_shortened_in_the_middle_and_stays_distinct(self):
+        assert self.displayed("sweep_lr_0.001_bs_256_seed_41") == "sweep_lr_…_seed_41"
+        assert self.displayed("sweep_lr_0.001_bs_256_seed_42") == "sweep_lr_…_seed_42"
 
-    def test_every_long_word_of_a_name_is_cut(self):
-        assert self.shown("a" * 30 + "-" + "b" * 30) == "aaaaaaaaa…aaaaaaaa-bbbbbbbbb…bbbbbbbb"
+    def test_every_long_word_of_a_name_is_shortened(self):
+        assert self.displayed("a" * 30 + "-" + "b" * 30) == "aaaaaaaaa…aaaaaaaa-bbbbbbbbb…bbbbbbbb"
 
 
-def test_every_alert_has_its_advice_and_every_advice_its_alert():
+def test_every_alert_has_advice_and_all_advice_has_an_alert():
     from advice import WHAT_TO_DO
 
     alerts = {rule["alert"].removeprefix("Epochcost") for rule in every_rule(ROOT / "prometheus" / "rules", "alert")}
@@ -187,9 +187,9 @@ def test_every_alert_has_its_advice_and_every_advice_its_alert():
 
 
 @PANELS
-def test_a_panel_has_a_unit_and_a_word_for_nothing(panel):
+def test_a_panel_has_a_unit_and_empty_state_text(panel):
     defaults = panel["fieldConfig"]["defaults"]
-    # `none` is deliberate: positions and counts have no unit. A table's units stand at its columns.
+    # `none` is deliberate: positions and counts have no unit. A table's units are set on its columns.
     assert defaults["unit"] in UNITS
     assert defaults["noValue"]
 
@@ -232,10 +232,10 @@ def _known_metrics() -> set[str]:
 
 
 @QUERIES
-def test_only_metrics_and_recorded_series_that_exist_are_asked_for(query):
-    asked = series_used(query.filled())
-    assert asked
-    assert asked <= _known_metrics(), asked - _known_metrics()
+def test_queries_use_only_existing_metrics_and_recorded_series(query):
+    names = series_used(query.filled())
+    assert names
+    assert names <= _known_metrics(), names - _known_metrics()
 
 
 def test_a_state_has_one_colour_on_every_panel():
@@ -256,14 +256,14 @@ def test_colours_by_name_are_not_lost_to_a_display_name():
 
 
 def test_every_state_has_a_colour_wherever_states_are_shown():
-    shown = [
+    panels_of_states = [
         {o["matcher"]["options"] for o in panel["fieldConfig"]["overrides"]}
         for board in DASHBOARDS.values()
         for panel in panels(board)
         if any(t["legendFormat"] == "{{state}}" for t in panel["targets"])
     ]
-    assert len(shown) == 7
-    assert all({s.value for s in State} <= names for names in shown)
+    assert len(panels_of_states) == 7
+    assert all({s.value for s in State} <= names for names in panels_of_states)
 
 
 class TestProvisioning:
@@ -285,6 +285,6 @@ class TestProvisioning:
         assert provider["allowUiUpdates"] is False
         assert provider["options"]["path"] == "$DASHBOARDS_DIR"
 
-    def test_no_secret_and_no_place_of_this_machine_stands_in_a_file(self):
+    def test_no_file_contains_a_secret_or_a_path_of_this_machine(self):
         for path in Path(self.folder).rglob("*.yml"):
             assert not re.search(r"password|secureJsonData|/home/|/work/|/tmp/", path.read_text()), path

@@ -1,11 +1,11 @@
-"""Every query of the dashboards, asked of a real Prometheus with the real rules over simulated history."""
+"""Every query of the dashboards, against a real Prometheus with the real rules over simulated history."""
 
 from __future__ import annotations
 
 import pytest
 from tests.each import each
-from tests.grafana.answers import ALL, MANY, RUN, answer, asked, by, one
-from tests.grafana.boards import Asked
+from tests.grafana.answers import ALL, MANY, RUN, by, one, panel_query, panel_result
+from tests.grafana.boards import PanelQuery
 from tests.grafana.scenarios import FLEETS, LENGTH
 from tests.grafana.simulated_fleet import progress
 from tests.grafana.simulated_prometheus import STEP_SECONDS, instant
@@ -67,8 +67,8 @@ STALLED = {"run/State/B": "diffusion-55", "run/Alerts about this run/A": "diffus
 OF_ALL = "compare/Best of every experiment"
 
 
-def needs_a_price(query: Asked) -> bool:
-    """Whether a panel shows dollars, or figures made of them."""
+def needs_a_price(query: PanelQuery) -> bool:
+    """Whether a panel shows dollars, or figures derived from them."""
     if query.board == "health":
         return False
     if query.board == "compare":
@@ -84,8 +84,8 @@ def recorded_at(history) -> float:
 
 
 @each("query", ALL)
-def test_every_query_answers_with_data_of_the_right_shape(many, query):
-    result = answer(many, query, **({"run": STALLED[str(query)]} if str(query) in STALLED else {}))
+def test_every_query_returns_data_of_the_right_shape(many, query):
+    result = panel_result(many, query, **({"run": STALLED[str(query)]} if str(query) in STALLED else {}))
     assert result, query.expr
     if query.kind in ("stat", "gauge"):
         assert len(result) == 1
@@ -102,38 +102,41 @@ def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     gpu_only = gpu_only or any(word in query.expr for word in OF_GPUS_ALONE)
     budget = query.board == "run" and "budget" in query.expr  # the run has none; the fleet does
     lonely = str(query) in WITH_MORE_TO_TELL
-    assert bool(answer(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)
+    assert bool(panel_result(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)
 
 
 @each("query", ALL)
-def test_where_no_price_is_known_no_dollar_is_shown(unpriced, query):
+def test_without_a_known_price_no_dollars_are_shown(unpriced, query):
     if needs_a_price(query):
-        assert answer(unpriced, query) == []
+        assert panel_result(unpriced, query) == []
 
 
 @each("query", ALL)
-def test_a_run_a_node_and_an_experiment_that_nobody_reports_show_nothing(many, query):
+def test_an_unknown_run_node_and_experiment_show_nothing(many, query):
     if query.board in ("run", "node", "compare") and not str(query).startswith(OF_ALL):
-        assert answer(many, query, run="no-such-run", machine="no-such-machine", experiment="no-such-experiment") == []
+        assert (
+            panel_result(many, query, run="no-such-run", machine="no-such-machine", experiment="no-such-experiment")
+            == []
+        )
 
 
 @each("query", ALL)
-def test_where_nobody_reports_nothing_is_shown(empty, query):
-    assert answer(empty, query) == []
+def test_without_reports_nothing_is_shown(empty, query):
+    assert panel_result(empty, query) == []
 
 
 class TestTheFiguresAreTheSimulatedTruth:
     def test_spend_now_is_the_sum_of_the_prices(self, many):
-        known = [node.price(LENGTH) for node in MANY.nodes]
-        assert one(many, "fleet", "Spend now") == pytest.approx(sum(p for p in known if p is not None))
+        prices = [node.price(LENGTH) for node in MANY.nodes]
+        assert one(many, "fleet", "Spend now") == pytest.approx(sum(p for p in prices if p is not None))
 
-    def test_today_is_what_the_nodes_cost_in_the_time_range(self, many):
-        spent = sum(usd for node in MANY.nodes for _, usd in node.totals(LENGTH).values())
-        assert one(many, "fleet", "Today") == pytest.approx(spent, rel=0.005)
+    def test_today_is_the_cost_of_the_nodes_in_the_time_range(self, many):
+        total_usd = sum(usd for node in MANY.nodes for _, usd in node.totals(LENGTH).values())
+        assert one(many, "fleet", "Today") == pytest.approx(total_usd, rel=0.005)
 
     def test_the_states_now_add_up_to_the_spend(self, many):
         (query,) = [q for q in ALL if q.panel == "Spend by state"]
-        states = answer(many, query)
+        states = panel_result(many, query)
         assert {s["metric"]["state"] for s in states} == {"useful", "idle", "stalled", "finished"}
         assert sum(float(s["value"][1]) for s in states) == pytest.approx(one(many, "fleet", "Spend now"))
 
@@ -170,7 +173,7 @@ class TestTheFiguresAreTheSimulatedTruth:
             s["metric"]["state"]: float(s["value"][1]) for s in instant(many.url, query.filled(**many.chosen), many.now)
         }
         assert sum(states.values()) == pytest.approx(one(many, "run", "Cost so far"))
-        # The replay was over long before the last evaluation.
+        # The replay ended long before the last evaluation.
         replay = sum(node.totals(LENGTH, RUN)[State.REPLAY][1] for node in MANY.nodes)
         assert states["replay"] == pytest.approx(replay)
 
@@ -182,8 +185,8 @@ class TestTheFiguresAreTheSimulatedTruth:
         assert "/" + machine_name("sim-azure-03") not in prices, "unknown is absent, never zero"
 
     def test_a_left_on_node_and_a_stalled_run_are_alerts(self, many):
-        query = asked("fleet", "Firing alerts")
-        firing = {s["metric"].get("where") for s in answer(many, query)}
+        query = panel_query("fleet", "Firing alerts")
+        firing = {s["metric"].get("where") for s in panel_result(many, query)}
         assert {"sim-p3-02", "diffusion-55", "sim-azure-03"} <= firing
 
 
@@ -192,11 +195,11 @@ class TestANode:
         node = MANY.nodes[0]
         assert one(many, "node", "Price") == node.price(LENGTH) == 12.2
         assert one(many, "node", "Saved") == pytest.approx(1 - 12.2 / 32.7726)
-        spent = sum(usd for _, usd in node.totals(LENGTH).values())
-        assert one(many, "node", "In this range") == pytest.approx(spent, rel=0.01)
+        total_usd = sum(usd for _, usd in node.totals(LENGTH).values())
+        assert one(many, "node", "In this range") == pytest.approx(total_usd, rel=0.01)
 
     def test_the_states_of_its_gpus_are_the_simulated_ones(self, many):
-        query = asked("node", "State of the machine and of each GPU", "B").filled(**many.chosen)
+        query = panel_query("node", "State of the machine and of each GPU", "B").filled(**many.chosen)
         for seconds, state in ((700, State.STARTUP), (5000, State.USEFUL), (9500, State.REPLAY)):
             lanes = instant(many.url, query, MANY.epoch_ts + seconds)
             assert {(s["metric"]["gpu"], float(s["value"][1])) for s in lanes} == {
@@ -204,21 +207,21 @@ class TestANode:
             }
 
     def test_every_gpu_has_its_owner_and_its_own_power(self, many):
-        owners = answer(many, asked("node", "Owners"))
+        owners = panel_result(many, panel_query("node", "Owners"))
         assert {(s["metric"]["gpu"], s["metric"]["owner"]) for s in owners} == {(str(gpu), RUN) for gpu in range(8)}
         stretch = MANY.nodes[0].at(LENGTH)
         assert stretch is not None
         watts = {str(gpu): 300 * (0.3 + 0.7 * stretch.utilization_at(LENGTH, 0.4 * gpu)) for gpu in range(8)}
-        query = asked("node", "Power").filled(**many.chosen)
-        shown = {s["metric"]["gpu"]: float(s["value"][1]) for s in instant(many.url, query, many.now)}
-        assert shown == pytest.approx(watts)
+        query = panel_query("node", "Power").filled(**many.chosen)
+        watts_by_gpu = {s["metric"]["gpu"]: float(s["value"][1]) for s in instant(many.url, query, many.now)}
+        assert watts_by_gpu == pytest.approx(watts)
 
     def test_disk_and_network_are_bytes_a_second(self, many):
         rates = [one(many, "node", "Disk and network", ref) for ref in "ABCD"]
         assert rates == pytest.approx([180e6, 12e6, 95e6, 20e6])
 
-    def test_its_price_stands_beside_every_other_option_of_its_region(self, many):
-        query = asked("node", "Price by purchase option", "B").filled(**many.chosen)
+    def test_its_price_is_shown_with_every_other_option_of_its_region(self, many):
+        query = panel_query("node", "Price by purchase option", "B").filled(**many.chosen)
         prices = {
             (s["metric"]["purchase_option"], s["metric"].get("zone", "")): float(s["value"][1])
             for s in instant(many.url, query, many.now)
@@ -230,7 +233,7 @@ class TestANode:
             ("spot", "us-east-1d"): 14.4,
         }
 
-    def test_lost_work_is_what_was_executed_beyond_the_high_water_mark(self, many):
+    def test_lost_work_is_the_work_executed_beyond_the_high_water_mark(self, many):
         run = next(r for r in MANY.runs if r.run == RUN)
         truth = progress(MANY.nodes[0], run, LENGTH)
         assert one(many, "run", "Useful and lost epochs", "C") == pytest.approx(truth.executed - truth.useful)
@@ -244,5 +247,5 @@ class TestHealth:
         assert one(many, "health", "Rejected events") == pytest.approx(12, rel=0.02)
 
     def test_a_failing_source_is_named(self, many):
-        words = by("source", many, "health", "Price sources")
-        assert {source for source, ok in words.items() if not ok} == {"vast"}
+        states = by("source", many, "health", "Price sources")
+        assert {source for source, ok in states.items() if not ok} == {"vast"}

@@ -1,4 +1,4 @@
-"""Market and Compare, held to the reference articles."""
+"""Market and Compare, checked against the reference articles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TestTheMarket:
         assert faster["aws, us-east-1, , p2.xlarge, on_demand"] == 1
         assert faster["aws, us-east-1, us-east-1a, g3.4xlarge, spot"] == pytest.approx(0.34 / 0.9)
 
-    def test_what_on_demand_machines_in_use_would_save_on_spot_comes_first(self, many):
+    def test_possible_spot_savings_of_on_demand_machines_in_use_come_first(self, many):
         table = ("market", "Savings of spot")
         saves, in_use = by("offer", many, *table, "F"), by("offer", many, *table, "E")
         h100 = "gcp, us-central1, , a3-highgpu-8g"
@@ -70,14 +70,14 @@ class TestTheComparison:
         assert seconds == pytest.approx({setup: s for setup, (s, _) in ARTICLE.items()})
         assert {k: 100 * v for k, v in usd.items()} == pytest.approx({setup: c for setup, (_, c) in ARTICLE.items()})
 
-    def test_a_training_of_25_epochs_takes_and_costs_what_the_article_says(self, articles):
+    def test_a_training_run_of_25_epochs_has_the_articles_time_and_cost(self, articles):
         hours, usd = by("setup", articles, *self.table, "G"), by("setup", articles, *self.table, "H")
         batch_100 = "1 x p2.xlarge, on_demand, batch 100"
         assert hours[batch_100] / 3600 == pytest.approx(1.1806, abs=1e-4)
         assert usd[batch_100] == pytest.approx(1.0625)
         assert usd["1 x g2.2xlarge, on_demand, batch 20"] == pytest.approx(17.058, abs=1e-3)
 
-    def test_on_the_frontier_nothing_is_both_cheaper_and_faster(self, articles):
+    def test_no_setup_is_both_cheaper_and_faster_than_one_on_the_frontier(self, articles):
         best = {
             setup
             for setup, (s, c) in ARTICLE.items()
@@ -130,10 +130,10 @@ class TestWhatABoardOpensWith:
         assert len(options) == len(set(options)) == len(FLEETS["many"].nodes)
 
     @pytest.mark.parametrize(("board", "name"), [("compare", "experiment"), ("market", "here"), ("node", "machine")])
-    def test_nothing_is_offered_where_nobody_reports(self, empty, board, name):
+    def test_nothing_is_offered_without_reports(self, empty, board, name):
         assert offered(empty, board, name) == []
 
-    def test_without_a_price_experiments_and_machines_are_offered_all_the_same(self, unpriced):
+    def test_without_a_price_experiments_and_machines_are_still_offered(self, unpriced):
         assert offered(unpriced, "compare", "experiment") == ["char-lm"]
         assert len(offered(unpriced, "node", "machine")) == 1
 
@@ -143,17 +143,17 @@ class TestWhatABoardOpensWith:
 
 
 def offered(history: History, board: str, name: str) -> list[str]:
-    """The options of a variable in their order, as Grafana makes them of the lines of ``query_result``."""
+    """The options of a variable in order, as Grafana derives them from the lines of ``query_result``."""
     (variable,) = [v for v in DASHBOARDS[board]["templating"]["list"] if v["name"] == name]
     assert variable["sort"] == 0, "Grafana keeps the order of the query"
     expr = variable["query"]["query"].removeprefix("query_result(").removesuffix(")")
     expr = expr.replace("$cluster", ".*").replace("$provider", ".*").replace("$__range", "6h")
-    return [_value(variable["regex"], found["metric"]) for found in instant(history.url, expr, history.now)]
+    return [_value(variable["regex"], series["metric"]) for series in instant(history.url, expr, history.now)]
 
 
 def _value(regex: str, labels: dict[str, str]) -> str:
     series = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
     line = f"{{{series}}} 1 1700000000000"
-    found = re.search(regex.strip("/").replace("(?<", "(?P<"), line)
-    assert found, f"{regex} fits no {line}"
-    return found["value"]
+    match = re.search(regex.strip("/").replace("(?<", "(?P<"), line)
+    assert match, f"{regex} fits no {line}"
+    return match["value"]

@@ -1,11 +1,11 @@
-"""The dashboard of a run: how it is, whether its epochs are dear, what it reports."""
+"""The dashboard of a run: its state, the cost of its epochs, its reported metrics."""
 
 from __future__ import annotations
 
 import itertools
 
 import pytest
-from tests.grafana.answers import MANY, RUN, asked, by, one
+from tests.grafana.answers import MANY, RUN, by, one, panel_query
 from tests.grafana.scenarios import LENGTH
 from tests.grafana.simulated_fleet import progress
 from tests.grafana.simulated_prometheus import STEP_SECONDS, instant
@@ -18,7 +18,7 @@ RUN_STATE_CODES = {state: code for code, state in enumerate((*BY_WEIGHT, "stalle
 """As the board's words are numbered, from harmless to grave."""
 
 
-class TestHowARunIs:
+class TestRunStatus:
     @pytest.mark.parametrize(
         ("run", "state"),
         [
@@ -28,27 +28,27 @@ class TestHowARunIs:
             ("vit-large-901", RunState.FAILED),
         ],
     )
-    def test_its_state_is_shown_also_after_it_has_gone(self, many, run, state):
+    def test_its_state_is_still_shown_after_its_end(self, many, run, state):
         assert one(many, "run", "State", run=run) == RUN_STATE_CODES[state.value]
 
-    def test_what_a_failed_run_cost_is_still_shown(self, many):
+    def test_the_cost_of_a_failed_run_is_still_shown(self, many):
         cost = sum(node.run_cost("vit-large-901", LENGTH) for node in MANY.nodes)
         assert one(many, "run", "Cost so far", run="vit-large-901") == pytest.approx(cost)
 
-    def test_the_epoch_of_a_stalled_run_is_far_dearer_and_its_silence_is_counted(self, many):
+    def test_the_epoch_of_a_stalled_run_is_far_more_expensive_and_its_silence_is_counted(self, many):
         run = next(r for r in MANY.runs if r.run == "diffusion-55")
         (desk,) = [n for n in MANY.nodes if any(s.run == run.run for s in n.stretches)]
         truth = progress(desk, run, LENGTH)
         marks = [100.0, *truth.ends]
         this = desk.run_cost(run.run, LENGTH) - desk.run_cost(run.run, marks[-1])
         mean = (desk.run_cost(run.run, marks[-1]) - desk.run_cost(run.run, marks[0])) / len(truth.ends)
-        done = truth.position % 1
-        assert one(many, "run", "Epoch vs. usual", run=run.run) == pytest.approx(this / done / mean, rel=1e-3)
+        epoch_fraction = truth.position % 1
+        assert one(many, "run", "Epoch vs. usual", run=run.run) == pytest.approx(this / epoch_fraction / mean, rel=1e-3)
         assert one(many, "run", "This epoch", "B", run=run.run) > 10
         assert one(many, "run", "State", "B", run=run.run) == pytest.approx(LENGTH - 17_500, abs=STEP_SECONDS)
 
-    def test_an_epoch_that_has_begun_on_only_some_machines_is_no_cheap_one(self, many):
-        query = asked("run", "Epoch vs. usual").filled(run=RUN)
+    def test_an_epoch_that_has_begun_on_only_some_machines_does_not_look_cheap(self, many):
+        query = panel_query("run", "Epoch vs. usual").filled(run=RUN)
         (rated,) = instant(many.url, query, many.now)
         counting = f'{{epochcost_machine=~"sim-a100-01-.*", run="{RUN}"}}'
         cost = "epochcost_run_current_epoch_cost_usd"
@@ -57,7 +57,7 @@ class TestHowARunIs:
         (same,) = instant(many.url, before, many.now)
         assert float(same["value"][1]) == pytest.approx(float(rated["value"][1]))
 
-    def test_the_last_epoch_is_held_against_those_before_it(self, many):
+    def test_the_last_epoch_is_compared_with_those_before_it(self, many):
         run = next(r for r in MANY.runs if r.run == RUN)
         ends = progress(MANY.nodes[0], run, LENGTH).ends
         cost = [sum(node.run_cost(RUN, t) for node in MANY.nodes) for t in (1200.0, *ends)]
@@ -65,7 +65,7 @@ class TestHowARunIs:
         before = sum(each[:-1]) / len(each[:-1])
         assert one(many, "run", "Last epoch", "B") == pytest.approx(each[-1] / before, rel=0.01)
 
-    def test_loss_and_tokens_are_what_it_reports(self, many):
+    def test_loss_and_tokens_are_the_reported_ones(self, many):
         run = next(r for r in MANY.runs if r.run == RUN)
         truth = progress(MANY.nodes[0], run, LENGTH)
         loss = by("metric", many, "run", "Reported metrics and cost")

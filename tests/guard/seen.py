@@ -1,4 +1,4 @@
-"""Observations for tests: a machine with two GPUs on which nothing runs, and what differs from it."""
+"""Observations for tests: a machine with two GPUs on which nothing runs, and variations of it."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ def policy_set(text: str) -> PolicySet:
 
 
 def gpu(number: int = 0, **other: Any) -> GpuSeen:
-    known = {"state": State.VACANT, "utilization_ratio": 0.0, "power_watts": 50.0, "held": False, **other}
-    return GpuSeen(f"GPU-{number}", **known)
+    values = {"state": State.VACANT, "utilization_ratio": 0.0, "power_watts": 50.0, "held": False, **other}
+    return GpuSeen(f"GPU-{number}", **values)
 
 
 def run(name: str = "r", **other: Any) -> RunSeen:
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "state": RunState.TRAINING,
         "open": True,
         "user": ALICE,
         "usd_per_hour": 10.0,
         "followed": True,
     }
-    return RunSeen(RunId(name), **{**known, **other})
+    return RunSeen(RunId(name), **{**values, **other})
 
 
 def vacant(**other: Any) -> Observation:
-    known: dict[str, Any] = {
+    values: dict[str, Any] = {
         "node": "n1",
         "machine": "n1-0",
         "usd_per_hour": 10.0,
@@ -77,7 +77,7 @@ def vacant(**other: Any) -> Observation:
         "interactive": (),
         "cpu_ratio": 0.01,
     }
-    return Observation(T0, T0, **{**known, **other})
+    return Observation(T0, T0, **{**values, **other})
 
 
 def training(*runs: RunSeen, **other: Any) -> Observation:
@@ -89,8 +89,8 @@ def training(*runs: RunSeen, **other: Any) -> Observation:
     return vacant(gpus=gpus, runs=runs, **other)
 
 
-class Played:
-    """A guard that is shown what a test says, every five seconds."""
+class GuardDriver:
+    """A guard that gets a test's observations every five seconds."""
 
     def __init__(self, text: str, **more: Any) -> None:
         self.guard = Guard(policy_set(text), **more)
@@ -99,8 +99,8 @@ class Played:
         self.orders: list[tuple[float, tuple[str, ...]]] = []
         self.last = Decisions()
 
-    def show(self, seen: Observation, seconds: float, every: float = 5.0) -> Decisions:
-        for decisions in self.steps(lambda _: seen, seconds, every):
+    def show(self, observation: Observation, seconds: float, every: float = 5.0) -> Decisions:
+        for decisions in self.steps(lambda _: observation, seconds, every):
             self.last = decisions
         return self.last
 
@@ -108,8 +108,8 @@ class Played:
         until = self.t + seconds
         while self.t < until - 1e-9:
             self.t += every
-            seen = at(self.t)
-            self.last = self.guard.tick(replace(seen, t=self.t, wall_ts=seen.wall_ts + self.t - T0))
+            observation = at(self.t)
+            self.last = self.guard.tick(replace(observation, t=self.t, wall_ts=observation.wall_ts + self.t - T0))
             self.notices += [(n.policy, n.step, n.result) for n in self.last.notices]
             if self.last.order is not None:
                 self.orders.append((self.t - T0, self.last.order.argv))

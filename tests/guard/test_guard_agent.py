@@ -7,13 +7,11 @@ import os
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.agent.driven import Driven, World
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
+from tests.guard.guarded_agent import STALLED, advance, begin, guarded, post, stop_of
 
 from epochcost.settings import SettingsError
 from epochcost.training.cost import CostFile
@@ -25,77 +23,38 @@ policies:
     when: {for: 1m}
     ladder: [{step: checkpoint, wait: 2m}, {step: stop, retry: 1m}]
 """
-STALLED = """
-dry_run: false
-commands:
-  mark: {{command: [/usr/bin/touch, "{mark}"], scope: run}}
-policies:
-  - name: hung
-    when: {{states: [stalled], for: 5m}}
-    ladder: [ask, {{step: stop, command: mark, retry: 10m}}]
-"""
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
-
-
-def guarded(world: World, text: str, **flags: str) -> Driven:
-    file = world.root / "guard.yml"
-    file.write_text(text)
-    beat = {"sample__interval": "5s", **flags}  # an hour of beats a second takes nine seconds
-    it = Driven(world, guard__file=str(file), price__usd_per_hour="36", **beat)
-    assert it.ask_price()
-    return it
-
-
-def begin(world_: World, run: str = "r", **fields: Any) -> None:
-    world_.say("start", run=run, epochs=100, pid=os.getpid(), pidns=Path("/proc/self/ns/pid").stat().st_ino, **fields)
-    world_.say("phase", run=run, phase="train", epoch=0)
-
-
-def advance(it: Driven, world: World, seconds: float, run: str = "r") -> None:
-    """A run that reports every ten seconds."""
-    for _ in range(int(seconds // 10)):
-        world.say("progress", run=run, step=int(world.wall), epoch=(world.wall % 1e6) / 1e6)
-        it.run(10)
-
-
-def stop_of(world: World, run: str = "r") -> object:
-    return json.loads((world.events / f"{run}.cost.json").read_text()).get("stop")
-
-
-def test_a_run_over_its_budget_is_asked_by_its_cost_file(world: World) -> None:
-    it = guarded(world, BUDGET)
-    begin(world, budget_usd=1.0)
-    advance(it, world, 90)
-    assert stop_of(world) is None
-    advance(it, world, 90)
-    assert stop_of(world) == {"policy": "budget", "reason": "budget: over-budget", "at": "checkpoint"}
-    advance(it, world, 120)
-    assert stop_of(world) == {"policy": "budget", "reason": "budget: over-budget", "at": "now"}
+def test_a_run_over_its_budget_gets_a_request_in_its_cost_file(machine: SimulatedMachine) -> None:
+    it = guarded(machine, BUDGET)
+    begin(machine, budget_usd=1.0)
+    advance(it, machine, 90)
+    assert stop_of(machine) is None
+    advance(it, machine, 90)
+    assert stop_of(machine) == {"policy": "budget", "reason": "budget: over-budget", "at": "checkpoint"}
+    advance(it, machine, 120)
+    assert stop_of(machine) == {"policy": "budget", "reason": "budget: over-budget", "at": "now"}
     assert it.value("guard_actions_total", policy="budget", step="checkpoint", result="done") == 1
-    world.say("end", status="preempted", stopped="budget")
+    machine.write_event("end", status="preempted", stopped="budget")
     it.run(10)
     assert it.value("guard_ended_usd_per_hour_total", policy="budget", result="done") == pytest.approx(36)
     assert it.value("collector_success", collector="guard") == 1
     it.close()
 
 
-def test_a_part_of_a_run_is_never_over_budget(world: World) -> None:
-    it = guarded(world, BUDGET)
-    begin(world, budget_usd=0.1, nodes=2, world=16, rank=0)
-    advance(it, world, 600)
-    assert stop_of(world) is None
+def test_a_part_of_a_run_is_never_over_budget(machine: SimulatedMachine) -> None:
+    it = guarded(machine, BUDGET)
+    begin(machine, budget_usd=0.1, nodes=2, world=16, rank=0)
+    advance(it, machine, 600)
+    assert stop_of(machine) is None
     it.close()
 
 
-def test_a_stalled_run_is_asked_for_and_its_command_runs(world: World, tmp_path: Path) -> None:
+def test_a_stalled_run_is_announced_and_its_command_runs(machine: SimulatedMachine, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    it = guarded(world, STALLED.format(mark=mark))
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, STALLED.format(mark=mark))
+    begin(machine)
+    advance(it, machine, 60)
     it.run(120 + 5 * 60 - 20)
     assert it.value("guard_actions_total", policy="hung", step="ask", result="done") is None
     it.run(40)
@@ -109,11 +68,13 @@ def test_a_stalled_run_is_asked_for_and_its_command_runs(world: World, tmp_path:
     it.close()
 
 
-def test_a_full_disk_makes_no_run_hung(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_makes_no_run_hung(
+    machine: SimulatedMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mark = tmp_path / "mark"
-    it = guarded(world, STALLED.format(mark=mark))
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, STALLED.format(mark=mark))
+    begin(machine)
+    advance(it, machine, 60)
     full = os.statvfs_result((4096, 4096, 100, 0, 0, 100, 50, 50, 0, 255))
     with monkeypatch.context() as disk:
         disk.setattr(os, "statvfs", lambda _: full)
@@ -123,14 +84,14 @@ def test_a_full_disk_makes_no_run_hung(world: World, tmp_path: Path, monkeypatch
     it.close()
 
 
-def test_a_run_that_is_kept_is_not_stopped(world: World, tmp_path: Path) -> None:
+def test_a_run_that_is_kept_is_not_stopped(machine: SimulatedMachine, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    it = guarded(world, STALLED.format(mark=mark))
-    begin(world)
-    advance(it, world, 60)
-    keep = world.events / f"keep.{os.geteuid()}"
+    it = guarded(machine, STALLED.format(mark=mark))
+    begin(machine)
+    advance(it, machine, 60)
+    keep = machine.events / f"keep.{os.geteuid()}"
     keep.write_text("2h a debugger is attached\n")
-    os.utime(keep, (world.wall, world.wall))
+    os.utime(keep, (machine.wall, machine.wall))
     it.run(7000)
     assert not mark.exists()
     assert it.value("guard_actions_total", policy="hung", step="ask", result="done") is None
@@ -141,13 +102,13 @@ def test_a_run_that_is_kept_is_not_stopped(world: World, tmp_path: Path) -> None
     it.close()
 
 
-def test_the_end_of_a_keep_is_its_file_gone(world: World, tmp_path: Path) -> None:
-    it = guarded(world, STALLED.format(mark=tmp_path / "mark"))
-    begin(world)
-    advance(it, world, 60)
-    keep = world.events / f"keep.{os.geteuid()}"
+def test_a_keep_ends_when_its_file_is_removed(machine: SimulatedMachine, tmp_path: Path) -> None:
+    it = guarded(machine, STALLED.format(mark=tmp_path / "mark"))
+    begin(machine)
+    advance(it, machine, 60)
+    keep = machine.events / f"keep.{os.geteuid()}"
     keep.write_text("10h\n")
-    os.utime(keep, (world.wall, world.wall))
+    os.utime(keep, (machine.wall, machine.wall))
     it.run(900)
     keep.unlink()
     it.run(340)
@@ -155,16 +116,16 @@ def test_the_end_of_a_keep_is_its_file_gone(world: World, tmp_path: Path) -> Non
     it.close()
 
 
-def test_a_restart_starts_the_wait_anew_and_keeps_what_was_counted(world: World, tmp_path: Path) -> None:
+def test_a_restart_restarts_the_wait_and_keeps_the_counts(machine: SimulatedMachine, tmp_path: Path) -> None:
     text = STALLED.format(mark=tmp_path / "mark")
-    it = guarded(world, text)
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, text)
+    begin(machine)
+    advance(it, machine, 60)
     it.run(120 + 330)
     assert it.value("guard_actions_total", policy="hung", step="ask", result="done") == 1
     it.save()
     it.kill()
-    it = guarded(world, text)
+    it = guarded(machine, text)
     it.run(290)
     assert it.value("guard_actions_total", policy="hung", step="ask", result="done") == 1
     it.run(30)
@@ -172,58 +133,60 @@ def test_a_restart_starts_the_wait_anew_and_keeps_what_was_counted(world: World,
     it.close()
 
 
-def test_a_policy_that_becomes_wrong_guards_nothing_and_says_so(world: World, tmp_path: Path) -> None:
-    it = guarded(world, STALLED.format(mark=tmp_path / "mark"))
-    begin(world)
-    advance(it, world, 60)
+def test_a_policy_that_becomes_invalid_guards_nothing_and_is_reported(
+    machine: SimulatedMachine, tmp_path: Path
+) -> None:
+    it = guarded(machine, STALLED.format(mark=tmp_path / "mark"))
+    begin(machine)
+    advance(it, machine, 60)
     it.run(200)
-    (world.root / "guard.yml").write_text("policies: nonsense")
+    (machine.root / "guard.yml").write_text("policies: nonsense")
     it.run(1800)
     assert it.value("collector_success", collector="guard") == 0
     assert it.value("guard_actions_total", policy="hung", step="ask", result="done") is None
     it.close()
 
 
-def test_a_wrong_policy_keeps_the_agent_from_starting(world: World) -> None:
+def test_a_wrong_policy_keeps_the_agent_from_starting(machine: SimulatedMachine) -> None:
     with pytest.raises(SettingsError, match=r"guard\.yml: line 1: policies: must be a list"):
-        guarded(world, "policies: {}")
+        guarded(machine, "policies: {}")
 
 
-def test_state_that_is_no_guards_is_left(world: World, tmp_path: Path) -> None:
+def test_invalid_guard_state_is_ignored(machine: SimulatedMachine, tmp_path: Path) -> None:
     text = STALLED.format(mark=tmp_path / "mark")
-    it = guarded(world, text)
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, text)
+    begin(machine)
+    advance(it, machine, 60)
     it.save()
     it.kill()
-    file = world.root / "state" / "agent-state.json"
+    file = machine.root / "state" / "agent-state.json"
     for odd in (7, {"v": 1}, {"v": 1, "keeps": {"secret": "zz", "keeps": []}, "account": {}, "acted": [], "users": []}):
         state = json.loads(file.read_text())
         file.write_text(json.dumps({**state, "guard": odd}))
-        it = guarded(world, text)
+        it = guarded(machine, text)
         it.run(5)
         assert it.sum("run_seconds_total") > 0
         it.kill()
 
 
-def test_without_a_policy_there_is_no_thread_and_no_metric(world: World) -> None:
+def test_without_a_policy_there_is_no_thread_and_no_metric(machine: SimulatedMachine) -> None:
     before = {thread.name for thread in threading.enumerate()}
-    it = Driven(world, price__usd_per_hour="36")
-    begin(world)
-    advance(it, world, 60)
+    it = DrivenAgent(machine, price__usd_per_hour="36")
+    begin(machine)
+    advance(it, machine, 60)
     assert it.app.guarding is None
     assert not [name for name, _ in it.scrape() if "guard" in name]
     assert not {name for name in {t.name for t in threading.enumerate()} - before if "guard" in name}
     it.close()
 
 
-def test_without_a_policy_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+def test_without_a_policy_no_guard_module_is_loaded(tmp_path: Path) -> None:
     program = """
 import sys, threading
 from pathlib import Path
-from tests.agent.driven import Driven, World
-it = Driven(World(Path(sys.argv[1])), price__usd_per_hour="36")
-it.world.say("start", run="r", epochs=3)
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
+it = DrivenAgent(SimulatedMachine(Path(sys.argv[1])), price__usd_per_hour="36")
+it.machine.write_event("start", run="r", epochs=3)
 it.run(30)
 it.scrape()
 it.save()
@@ -231,31 +194,18 @@ print([name for name in sys.modules if name.startswith("epochcost.guard.") or na
 print([t.name for t in threading.enumerate() if "guard" in t.name])
 it.close()
 """
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.splitlines()) == (0, ["[]", "[]"]), done.stderr
+    assert (completed.returncode, completed.stdout.splitlines()) == (0, ["[]", "[]"]), completed.stderr
 
 
-def post(it: Driven, body: object, **headers: str) -> tuple[int, str]:
-    it.scrape()
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(
-        f"{it.app.server.url}/v1/keep", data, {"Content-Type": "application/json", **headers}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as err:
-        return err.code, err.read().decode()
-
-
-def test_whoever_has_the_link_may_keep_it_and_nobody_else(world: World, tmp_path: Path) -> None:
-    it = guarded(world, STALLED.format(mark=tmp_path / "mark"))
-    begin(world)
-    advance(it, world, 60)
+def test_only_the_holder_of_the_link_may_keep_it(machine: SimulatedMachine, tmp_path: Path) -> None:
+    it = guarded(machine, STALLED.format(mark=tmp_path / "mark"))
+    begin(machine)
+    advance(it, machine, 60)
     it.run(120 + 330)
     assert it.app.guarding is not None
     link = it.app.guarding.guard.keeps.link("r", it.app.clock.now())
@@ -279,17 +229,17 @@ def test_whoever_has_the_link_may_keep_it_and_nobody_else(world: World, tmp_path
     it.close()
 
 
-def test_without_a_policy_nobody_can_keep_anything(world: World) -> None:
-    it = Driven(world)
+def test_without_a_policy_nobody_can_keep_anything(machine: SimulatedMachine) -> None:
+    it = DrivenAgent(machine)
     it.run(2)
     assert post(it, {})[0] in (404, 405)
     it.close()
 
 
-def test_the_cost_file_says_it_to_the_library(world: World) -> None:
-    it = guarded(world, BUDGET)
-    begin(world, budget_usd=0.5)
-    advance(it, world, 180)
-    costs = CostFile(lambda: world.events, "r")
+def test_the_cost_file_passes_it_to_the_library(machine: SimulatedMachine) -> None:
+    it = guarded(machine, BUDGET)
+    begin(machine, budget_usd=0.5)
+    advance(it, machine, 180)
+    costs = CostFile(lambda: machine.events, "r")
     assert costs.figure("cost_usd") == pytest.approx(1.7, abs=0.2)
     it.close()

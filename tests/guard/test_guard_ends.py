@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.training.programs import PACKAGE, environment, events_by_file
 from tests.waiting import wait_for
 
@@ -66,17 +66,17 @@ for epoch in range(1, 100000):
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
-    started: list[AgentProcess] = []
+    agents: list[AgentProcess] = []
 
     def start(policy: str, *flags: str) -> AgentProcess:
         file = tmp_path / "guard.yml"
         file.write_text(policy)
         usual = ["--gpus.source=none", "--price.usd-per-hour=3600", f"--guard.file={file}"]
-        started.append(AgentProcess(tmp_path, *usual, *flags, env={"PYTHONPATH": str(PACKAGE)}).up())
-        return started[-1]
+        agents.append(AgentProcess(tmp_path, *usual, *flags, env={"PYTHONPATH": str(PACKAGE)}).up())
+        return agents[-1]
 
     yield start
-    for one in started:
+    for one in agents:
         one.end(signal.SIGKILL)
 
 
@@ -96,7 +96,7 @@ def last_lines(it: AgentProcess) -> list[dict[str, Any]]:
     return [lines[-1] for lines in events_by_file(it.events).values()]
 
 
-def shown(it: AgentProcess, name: str) -> dict[str, Any]:
+def sample_of(it: AgentProcess, name: str) -> dict[str, Any]:
     return next(r for r in it.live()["runs"] if r["run"] == name)
 
 
@@ -104,32 +104,32 @@ def test_a_plain_loop_over_its_budget_stops_with_its_checkpoint_on_disk(
     tmp_path: Path, agent: Callable[..., AgentProcess]
 ) -> None:
     it = agent(BUDGET.replace("WAIT", "10m"))
-    done = run(it, tmp_path, sys.executable, "-c", LOOP)
-    assert done.returncode == 0, done.stderr
-    assert "stopped: budget: over-budget" in done.stdout
+    completed = run(it, tmp_path, sys.executable, "-c", LOOP)
+    assert completed.returncode == 0, completed.stderr
+    assert "stopped: budget: over-budget" in completed.stdout
     assert (tmp_path / "checkpoint").exists()
     (end,) = last_lines(it)
     assert (end["ev"], end["status"], end["stopped"]) == ("end", "preempted", "budget")
-    wait_for(lambda: shown(it, "r")["state"] == "preempted", what="the end of the run")
-    assert shown(it, "r")["stopped"] == "budget"
+    wait_for(lambda: sample_of(it, "r")["state"] == "preempted", what="the end of the run")
+    assert sample_of(it, "r")["stopped"] == "budget"
     assert "epochcost_run_stopped_info{" in it.get("/metrics")[1]
 
 
 def test_exec_sends_the_signal_that_its_command_understands(tmp_path: Path, agent: Callable[..., AgentProcess]) -> None:
     it = agent(BUDGET.replace("WAIT", "10m"))
     command = [sys.executable, "-m", "epochcost", "exec", "--id", "r", "--budget-usd", "3", "--"]
-    done = run(it, tmp_path, *command, sys.executable, "-c", PRINTS, "saves")
-    assert done.returncode == 0, done.stderr
+    completed = run(it, tmp_path, *command, sys.executable, "-c", PRINTS, "saves")
+    assert completed.returncode == 0, completed.stderr
     assert (tmp_path / "checkpoint").exists()
     (end,) = last_lines(it)
     assert (end["status"], end["stopped"], end["exit_status"]) == ("preempted", "budget", 0)
 
 
-def test_exec_ends_a_command_that_does_not_listen(tmp_path: Path, agent: Callable[..., AgentProcess]) -> None:
+def test_exec_ends_a_command_that_ignores_the_signal(tmp_path: Path, agent: Callable[..., AgentProcess]) -> None:
     it = agent(BUDGET.replace("WAIT", "5s"))
     command = [sys.executable, "-m", "epochcost", "exec", "--id", "r", "--budget-usd", "3", "--stop-wait", "1", "--"]
-    done = run(it, tmp_path, *command, sys.executable, "-c", PRINTS, "ignores")
-    assert done.returncode == -signal.SIGKILL
+    completed = run(it, tmp_path, *command, sys.executable, "-c", PRINTS, "ignores")
+    assert completed.returncode == -signal.SIGKILL
     (end,) = last_lines(it)
     assert (end["status"], end["stopped"], end["exit_status"]) == ("preempted", "budget", 128 + signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""Commands: no shell, a deadline, so much output and no more."""
+"""Commands: no shell, a deadline, a bounded output."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from epochcost.guard.executor import Executor, run
 from epochcost.guard.policy import Command
 
 
-def test_a_command_that_succeeds_says_nothing_wrong() -> None:
+def test_a_command_that_succeeds_reports_no_error() -> None:
     assert run(["/bin/echo", "done; rm -rf $HOME"], 30.0) == ("", "done; rm -rf $HOME")
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "message"),
     [
         (["/nowhere/at/all"], "cannot be started: No such file"),
         (["/etc/passwd"], "cannot be started: Permission denied"),
@@ -28,39 +28,39 @@ def test_a_command_that_succeeds_says_nothing_wrong() -> None:
         (["/bin/true", "a\0b"], "cannot be started"),
     ],
 )
-def test_a_command_that_fails_says_how(argv: list[str], says: str) -> None:
+def test_a_command_that_fails_reports_how(argv: list[str], message: str) -> None:
     error, _ = run(argv, 30.0)
-    assert says in error
+    assert message in error
 
 
-def test_one_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_command_that_hangs_is_killed_with_its_descendants(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"sleep 1000 & echo $! $$ > {pids}; trap '' TERM; sleep 1000"
     error, _ = run(["/bin/sh", "-c", script], 1.0)
     assert "not done within 1 s" in error
     for pid in pids.read_text().split():
         until = time.monotonic() + 30
-        while time.monotonic() < until and _alive(int(pid)):
+        while time.monotonic() < until and _is_alive(int(pid)):
             time.sleep(0.02)
-        assert not _alive(int(pid))
+        assert not _is_alive(int(pid))
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def test_one_that_prints_without_end_is_killed() -> None:
-    began = os.times().user
+def test_a_command_that_prints_endlessly_is_killed() -> None:
+    user_seconds_before = os.times().user
     error, output = run([sys.executable, "-c", "import os\nwhile 1: os.write(1, b'x' * 65536)"], 60.0)
     assert "printed more than 1 MiB" in error
     assert len(output) <= 2000
-    assert os.times().user - began < 20
+    assert os.times().user - user_seconds_before < 20
 
 
-def test_one_that_leaves_somebody_behind_who_holds_its_output_is_done() -> None:
+def test_a_command_whose_child_keeps_the_output_open_counts_as_ended() -> None:
     error, output = run(["/bin/sh", "-c", "echo left; setsid sleep 5 & exit 0"], 60.0)
     assert (error, output) == ("", "left")
 
@@ -70,7 +70,7 @@ def test_control_bytes_of_its_output_do_not_reach_the_log() -> None:
     assert output == "a?[2Jb | c"
 
 
-def test_the_guard_hears_of_the_end() -> None:
+def test_the_guard_is_notified_of_the_end() -> None:
     executor = Executor()
     order = Order("p", "", Command("c", ("/bin/false",)), ("/bin/false",), "because")
     executor.start(order)

@@ -1,4 +1,4 @@
-"""What a guard must remember, whatever becomes of the agent's state: else a restart would end what somebody keeps."""
+"""What a guard must remember even if the agent's state is lost: otherwise a restart would end kept runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.agent.driven import Driven, World
-from tests.guard.test_guard_agent import STALLED, advance, begin, guarded, post, world
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
+from tests.guard.guarded_agent import STALLED, advance, begin, guarded, post
 
 from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_memory import NAME
@@ -18,34 +18,33 @@ from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.ledger import Ledger
 from epochcost.model import GpuReading, GpuSample, HostReading, Node, PriceStep
 
-__all__ = ["world"]
 FULL = os.statvfs_result((4096, 4096, 100, 0, 0, 100, 50, 50, 0, 255))
 
 
-def again(it: Driven, world_: World, text: str, *, state: str = "{") -> Driven:
-    """A new agent, whose state is not what was saved."""
+def again(it: DrivenAgent, machine: SimulatedMachine, text: str, *, state: str = "{") -> DrivenAgent:
+    """A new agent, whose state differs from the saved one."""
     it.save()
     it.kill()
-    (world_.root / "state" / "agent-state.json").write_text(state)
-    return guarded(world_, text)
+    (machine.root / "state" / "agent-state.json").write_text(state)
+    return guarded(machine, text)
 
 
-def keep_asked_at(it: Driven) -> float | None:
+def keep_asked_at(it: DrivenAgent) -> float | None:
     return it.value("guard_actions_total", policy="hung", step="ask", result="done")
 
 
-def test_a_keep_by_a_link_outlives_the_loss_of_the_agents_state(world: World, tmp_path: Path) -> None:
+def test_a_keep_by_link_survives_the_loss_of_the_agents_state(machine: SimulatedMachine, tmp_path: Path) -> None:
     text = STALLED.format(mark=tmp_path / "mark")
-    it = guarded(world, text)
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, text)
+    begin(machine)
+    advance(it, machine, 60)
     it.run(450)
     assert it.app.guarding is not None
     link = it.app.guarding.guard.keeps.link("r", it.app.clock.now())
     assert post(it, {"subject": "r", "link": link, "for": "1h", "why": "looking"})[0] == 200
     it.run(5)
-    it = again(it, world, text)
-    world.say("progress", run="r", step=1)  # it is heard, and hangs again
+    it = again(it, machine, text)
+    machine.write_event("progress", run="r", step=1)  # it reports, and hangs again
     it.run(1800)
     assert keep_asked_at(it) is None
     assert it.value("guard_keep_until_timestamp_seconds", run="r", by="whoever had the link", why="looking")
@@ -57,27 +56,27 @@ def test_a_keep_by_a_link_outlives_the_loss_of_the_agents_state(world: World, tm
 @pytest.mark.parametrize(
     "content", ["{", "[]", '{"guard": 7}', '{"t": 1, "wall_ts": 1, "guard": {"v": 9}, "seen": {}}']
 )
-def test_where_promises_cannot_be_read_either_nothing_is_decided(
-    world: World,
+def test_if_keeps_cannot_be_read_either_nothing_is_decided(
+    machine: SimulatedMachine,
     tmp_path: Path,
     content: str,
 ) -> None:
     text = "longest_keep: 20m\n" + STALLED.format(mark=tmp_path / "mark")
-    it = guarded(world, text)
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, text)
+    begin(machine)
+    advance(it, machine, 60)
     it.save()
     it.kill()
-    for name, written in (("agent-state.json", "{"), (NAME, content)):
-        (world.root / "state" / name).write_text(written)
-    it = guarded(world, text)
-    world.say("progress", run="r", step=1)
+    for name, damaged_text in (("agent-state.json", "{"), (NAME, content)):
+        (machine.root / "state" / name).write_text(damaged_text)
+    it = guarded(machine, text)
+    machine.write_event("progress", run="r", step=1)
     it.run(1150)
     assert keep_asked_at(it) is None
     assert it.app.snapshot is not None
     assert it.app.snapshot.guard is not None
     assert it.app.snapshot.guard.void == "the keeps were lost with the agent's state"
-    it = again(it, world, text)  # nor by a further restart
+    it = again(it, machine, text)  # nor by a further restart
     assert it.value("guard_evidence") in (0, None)
     it.run(90)
     assert it.value("guard_evidence") == 1
@@ -86,63 +85,63 @@ def test_where_promises_cannot_be_read_either_nothing_is_decided(
 
 @pytest.mark.parametrize("state", ["kept", "{"])
 def test_a_disk_that_was_full_before_a_restart_makes_no_run_hung(
-    world: World,
+    machine: SimulatedMachine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     state: str,
 ) -> None:
     text = STALLED.format(mark=tmp_path / "mark")
-    it = guarded(world, text)
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, text)
+    begin(machine)
+    advance(it, machine, 60)
     with monkeypatch.context() as disk:
         disk.setattr(os, "statvfs", lambda _: FULL)
         it.run(5)
     it.save()
     it.kill()
     if state != "kept":
-        (world.root / "state" / "agent-state.json").write_text(state)
-    it = guarded(world, text)
+        (machine.root / "state" / "agent-state.json").write_text(state)
+    it = guarded(machine, text)
     it.run(3600)
     assert keep_asked_at(it) is None
-    world.say("progress", run="r", step=9)  # it has gone on, and hangs now
+    machine.write_event("progress", run="r", step=9)  # it has continued, and hangs now
     it.run(600)
     assert keep_asked_at(it) == 1
     it.close()
 
 
-def test_a_run_that_fell_silent_while_nobody_looked_may_have_met_a_full_disk(
-    world: World,
+def test_a_run_that_fell_silent_while_unobserved_may_have_met_a_full_disk(
+    machine: SimulatedMachine,
     tmp_path: Path,
 ) -> None:
     text = STALLED.format(mark=tmp_path / "mark")
-    it = guarded(world, text)
-    begin(world)
-    advance(it, world, 60)
+    it = guarded(machine, text)
+    begin(machine)
+    advance(it, machine, 60)
     it.save()
     it.kill()
-    world.go(600)
-    it = guarded(world, text)
+    machine.advance(600)
+    it = guarded(machine, text)
     it.run(3600)
     assert keep_asked_at(it) is None
     it.close()
 
 
-def test_what_is_saved_is_the_agents_alone_and_holds_no_more_than_it_must(
-    world: World,
+def test_the_saved_file_is_the_agents_alone_and_minimal(
+    machine: SimulatedMachine,
     tmp_path: Path,
 ) -> None:
-    it = guarded(world, STALLED.format(mark=tmp_path / "mark"))
-    begin(world)
-    advance(it, world, 60)
-    file = world.root / "state" / NAME
+    it = guarded(machine, STALLED.format(mark=tmp_path / "mark"))
+    begin(machine)
+    advance(it, machine, 60)
+    file = machine.root / "state" / NAME
     assert file.stat().st_mode & 0o777 == 0o600
     before = file.stat().st_mtime_ns
     it.run(60)
     assert file.stat().st_mtime_ns == before  # not each second
-    saved = json.loads(file.read_text())
-    assert set(saved) == {"t", "wall_ts", "guard", "seen"}
-    assert [uid for uid, _ in saved["guard"]["users"]] == [os.geteuid()]
+    document = json.loads(file.read_text())
+    assert set(document) == {"t", "wall_ts", "guard", "seen"}
+    assert [uid for uid, _ in document["guard"]["users"]] == [os.geteuid()]
     it.close()
 
 
@@ -156,7 +155,7 @@ def seen_by(observer: Observer, t: float, *uuids: str, boot_ts: float = 100.0) -
     return observer.observe(snapshot, Facts(t, 5.0)).void
 
 
-def test_a_gpu_that_went_before_a_restart_is_missed_after_it_and_forgotten_at_the_next_boot() -> None:
+def test_a_gpu_lost_before_a_restart_is_missing_after_it_and_forgotten_at_the_next_boot() -> None:
     observer = Observer(Idle())
     assert not seen_by(observer, 1001.0, "a", "b")
     later = Observer(Idle())

@@ -1,4 +1,4 @@
-"""What a policy's command is called with: nothing is filled in that is not known, and no argument becomes two."""
+"""Arguments of a policy's command: unknown values are never filled in, and no argument becomes two."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def test_arguments_are_filled_in(argv: list[str], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"pids": []}, {"pids": "41"}], ids=["unknown", "none", "a string"])
-def test_a_command_for_processes_that_are_not_known_is_not_run(values: dict[str, list[str] | str]) -> None:
+def test_a_command_for_unknown_processes_is_not_run(values: dict[str, list[str] | str]) -> None:
     with pytest.raises(PlaceholderError, match=r"\{pids\} is not known here"):
         filled(["/bin/kill", "{pids}"], values)
 
 
 @pytest.mark.parametrize("name", ["pod", "slurm_job", "pids"])
-def test_one_for_what_is_empty_unknown_or_several_is_not_run(name: str) -> None:
+def test_a_command_with_an_empty_unknown_or_ambiguous_value_is_not_run(name: str) -> None:
     with pytest.raises(PlaceholderError, match="is not known here"):
         filled(["/x", f"--name={{{name}}}"], VALUES)

@@ -20,7 +20,7 @@ policies:
 """
 
 
-def test_it_is_dry_where_nothing_is_said() -> None:
+def test_a_dry_run_is_the_default() -> None:
     assert [policy.dry_run for policy in policy_set(POLICY).policies] == [True]
     assert [policy.dry_run for policy in policy_set("dry_run: false" + POLICY).policies] == [False]
     assert policy_set("dry_run: false" + POLICY.replace("ladder", "dry_run: true\n    ladder")).policies[0].dry_run
@@ -35,13 +35,13 @@ def test_each_ready_policy_is_a_policy_and_explained(name: str) -> None:
     assert len(ABOUT[name]) > 200
 
 
-def test_the_example_is_a_policy_file_and_dry() -> None:
-    found = read(Path(__file__).parents[2] / "examples" / "guard.yml")
-    assert [policy.name for policy in found.policies] == list(READY)
-    assert all(policy.dry_run for policy in found.policies)
+def test_the_example_is_a_policy_file_in_dry_run() -> None:
+    policy_set = read(Path(__file__).parents[2] / "examples" / "guard.yml")
+    assert [policy.name for policy in policy_set.policies] == list(READY)
+    assert all(policy.dry_run for policy in policy_set.policies)
 
 
-def test_what_a_file_says_of_a_ready_policy_counts_more() -> None:
+def test_settings_of_a_file_override_a_ready_policy() -> None:
     (policy,) = policy_set(FORGOTTEN).policies
     assert policy.when.for_seconds == 600
     assert policy.when.conditions == (Condition.VACANT, Condition.FINISHED, Condition.HELD_IDLE)
@@ -50,7 +50,7 @@ def test_what_a_file_says_of_a_ready_policy_counts_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("policies: []", "line 1: policies: contains no policy"),
         ("", "guard.yml: policies: contains no policy"),
@@ -93,21 +93,21 @@ def test_what_a_file_says_of_a_ready_policy_counts_more() -> None:
         ("{" * 5000, "guard.yml"),
     ],
 )  # fmt: skip
-def test_an_error_names_line_and_field(text: str, says: str) -> None:
-    with pytest.raises(PolicyError) as failed:
+def test_an_error_names_line_and_field(text: str, message: str) -> None:
+    with pytest.raises(PolicyError) as raised:
         policy_set(text)
-    assert says in str(failed.value)
-    assert str(failed.value).startswith("guard.yml")
+    assert message in str(raised.value)
+    assert str(raised.value).startswith("guard.yml")
 
 
-def test_a_document_that_grows_by_anchors_is_refused() -> None:
+def test_a_document_that_expands_by_anchors_is_rejected() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     with pytest.raises(PolicyError, match="more than 10000 values"):
         policy_set("\n".join(lines))
 
 
-def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_the_error_of_an_unreadable_file_has_the_reason(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="cannot be read: No such file"):
         read(tmp_path / "none.yml")
     odd = tmp_path / "odd.yml"

@@ -1,4 +1,4 @@
-"""`epochcost guard check` and `replay`: policies in words, and over a stored past."""
+"""`epochcost guard check` and `replay`: policies as text, and over stored history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stored:
         def series(low: int = 0, high: int = MINUTES, value: float = 1.0, **labels: str) -> Series:
             return Series({**machine, **labels}, [(t, value) for n, t in enumerate(times) if low <= n < high])
 
-        known = {
+        by_name = {
             "node_price": [series(value=30.0)],
             "node_gpus": [series(value=8.0)],
             "cpu_utilization": [series(value=0.01)],
@@ -39,10 +39,10 @@ class Stored:
             "run_state ": [series(0, 100, run="r", state="training"), series(100, 200, run="r", state="stalled")],
             "share_ratio": [series(0, 200, run="r")],
         }  # fmt: skip
-        return next((found for name, found in known.items() if name in query), [])
+        return next((match for name, match in by_name.items() if name in query), [])
 
 
-def test_the_past_says_what_would_have_been_ended_and_hit() -> None:
+def test_the_replay_shows_ended_and_affected_runs() -> None:
     hung, forgotten = replay(policy_set(POLICIES), Past(Stored(), 1.7e9, 1.7e9 + 60 * MINUTES))
     assert (hung.policy, hung.subject, hung.runs) == ("hung-run", "r", ("r",))
     assert (hung.t - 1.7e9) / 60 == pytest.approx(100 + 50, abs=2)
@@ -52,7 +52,7 @@ def test_the_past_says_what_would_have_been_ended_and_hit() -> None:
     assert forgotten.usd == pytest.approx((MINUTES - 275) / 60 * 30, abs=1.5)
 
 
-def test_a_policy_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_policy_is_described_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "guard.yml"
     file.write_text(POLICIES)
     out = io.StringIO()
@@ -67,7 +67,7 @@ def test_a_policy_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["guard", "check"]) == 2
 
 
-def test_a_second_keep_does_not_take_the_first_back(
+def test_a_second_keep_does_not_remove_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EPOCHCOST_DIR", str(tmp_path))
@@ -80,7 +80,7 @@ def test_a_second_keep_does_not_take_the_first_back(
         "14400s run=b\n",
         "7200s\n",
     ]
-    for number in range(20):  # no more than his names
+    for number in range(20):  # no more than the user's names
         assert main(["keep", "1h", "--run", f"r{number}"]) == 0
     assert len(list(tmp_path.glob("keep*"))) == 10
     assert main(["keep", "--end"]) == 0
@@ -88,19 +88,19 @@ def test_a_second_keep_does_not_take_the_first_back(
     capsys.readouterr()
 
 
-def test_keep_writes_a_file_that_is_its_users_and_takes_it_back(
+def test_keep_writes_a_file_of_its_user_and_removes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("EPOCHCOST_DIR", str(tmp_path))
     assert main(["keep", "4h", "--run", "r", "--why", "looking\x1b at it"]) == 0
     tmp_path.chmod(0o1777)
-    for shared in (False, True):  # where users share a directory, nobody has the name that needs no number
+    for shared in (False, True):  # in a shared directory no user gets the name without a number
         assert main(["keep", "--end"]) == 0
         tmp_path.chmod(0o1777 if shared else 0o777)
         assert main(["keep", "4h", "--run", "r", "--why", "looking\x1b at it"]) == 0
         files = sorted(tmp_path.glob("keep*"))
-        mine = f"keep.{os.geteuid()}"
-        assert [file.name for file in files] == ([mine] if shared else ["keep", mine])
+        own_name = f"keep.{os.geteuid()}"
+        assert [file.name for file in files] == ([own_name] if shared else ["keep", own_name])
         assert {file.read_text() for file in files} == {"14400s run=r looking? at it\n"}
     with pytest.raises(SystemExit) as wrong:
         main(["keep", "4 hours"])

@@ -1,4 +1,4 @@
-"""A TCP server that does what it likes with each connection: the far end of a client that must not care."""
+"""A TCP server with arbitrary behaviour per connection, for a client that must be robust."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Hostile:
     Attributes:
         port: on 127.0.0.1.
         heads: what each connection sent first.
-        over: set when the test has seen enough; behaviours end then.
+        over: set when the test is over; behaviours end then.
     """
 
     def __init__(self, behave: Behaviour) -> None:
@@ -66,13 +66,13 @@ def hostile(behave: Behaviour) -> Iterator[Hostile]:
         server.stop()
 
 
-def says(answer: bytes) -> Behaviour:
+def responds(response: bytes) -> Behaviour:
     """One block of bytes and the end of the connection."""
-    return lambda sock, _: sock.sendall(answer)
+    return lambda sock, _: sock.sendall(response)
 
 
-def drips(beginning: bytes, piece: bytes = b"a", every: float = 0.02) -> Behaviour:
-    """Says how it begins, then a piece now and then, for ever."""
+def trickles(beginning: bytes, piece: bytes = b"a", every: float = 0.02) -> Behaviour:
+    """Sends a beginning, then a piece at intervals, forever."""
 
     def behave(sock: socket.socket, over: threading.Event) -> None:
         sock.sendall(beginning)
@@ -83,7 +83,7 @@ def drips(beginning: bytes, piece: bytes = b"a", every: float = 0.02) -> Behavio
 
 
 def floods(beginning: bytes, piece: bytes) -> Behaviour:
-    """Says how it begins, then pieces as fast as they are taken, for ever."""
+    """Sends a beginning, then pieces as fast as they are read, forever."""
 
     def behave(sock: socket.socket, over: threading.Event) -> None:
         sock.sendall(beginning)
@@ -93,38 +93,42 @@ def floods(beginning: bytes, piece: bytes) -> Behaviour:
     return behave
 
 
-def hangs(_: socket.socket, over: threading.Event) -> None:
-    """Takes the request and says nothing."""
+def never_responds(_: socket.socket, over: threading.Event) -> None:
+    """Reads the request and sends nothing."""
     over.wait()
 
 
 BEHAVIOURS: dict[str, Behaviour] = {
-    "hangs": hangs,
-    "status line that drips": drips(b"HTTP/1.1 2"),
-    "headers that drip": drips(b"HTTP/1.1 200 OK\r\nX-A: "),
-    "body that drips": drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
-    "body without an end that drips": drips(b"HTTP/1.1 200 OK\r\n\r\n"),
-    "chunks that drip": drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
-    "trailers that drip": drips(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
-    "100 Continue now and then": drips(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "never responds": never_responds,
+    "status line that trickles": trickles(b"HTTP/1.1 2"),
+    "headers that trickle": trickles(b"HTTP/1.1 200 OK\r\nX-A: "),
+    "body that trickles": trickles(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"),
+    "body without an end that trickles": trickles(b"HTTP/1.1 200 OK\r\n\r\n"),
+    "chunks that trickle": trickles(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    "trailers that trickle": trickles(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n"),
+    "100 Continue now and then": trickles(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "100 Continue for ever": floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50),
     "headers for ever": floods(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n" * 50),
     "one header for ever": floods(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 4096),
     "body for ever": floods(b"HTTP/1.1 200 OK\r\n\r\n", b"y" * 4096),
     "chunks of one byte for ever": floods(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 99),
     "trailers for ever": floods(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"X: y\r\n" * 99),
-    "length beyond every memory": says(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n{}"),
-    "chunk beyond every memory": says(
+    "length beyond every memory": responds(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999999999999\r\n\r\n{}"),
+    "chunk beyond every memory": responds(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}\r\n0\r\n\r\n"
     ),
-    "chunk of less than nothing": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n0\r\n\r\n"),
-    "chunk that is not a number": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
-    "no HTTP": says(b"SSH-2.0-OpenSSH_9.6\r\n"),
-    "nothing": says(b""),
-    "a status beyond": says(b"HTTP/1.1 99999 OK\r\n\r\n"),
-    "a status of digits without end": says(b"HTTP/1.1 " + b"9" * 60_000 + b" OK\r\n\r\n"),
-    "cut in the head": says(b"HTTP/1.1 200 OK\r\nContent-"),
-    "cut in the body": says(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
-    "control bytes": says(b"\x00\x1b[2J\x1b]0;owned\x07 200 OK\r\n\r\n"),
+    "chunk of less than nothing": responds(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n0\r\n\r\n"
+    ),
+    "chunk that is not a number": responds(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"
+    ),
+    "no HTTP": responds(b"SSH-2.0-OpenSSH_9.6\r\n"),
+    "nothing": responds(b""),
+    "a status beyond": responds(b"HTTP/1.1 99999 OK\r\n\r\n"),
+    "a status of digits without end": responds(b"HTTP/1.1 " + b"9" * 60_000 + b" OK\r\n\r\n"),
+    "cut in the head": responds(b"HTTP/1.1 200 OK\r\nContent-"),
+    "cut in the body": responds(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
+    "control bytes": responds(b"\x00\x1b[2J\x1b]0;owned\x07 200 OK\r\n\r\n"),
 }
 """What no honest server does; of none of them comes an answer."""

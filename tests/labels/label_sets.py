@@ -1,4 +1,4 @@
-"""Scrape configurations as people really have them, and a real Prometheus with each.
+"""Realistic scrape configurations, and a real Prometheus with each.
 
 A `PodMonitor`, a `ServiceMonitor` under another release's name, relabeling of nodes and zones, `honor_labels`, several
 clusters in one store, two replicas of one Prometheus: each puts labels of its own on every series of ours.
@@ -53,15 +53,15 @@ class LabelSet:
             {**common, "job_name": self.job.replace("agent", "prices"), "static_configs": prices},
         ]
 
-    def stored(self, labels: Mapping[str, str], i: int, copy: Mapping[str, str]) -> dict[str, str]:
+    def stored_labels(self, labels: Mapping[str, str], i: int, copy: Mapping[str, str]) -> dict[str, str]:
         """Labels of a series of target ``i`` as Prometheus stores them: a target's label moves the own one aside."""
         target = {**self._target("", labels["instance"].partition(":")[0], i, copy)["labels"], "job": self.job}
         own = {name: value for name, value in labels.items() if name not in ("job", "instance")}
         target = {name: value for name, value in target.items() if not name.startswith("__")}
         if self.honor:
             return {**target, **own}
-        moved = {f"exported_{name}" if name in target and value else name: value for name, value in own.items()}
-        return {**{name: value for name, value in moved.items() if value}, **target}
+        renamed = {f"exported_{name}" if name in target and value else name: value for name, value in own.items()}
+        return {**{name: value for name, value in renamed.items() if value}, **target}
 
     def _target(self, address: str, name: str, i: int, copy: Mapping[str, str]) -> Target:
         labels = {"__metrics_path__": f"/{name}/metrics", "instance": name}
@@ -121,12 +121,12 @@ class LabelledPrometheus(Program):
         groups = self.get("/api/v1/rules")["data"]["groups"]
         return all(_timestamp(group["lastEvaluation"]) > ts for group in groups)
 
-    def answer(self, expr: str, at: float) -> list[tuple[dict[str, str], float]]:
+    def instant_vector(self, expr: str, at: float) -> list[tuple[dict[str, str], float]]:
         """The instant vector of ``expr``."""
-        found = self.get("/api/v1/query", query=expr, time=repr(at))["data"]
-        if found["resultType"] == "scalar":
-            return [({}, float(found["result"][1]))]
-        return [(series["metric"], float(series["value"][1])) for series in found["result"]]
+        vector = self.get("/api/v1/query", query=expr, time=repr(at))["data"]
+        if vector["resultType"] == "scalar":
+            return [({}, float(vector["result"][1]))]
+        return [(series["metric"], float(series["value"][1])) for series in vector["result"]]
 
 
 def _timestamp(text: str) -> float:

@@ -1,7 +1,7 @@
 """The same simulated fleet under every set of labels: all rules healthy, all panels answer, every dollar once.
 
-The fleet's time and the rules go by ten times as quickly; then the fleet stands still, so that every store has seen the
-same last figures, however often it scrapes. It takes minutes of eight Prometheus, so only `scripts/test-labels` runs it
+The fleet's time and the rules run ten times as fast; then the fleet stops, so that every store has the same last
+figures, however often it scrapes. It takes minutes of eight Prometheus, so only `scripts/test-labels` runs it
 (``EPOCHCOST_LABEL_SETS``: ``all``, or names with semicolons); `test_labels_replayed.py` is always run.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from tests.demo.truth import run_cost
-from tests.grafana.boards import Asked, queries
+from tests.grafana.boards import PanelQuery, queries
 from tests.labels.label_sets import EVALUATED_SECONDS, SETS, LabelledPrometheus, LabelSet
 from tests.stack import available
 from tests.waiting import wait_for
@@ -71,24 +71,24 @@ MEANS = (
 
 
 @dataclass
-class World:
-    """Every store, and when to ask it (s since the Unix epoch): while the fleet moved, and after all saw its end."""
+class Stores:
+    """Every store, and when to ask it (s since the Unix epoch): while the fleet ran, and after all have its end."""
 
     stores: dict[str, LabelledPrometheus]
     asked_ts: tuple[float, ...]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def stores_of_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
     home = tmp_path_factory.mktemp("labels")
     fleet = Fleet(UNANNOUNCED, time.time() + (END - BEGIN) / SPEED - END)
     for _ in fleet.play(0.0, BEGIN, math.inf):
         pass
     still = threading.Event()
-    began = math.inf  # until every store is up, which takes long on a busy machine
+    started_at = math.inf  # until every store is up, which takes long on a busy machine
 
     def clock() -> float:
-        return fleet.epoch_ts + min(END, BEGIN + SPEED * max(0.0, time.time() - began))
+        return fleet.epoch_ts + min(END, BEGIN + SPEED * max(0.0, time.time() - started_at))
 
     live = Live(fleet, BEGIN, ("127.0.0.1", 0), clock)
     live.start()
@@ -101,8 +101,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for i, name in enumerate(NAMES):
             scrapes = SETS[name].scrapes(address, machines, POLLER, SPEED)
             stores[name] = stack.enter_context(LabelledPrometheus(home / str(i), scrapes, SPEED))
-        began = time.time()
-        stops_ts = began + (END - BEGIN) / SPEED
+        started_at = time.time()
+        stops_ts = started_at + (END - BEGIN) / SPEED
         still.wait(max(0.0, stops_ts - time.time()))
         for name, store in stores.items():
             last = functools.partial(seen_last, store, SETS[name], fleet)
@@ -110,14 +110,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         through = time.time() + LAYERS * EVALUATED_SECONDS
         for name, store in stores.items():
             wait_for(functools.partial(store.evaluated_since, through), 600, f"the rules of {name} after them")
-        yield World(stores, (*(stops_ts - before for before in (30, 20, 10)), time.time()))
+        yield Stores(stores, (*(stops_ts - before for before in (30, 20, 10)), time.time()))
 
 
 def seen_last(store: LabelledPrometheus, labels: LabelSet, fleet: Fleet) -> bool:
-    """Whether every machine that is left was scraped since the fleet stands still."""
-    left = sum(agent.up(END) for agent in fleet.agents)
-    found = store.answer(f"count(epochcost_sample_timestamp_seconds >= {fleet.epoch_ts + END - 1})", time.time())
-    return found == [({}, float(left * len(labels.copies)))]
+    """Whether every remaining machine was scraped since the fleet stopped."""
+    remaining = sum(agent.up(END) for agent in fleet.agents)
+    vector = store.instant_vector(
+        f"count(epochcost_sample_timestamp_seconds >= {fleet.epoch_ts + END - 1})", time.time()
+    )
+    return vector == [({}, float(remaining * len(labels.copies)))]
 
 
 @pytest.fixture(params=NAMES)
@@ -125,59 +127,68 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def by_labels(answer: list[tuple[dict[str, str], float]]) -> dict[tuple[tuple[str, str], ...], float]:
-    """Without the run that moved: the last scrape of its first machine, before it was gone, differs between stores."""
-    return {tuple(sorted(labels.items())): value for labels, value in answer if labels.get("run") != MOVED}
+def by_labels(response: list[tuple[dict[str, str], float]]) -> dict[tuple[tuple[str, str], ...], float]:
+    """Without the run that moved: the last scrape of its first machine, before its removal, differs between stores."""
+    return {tuple(sorted(labels.items())): value for labels, value in response if labels.get("run") != MOVED}
 
 
-def test_every_rule_is_healthy(world: World, name: str) -> None:
-    bad = [f"{rule['name']}: {rule.get('lastError')}" for rule in world.stores[name].rules() if rule["health"] != "ok"]
+def test_every_rule_is_healthy(stores_of_fleet: Stores, name: str) -> None:
+    bad = [
+        f"{rule['name']}: {rule.get('lastError')}"
+        for rule in stores_of_fleet.stores[name].rules()
+        if rule["health"] != "ok"
+    ]
     assert bad == []
 
 
-def filled(name: str, query: Asked) -> str:
+def filled(name: str, query: PanelQuery) -> str:
     """A run is of one cluster: the Run dashboard takes the first that has it."""
     one = query.board == "run" and any("cluster" in copy for copy in SETS[name].copies)
     return query.filled(**CHOSEN, cluster="eu" if one else ".*")
 
 
-def test_every_panel_answers_as_it_does_where_nobody_relabels(world: World, name: str) -> None:
+def test_every_panel_has_the_same_result_as_without_relabelling(stores_of_fleet: Stores, name: str) -> None:
     wrong: list[tuple[str, str | int, int]] = []
     for query in queries():
-        # What a single scrape or evaluation lacked, on a busy machine, is there a few seconds later.
-        plain = [world.stores["plain"].answer(filled("plain", query), at) for at in world.asked_ts]
-        shown = [world.stores[name].answer(filled(name, query), at) for at in world.asked_ts]
-        most = max(len(rows) for rows in shown)
-        if any(plain) is not any(shown):
+        # Data that a single scrape or evaluation missed on a busy machine follows a few seconds later.
+        plain = [
+            stores_of_fleet.stores["plain"].instant_vector(filled("plain", query), at)
+            for at in stores_of_fleet.asked_ts
+        ]
+        results = [
+            stores_of_fleet.stores[name].instant_vector(filled(name, query), at) for at in stores_of_fleet.asked_ts
+        ]
+        most = max(len(rows) for rows in results)
+        if any(plain) is not any(results):
             wrong.append((str(query), max(len(rows) for rows in plain), most))
         elif query.kind in ("stat", "gauge") and most > 1 and query.panel != "Cheapest run":
             wrong.append((str(query), "several figures in one tile", most))
-        elif query.key and any(len({labels[query.key] for labels, _ in rows}) != len(rows) for rows in shown):
+        elif query.key and any(len({labels[query.key] for labels, _ in rows}) != len(rows) for rows in results):
             wrong.append((str(query), "two rows for one thing", most))
     assert wrong == []
 
 
 @pytest.mark.parametrize("expr", [*SUMS, *MEANS])
-def test_every_dollar_and_epoch_counts_once(world: World, name: str, expr: str) -> None:
+def test_every_dollar_and_epoch_counts_once(stores_of_fleet: Stores, name: str, expr: str) -> None:
     times = SETS[name].clusters if expr in SUMS else 1
     at = time.time()
-    plain = {k: times * v for k, v in by_labels(world.stores["plain"].answer(expr, at)).items()}
+    plain = {k: times * v for k, v in by_labels(stores_of_fleet.stores["plain"].instant_vector(expr, at)).items()}
     assert plain
-    assert by_labels(world.stores[name].answer(expr, at)) == pytest.approx(plain, rel=1e-6)
+    assert by_labels(stores_of_fleet.stores[name].instant_vector(expr, at)) == pytest.approx(plain, rel=1e-6)
 
 
 @pytest.mark.parametrize("run", [MOVED, TWO_AT_ONCE])
-def test_a_run_that_moved_and_one_on_two_machines_cost_what_the_script_says(world: World, name: str, run: str) -> None:
-    clusters = world.stores[name].answer(f'run:epochcost_cost_usd:sum{{run="{run}"}}', time.time())
+def test_a_moved_run_and_one_on_two_machines_match_the_script(stores_of_fleet: Stores, name: str, run: str) -> None:
+    clusters = stores_of_fleet.stores[name].instant_vector(f'run:epochcost_cost_usd:sum{{run="{run}"}}', time.time())
     assert len(clusters) == SETS[name].clusters
     for _, usd in clusters:
-        # What a machine did after its last scrape, before it was taken away, no store knows.
+        # No store has what a machine did between its last scrape and its removal.
         assert usd == pytest.approx(run_cost(FLEET, run, END), rel=0.02 if run == MOVED else 1e-6)
 
 
-def test_the_machine_that_is_gone_is_an_alert(world: World, name: str) -> None:
+def test_the_removed_machine_fires_an_alert(stores_of_fleet: Stores, name: str) -> None:
     def down() -> set[str]:
-        alerts = world.stores[name].get("/api/v1/alerts")["data"]["alerts"]
+        alerts = stores_of_fleet.stores[name].get("/api/v1/alerts")["data"]["alerts"]
         firing = [
             a["labels"] for a in alerts if a["state"] == "firing" and a["labels"]["alertname"] == "EpochcostAgentDown"
         ]

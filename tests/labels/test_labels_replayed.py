@@ -1,8 +1,8 @@
 """Eight scrape configurations in one store, each a cluster of its own: every dollar counts once, every panel answers.
 
-The same simulated fleet is stored under the labels that each configuration makes (`LabelSet.stored`), the project's
-rules are computed over all of it at once, and each cluster must say what the plain one says. What real scrapes make of
-the labels is held by `scripts/test-labels`.
+The same simulated fleet is stored under the labels that each configuration makes (`LabelSet.stored_labels`), the
+project's rules are computed over all of it at once, and each cluster must have the results of the plain one.
+`scripts/test-labels` tests the labels of real scrapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.each import each
-from tests.grafana.boards import Asked, queries
+from tests.grafana.boards import PanelQuery, queries
 from tests.grafana.scenarios import CPU_ONLY, DESK, FLEETS, G5, LEFT_ON, RUNS, U
 from tests.grafana.simulated_fleet import Sample, SimulatedFleet, SimulatedRun, Stretch
 from tests.grafana.simulated_prometheus import STEP_SECONDS, instant, openmetrics, prometheus
@@ -33,16 +33,16 @@ GONE = 1500.0
 MOVED, TWO_AT_ONCE = "moved-1", "twice-1"
 
 
-def _life(run: str, begin: float, end: float, rewind: float = 0.0) -> tuple[Stretch, ...]:
+def _stretches(run: str, begin: float, end: float, rewind: float = 0.0) -> tuple[Stretch, ...]:
     return (
         Stretch(begin, begin + 60, State.STARTUP, run),
         Stretch(begin + 60, end, U, run, 0.9, 0, 30, 64, 0.5, rewind=rewind),
     )
 
 
-TAKEN = replace(G5, node="sim-taken", notice_at=None, stretches=_life(MOVED, 0, GONE))
-NEXT = replace(G5, node="sim-next", notice_at=None, stretches=_life(MOVED, 1800, 2 * LENGTH, rewind=-11))
-FIRST = replace(G5, node="sim-first", zone="", notice_at=None, stretches=_life(TWO_AT_ONCE, 0, 2 * LENGTH))
+TAKEN = replace(G5, node="sim-taken", notice_at=None, stretches=_stretches(MOVED, 0, GONE))
+NEXT = replace(G5, node="sim-next", notice_at=None, stretches=_stretches(MOVED, 1800, 2 * LENGTH, rewind=-11))
+FIRST = replace(G5, node="sim-first", zone="", notice_at=None, stretches=_stretches(TWO_AT_ONCE, 0, 2 * LENGTH))
 SECOND = replace(FIRST, node="sim-second")
 FLEET = SimulatedFleet(
     (TAKEN, NEXT, FIRST, SECOND, CPU_ONLY, DESK, LEFT_ON),
@@ -69,10 +69,10 @@ class Relabelled:
         return self.fleet.epoch_ts
 
     def samples(self, t: float) -> Iterator[Sample]:
-        gone = [("up", {"job": "epochcost-agent", "instance": f"{TAKEN.node}:10835"}, 0.0)] if t >= GONE else []
-        for name, labels, value in (*self.fleet.samples(t), *gone):
-            for stored in _everywhere(tuple(labels.items())):
-                yield name, stored, value
+        down = [("up", {"job": "epochcost-agent", "instance": f"{TAKEN.node}:10835"}, 0.0)] if t >= GONE else []
+        for name, labels, value in (*self.fleet.samples(t), *down):
+            for labels_stored in _everywhere(tuple(labels.items())):
+                yield name, labels_stored, value
 
 
 @cache
@@ -83,30 +83,30 @@ def _everywhere(labels: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], ..
         return ()
     i = TARGETS.index(own["instance"])
     return tuple(
-        {**made.stored(own, i, copy), **({"cluster": CLUSTERS[name][0]} if made.clusters == 1 else {})}
-        for name, made in SETS.items()
-        for copy in made.copies
+        {**label_set.stored_labels(own, i, copy), **({"cluster": CLUSTERS[name][0]} if label_set.clusters == 1 else {})}
+        for name, label_set in SETS.items()
+        for copy in label_set.copies
     )
 
 
 @dataclass(frozen=True)
-class World:
+class StoredSets:
     url: str
     now: float
     fired: list[Fired]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def stored_sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredSets]:
     folder = tmp_path_factory.mktemp("labels")
     kept("labels", build, folder)
     with prometheus(folder / "data") as url:
         history = History(folder / "data", folder / "rules", FLEET.epoch_ts, FLEET.epoch_ts + LENGTH)
-        yield World(url, FLEET.epoch_ts + LENGTH - 1, [f for f in history.alerts() if f.firing_ts])
+        yield StoredSets(url, FLEET.epoch_ts + LENGTH - 1, [f for f in history.alerts() if f.firing_ts])
 
 
 def build(fresh: Path) -> None:
-    """All of it, in ``fresh``."""
+    """Build the data directory in ``fresh``."""
     rulebook.copy_rules(rulebook.config_dir(), fresh / "rules", 1000.0)
     history = History(fresh / "data", fresh / "rules", FLEET.epoch_ts, FLEET.epoch_ts + LENGTH)
     history.write(openmetrics(Relabelled(FLEET), LENGTH))  # type: ignore[arg-type]  # it asks for samples alone
@@ -136,45 +136,47 @@ FIGURES = (
 )
 
 
-def of_cluster(world: World, expr: str, cluster: str) -> dict[tuple[tuple[str, str], ...], float]:
+def of_cluster(stored_sets: StoredSets, expr: str, cluster: str) -> dict[tuple[tuple[str, str], ...], float]:
     chosen = f'({expr}) and on (cluster) label_replace(vector(1), "cluster", "{cluster}", "", "")'
-    ours = {"run", "state", "epochcost_machine", "node"}
+    own_names = {"run", "state", "epochcost_machine", "node"}
     return {
-        tuple(sorted((k, v) for k, v in r["metric"].items() if k in ours)): float(r["value"][1])
-        for r in instant(world.url, chosen, world.now)
+        tuple(sorted((k, v) for k, v in r["metric"].items() if k in own_names)): float(r["value"][1])
+        for r in instant(stored_sets.url, chosen, stored_sets.now)
     }
 
 
 @each("expr", FIGURES)
-def test_every_figure_is_that_of_the_plain_scrape(world: World, expr: str) -> None:
-    plain = of_cluster(world, expr, CLUSTERS["plain"][0])
+def test_every_figure_equals_that_of_the_plain_scrape(stored_sets: StoredSets, expr: str) -> None:
+    plain = of_cluster(stored_sets, expr, CLUSTERS["plain"][0])
     assert plain
     for name, cluster in OTHERS:
-        assert of_cluster(world, expr, cluster) == pytest.approx(plain, rel=1e-9), name
+        assert of_cluster(stored_sets, expr, cluster) == pytest.approx(plain, rel=1e-9), name
 
 
 @each("query", queries())
-def test_every_panel_answers_in_every_cluster_as_in_the_plain_one(world: World, query: Asked) -> None:
-    plain = instant(world.url, query.filled(**CHOSEN, cluster=CLUSTERS["plain"][0]), world.now)
+def test_every_panel_has_the_plain_clusters_result_in_every_cluster(stored_sets: StoredSets, query: PanelQuery) -> None:
+    plain = instant(stored_sets.url, query.filled(**CHOSEN, cluster=CLUSTERS["plain"][0]), stored_sets.now)
     for name, cluster in OTHERS:
-        shown = instant(world.url, query.filled(**CHOSEN, cluster=cluster), world.now)
-        assert len(shown) == len(plain), name
-    both = instant(world.url, query.filled(**CHOSEN, cluster=".*" if query.board != "run" else "eu"), world.now)
+        result = instant(stored_sets.url, query.filled(**CHOSEN, cluster=cluster), stored_sets.now)
+        assert len(result) == len(plain), name
+    both = instant(
+        stored_sets.url, query.filled(**CHOSEN, cluster=".*" if query.board != "run" else "eu"), stored_sets.now
+    )
     assert bool(both) is bool(plain)
     if query.key:
         assert len({r["metric"][query.key] for r in both}) == len(both), "two rows for one thing"
 
 
-def test_the_moved_run_has_the_dollars_and_epochs_of_both_machines(world: World) -> None:
+def test_the_moved_run_has_the_dollars_and_epochs_of_both_machines(stored_sets: StoredSets) -> None:
     t = LENGTH - STEP_SECONDS
     usd = TAKEN.run_cost(MOVED, GONE - STEP_SECONDS) + NEXT.run_cost(MOVED, t)
     for _, cluster in OTHERS:
-        ((_, cost),) = of_cluster(world, f'run:epochcost_cost_usd:sum{{run="{MOVED}"}}', cluster).items()
+        ((_, cost),) = of_cluster(stored_sets, f'run:epochcost_cost_usd:sum{{run="{MOVED}"}}', cluster).items()
         assert cost == pytest.approx(usd, rel=0.02)
-        ((_, lost),) = of_cluster(world, f'run:epochcost_epochs:lost{{run="{MOVED}"}}', cluster).items()
-        assert lost == pytest.approx(12 - 11, abs=0.3)
+        ((_, lost_epochs),) = of_cluster(stored_sets, f'run:epochcost_epochs:lost{{run="{MOVED}"}}', cluster).items()
+        assert lost_epochs == pytest.approx(12 - 11, abs=0.3)
 
 
-def test_the_machine_that_is_gone_is_an_alert_in_every_cluster(world: World) -> None:
-    down = {f.labels.get("cluster") for f in world.fired if f.alert == "EpochcostAgentDown"}
+def test_the_removed_machine_fires_an_alert_in_every_cluster(stored_sets: StoredSets) -> None:
+    down = {f.labels.get("cluster") for f in stored_sets.fired if f.alert == "EpochcostAgentDown"}
     assert down >= {cluster for clusters in CLUSTERS.values() for cluster in clusters}

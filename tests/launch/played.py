@@ -26,7 +26,7 @@ class Play:
 
     now: float = 0.0
     code: int = 0
-    written: list[tuple[float, int, bytes]] = field(default_factory=list)
+    writes: list[tuple[float, int, bytes]] = field(default_factory=list)
     true: list[tuple[float, float]] = field(default_factory=list)
     _trained: float | None = None
 
@@ -38,17 +38,17 @@ class Play:
 
     def _write(self, stream: int, text: str | bytes, end: str) -> None:
         data = text.encode() if isinstance(text, str) else text
-        self.written.append((self.now, stream, data + end.encode()))
+        self.writes.append((self.now, stream, data + end.encode()))
         self.now += 1e-4
 
     def nap(self, seconds: float) -> None:
         self.now += seconds
 
-    def trained(self) -> None:
+    def end_training(self) -> None:
         """The training of the epoch ends; its evaluation may follow."""
         self._trained = self.now
 
-    def ended(self) -> None:
+    def end_epoch(self) -> None:
         """The epoch ends."""
         self.true.append((self.now if self._trained is None else self._trained, self.now))
         self._trained = None
@@ -76,7 +76,7 @@ class Play:
 
 @dataclass
 class Reading:
-    """What came of it."""
+    """The result of reading a play."""
 
     news: list[ProgressSnapshot]
     tracker: ProgressTracker
@@ -90,11 +90,11 @@ class Reading:
         return sum(one.retract for one in self.news)
 
     def last(self, name: str) -> float | None:
-        return next((found for one in reversed(self.news) if (found := getattr(one, name)) is not None), None)
+        return next((value for one in reversed(self.news) if (value := getattr(one, name)) is not None), None)
 
 
-def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPatterns | None = None) -> Reading:  # noqa: B008 - frozen
-    """As `epochcost exec` hears it, through two pipes or on one terminal."""
+def read_output(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPatterns | None = None) -> Reading:  # noqa: B008 - frozen
+    """Read a play as `epochcost exec` does, through two pipes or on one terminal."""
     reader, tracker = LineReader(own), ProgressTracker(plan, Moment(0.0, 0.0))
     streams = {1: Lines(every=reader.wants_all), 2: Lines(every=reader.wants_all)}
     news: list[ProgressSnapshot] = []
@@ -109,7 +109,7 @@ def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPat
             stream.every = reader.wants_all
 
     before = 0.0
-    for seconds, stream, data in [*play.written, (play.now, 1, b"")]:
+    for seconds, stream, data in [*play.writes, (play.now, 1, b"")]:
         if seconds - before > QUIET_SECONDS:
             for one in streams.values():
                 if rest := one.unfinished():

@@ -21,7 +21,7 @@ class Terminal:
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], rows: int = 24, columns: int = 80) -> None:
         self.master, slave = os.openpty()
-        self.seen = b""
+        self.output = b""
         self.status: int | None = None
         self.resize(rows, columns)
         self.pid = os.fork()
@@ -55,12 +55,12 @@ class Terminal:
         return termios.tcgetattr(self.master)
 
     def read_until(self, text: bytes, seconds: float = 20.0, after: int = 0) -> bytes:
-        """All that was seen, once ``text`` is in it, beyond the first ``after`` bytes."""
+        """The output, once ``text`` is in it, beyond the first ``after`` bytes."""
         deadline = time.monotonic() + seconds
-        while text not in self.seen[after:]:
+        while text not in self.output[after:]:
             if not self._read(deadline):
-                raise AssertionError(f"{text!r} was not seen in {self.seen!r}")
-        return self.seen
+                raise AssertionError(f"{text!r} was not seen in {self.output!r}")
+        return self.output
 
     def wait(self, seconds: float = 20.0) -> int:
         """To the end of all output: the exit code, negative for a signal."""
@@ -74,10 +74,10 @@ class Terminal:
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self.master], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            raise AssertionError(f"nothing came any more after {self.seen[-2000:]!r}")
+            raise AssertionError(f"nothing came any more after {self.output[-2000:]!r}")
         try:
             data = os.read(self.master, 65536)
-        except OSError:  # everybody has left the terminal
+        except OSError:  # no process has the terminal open any more
             return False
-        self.seen += data
+        self.output += data
         return bool(data)

@@ -16,7 +16,7 @@ from epochcost.progress.parse import Line, parse_line
 EVENT = (sys.executable, "-m", "epochcost", "event")
 
 
-def test_a_run_told_by_a_shell_script(tmp_path: Path):
+def test_a_run_reported_by_a_shell_script(tmp_path: Path):
     script = """
         event() { "$PYTHON" -m epochcost event "$@"; }
         export EPOCHCOST_RUN="my run"
@@ -39,7 +39,7 @@ def test_a_run_told_by_a_shell_script(tmp_path: Path):
         assert line.run.startswith("my_run-")
 
 
-@pytest.mark.parametrize(("arguments", "named"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     (["progress", "epoch=1"], "--run"),
     (["progress", "--run", "a", "epoch=-1"], "epoch=-1: expected a number of 0 or more"),
     (["progress", "--run", "a", "epoch=nan"], "epoch=nan"),
@@ -54,45 +54,45 @@ def test_a_run_told_by_a_shell_script(tmp_path: Path):
     (["phase", "--run", "a", "phase=lunch"], "phase=lunch: expected one of startup, train"),
     (["lunch", "--run", "a"], "invalid choice: 'lunch'"),
 ])  # fmt: skip
-def test_a_wrong_argument_is_one_error_that_names_it(tmp_path: Path, capsys, arguments: list[str], named: str):
-    with pytest.raises(SystemExit) as left:
+def test_a_wrong_argument_is_one_error_that_names_it(tmp_path: Path, capsys, arguments: list[str], message: str):
+    with pytest.raises(SystemExit) as raised:
         main(arguments, {"EPOCHCOST_DIR": str(tmp_path)})
-    assert left.value.code == 2
-    assert named in capsys.readouterr().err
+    assert raised.value.code == 2
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_where_it_cannot_be_written_it_says_so_and_exits_with_1(tmp_path: Path, capsys):
+def test_if_it_cannot_be_written_there_is_an_error_and_exit_code_1(tmp_path: Path, capsys):
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as raised:
         main(["start", "--run", "a"], {"EPOCHCOST_DIR": str(tmp_path / "file")})
-    assert left.value.code == 1
+    assert raised.value.code == 1
     assert str(tmp_path / "file") in capsys.readouterr().err
 
 
-def test_help_and_commands_are_there_without_the_agents_packages(tmp_path: Path):
+def test_help_and_commands_work_without_the_agents_packages(tmp_path: Path):
     # -S: no site-packages at all, as in a training image with the base install.
     bare = (sys.executable, "-S", "-m", "epochcost")
     environ = environment(tmp_path, COLUMNS="200")
-    shown = subprocess.run([*bare, "--help"], env=environ, capture_output=True, text=True, check=True).stdout
-    assert "exec " in shown
-    assert "event " in shown
+    help_text = subprocess.run([*bare, "--help"], env=environ, capture_output=True, text=True, check=True).stdout
+    assert "exec " in help_text
+    assert "event " in help_text
     for name in ("exec", "event"):
-        done = subprocess.run([*bare, name, "--help"], env=environ, capture_output=True, text=True, check=True)
-        assert done.stdout.startswith(f"usage: epochcost {name} ")
+        completed = subprocess.run([*bare, name, "--help"], env=environ, capture_output=True, text=True, check=True)
+        assert completed.stdout.startswith(f"usage: epochcost {name} ")
     subprocess.run([*bare, "exec", "--", "true"], env=environ, check=True)
     assert kinds(events(tmp_path)) == ["start", "end"]
     assert os.path.realpath(bare[0])
 
 
-def test_the_room_knows_the_standard_library_and_the_training_side_alone():
+def test_the_package_imports_only_the_standard_library_and_the_training_side():
     import ast
 
-    room = Path(__file__).parents[2] / "exporter" / "epochcost" / "launch"
-    for path in room.glob("*.py"):
+    package = Path(__file__).parents[2] / "exporter" / "epochcost" / "launch"
+    for path in package.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
-                ours = name.startswith(("epochcost.launch", "epochcost.training"))
-                assert ours or name.split(".")[0] in sys.stdlib_module_names, f"{path.name}: {name}"
+                is_own = name.startswith(("epochcost.launch", "epochcost.training"))
+                assert is_own or name.split(".")[0] in sys.stdlib_module_names, f"{path.name}: {name}"

@@ -54,7 +54,7 @@ def test_ultralytics_rows_are_finished_epochs_from_1_or_in_old_versions_from_0()
         assert tracker.news(START)[-1].epoch == 3
 
 
-def test_lightning_rows_say_epoch_and_step():
+def test_lightning_rows_have_epoch_and_step():
     one = metrics_csv(b"epoch,step,train_loss\n0,49,0.5\n2,149,0.25\n")
     assert one is not None
     assert (one.number, one.first, one.form, one.run_step) == (2, 0, Form.WITHIN, 150)
@@ -71,11 +71,11 @@ def test_the_state_of_a_hugging_face_trainer():
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"3", b'{"epoch": 1}', b'{"epoch": -1, "global_step": 1}',
     b'{"epoch": NaN, "global_step": 1}', b'{"epoch": true, "global_step": 1}', b"[" * 100000])  # fmt: skip
-def test_another_document_says_nothing(data: bytes):
+def test_another_document_yields_nothing(data: bytes):
     assert trainer_state(data) is None
 
 
-def test_tensorboard_scalars_say_where_the_training_stands():
+def test_tensorboard_scalars_give_the_position():
     hugging_face = progress_of(scalar("train/epoch", 1.25, 50))
     assert hugging_face is not None
     assert (hugging_face.position, hugging_face.run_step) == (1.25, 50)
@@ -91,12 +91,12 @@ def test_tensorboard_scalars_say_where_the_training_stands():
     assert progress_of(b"\x09" + struct.pack("<d", 1.7e9) + b"\x1a\x0dbrain.Event:2") is None
 
 
-def test_records_are_read_as_they_come_and_long_ones_are_passed_over():
+def test_records_are_read_as_they_arrive_and_long_ones_are_skipped():
     data = record(b"one") + record(b"x" * (MAX_READ_BYTES + 1)) + record(b"two")
     assert records(data).data == (b"one", b"two")
     assert records(data[:-1]).data == (b"one",)
-    begun = records(record(b"one") + struct.pack("<Q", MAX_READ_BYTES + 1) + b"crc_" + b"x" * 100)
-    assert begun.consumed == len(record(b"one")) + MAX_READ_BYTES + 17
+    incomplete = records(record(b"one") + struct.pack("<Q", MAX_READ_BYTES + 1) + b"crc_" + b"x" * 100)
+    assert incomplete.consumed == len(record(b"one")) + MAX_READ_BYTES + 17
     with pytest.raises(NotRecordsError):
         records(b"\xff" * 20)
 
@@ -105,7 +105,7 @@ def test_records_are_read_as_they_come_and_long_ones_are_passed_over():
 @given(st.one_of(st.binary(max_size=400), st.lists(st.sampled_from(
     [b"epoch", b",", b"\n", b"1", b"2.0", b'"', b"train/loss", b"step", b" ", b"\x00", b"\xff", b"-3", b"9" * 30, b"{", b"}"]  # noqa: E501
 ), max_size=40).map(b"".join)))  # fmt: skip
-def test_whatever_a_file_holds_its_parser_answers(data: bytes):
+def test_the_parser_accepts_any_file(data: bytes):
     for parse in FILES.values():
         one = parse(data)
         assert one is None or isinstance(one, Progress)
@@ -117,14 +117,14 @@ def test_whatever_a_file_holds_its_parser_answers(data: bytes):
 
 @settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 300), st.binary(max_size=4))
-def test_whatever_an_event_file_holds_it_is_read_or_given_up(noise: bytes, at: int, change: bytes):
+def test_any_event_file_is_read_or_given_up(noise: bytes, at: int, change: bytes):
     good = record(scalar("train/epoch", 1.5, 7)) + record(scalar("epoch_loss", None, 2))
     for data in (noise, record(noise), good[:at] + change + good[at + len(change) :]):
         try:
-            cut = records(data)
+            parser = records(data)
         except NotRecordsError:
             continue
-        for one in map(progress_of, cut.data):
+        for one in map(progress_of, parser.data):
             assert one is None or isinstance(one, Progress)
 
 
@@ -146,7 +146,7 @@ def test_only_what_was_written_since_is_read_and_only_what_is_new(tmp_path: Path
     assert [one.number for one in watch.look()] == [2]
 
 
-def test_a_file_that_is_told_is_read_wherever_it_is(tmp_path: Path):
+def test_a_configured_file_is_read_wherever_it_is(tmp_path: Path):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.csv").write_text("epoch,step\n0,9\n")
@@ -161,7 +161,7 @@ def test_a_long_table_is_read_at_its_ends(tmp_path: Path):
     assert (one.number, one.run_step) == (19, 20_000)
 
 
-def test_a_data_set_of_many_files_is_not_searched_for_ever(tmp_path: Path):
+def test_the_search_in_a_data_set_of_many_files_is_bounded(tmp_path: Path):
     data = tmp_path / "data"
     data.mkdir()
     for n in range(MAX_ENTRIES + 10):
@@ -169,7 +169,7 @@ def test_a_data_set_of_many_files_is_not_searched_for_ever(tmp_path: Path):
     assert FileTailer(tmp_path, (), 0).look() == []
 
 
-def test_what_cannot_be_read_says_nothing(tmp_path: Path):
+def test_an_unreadable_file_yields_nothing(tmp_path: Path):
     (tmp_path / "results.csv").mkdir()
     (tmp_path / "metrics.csv").symlink_to("/nowhere")
     os.mkfifo(tmp_path / "trainer_state.json")

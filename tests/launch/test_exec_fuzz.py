@@ -1,4 +1,4 @@
-"""Lines of all formats, mixed, broken and cut: no error, no epoch that nobody printed, bounded time for a line.
+"""Lines of all formats, mixed, broken and cut: no error, no invented epoch, bounded time for a line.
 
 `EPOCHCOST_FUZZ_LINES=100000 pytest tests/launch/test_exec_fuzz.py` takes a minute; a sample runs with all tests.
 """
@@ -45,7 +45,7 @@ TEMPLATES = [
 
 def mixed(rng: random.Random, lines: int) -> bytes:
     """Numbers are large and random, so that no two lines of a kind follow each other by chance."""
-    made: list[bytes] = []
+    output: list[bytes] = []
     for _ in range(lines):
         number = {name: rng.randrange(1000, 10**6) for name in "eELbzgN"}
         values = {**number, "p": rng.randrange(101), "f": f"{rng.uniform(0, 1e6):.2f}", "h": "0.50"}
@@ -60,13 +60,13 @@ def mixed(rng: random.Random, lines: int) -> bytes:
             line = line + rng.choice([b"\r", b"\x1b[A", b"\x08" * 9, b"\x00"]) + line[: rng.randrange(len(line) + 1)]
         elif shape < 0.27:
             line *= rng.randrange(2, 60)
-        made.append(line + rng.choice([b"\n", b"\n", b"\r", b"\r\n"]))
-    return b"".join(made)
+        output.append(line + rng.choice([b"\n", b"\n", b"\r", b"\r\n"]))
+    return b"".join(output)
 
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """A collection among the thousands of tests of this process takes longer than any line, and is no line's doing."""
+    """A collection among the thousands of tests of this process takes longer than any line, unrelated to lines."""
     gc.disable()
     yield
     gc.enable()
@@ -74,10 +74,10 @@ def no_collection() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_lines_of_all_kinds_mixed_make_no_error_and_no_epoch_that_nobody_printed(seed: int):
+def test_mixed_lines_of_all_kinds_cause_no_error_and_no_invented_epoch(seed: int):
     rng = random.Random(seed)
     data = mixed(rng, LINES // SEEDS)
-    printed = {int(found) for found in re.findall(rb"\d{1,15}", data)}
+    numbers_printed = {int(number) for number in re.findall(rb"\d{1,15}", data)}
     reader, lines, tracker = LineReader(), Lines(), ProgressTracker(Plan(), Moment(0.0, 0.0))
     now, at, slowest = 0.0, 0, 0.0
     ends: list[int] = []
@@ -85,21 +85,21 @@ def test_lines_of_all_kinds_mixed_make_no_error_and_no_epoch_that_nobody_printed
         size = rng.choice([1, 10, 100, 1000, 5000])
         now += rng.choice([0.0, 0.001, 0.1, 10.0])
         for line in lines.cut(data[at : at + size]):
-            begun = time.thread_time()
+            started_at = time.thread_time()
             if (progress := reader.parse(line)) is not None:
                 tracker.take(progress, Moment(now, now), line)
             ends += [one.ended for one in tracker.news(Moment(now, now)) if one.ended is not None]
-            slowest = max(slowest, time.thread_time() - begun)
+            slowest = max(slowest, time.thread_time() - started_at)
             lines.every = reader.wants_all
         at += size
     ends += [one.ended for one in tracker.finish(Moment(now, now)) if one.ended is not None]
     assert slowest < MAX_LINE_SECONDS
-    assert [end for end in ends if not {end - 1, end, end + 1} & printed] == []
+    assert [end for end in ends if not {end - 1, end, end + 1} & numbers_printed] == []
     assert len(ends) < 20
 
 
 @pytest.mark.parametrize("seed", ["1.", "1-", "1e-", "1+1 ", "train ", "epoch 1.5 "])
-def test_a_name_of_a_bar_is_read_in_one_way_alone(seed: str) -> None:
-    """Where a number's point was of two kinds of pieces, 14 of them took 1.5 s, and 40 would have taken for ever."""
+def test_the_name_of_a_bar_has_one_reading(seed: str) -> None:
+    """Where a number's point was of two kinds of pieces, 14 of them took 1.5 s, and 40 would never have ended."""
     assert TRAINING_NAME.fullmatch(f"{seed * 49}~x") is None
     assert TRAINING_NAME.fullmatch(seed * 3) is not None

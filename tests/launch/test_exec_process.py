@@ -1,4 +1,4 @@
-"""Any command as one run: its output, its status, its signals, and what the agent gets to know."""
+"""Any command as one run: its output, its status, its signals, and the events for the agent."""
 
 from __future__ import annotations
 
@@ -83,40 +83,42 @@ def test_output_into_a_file_and_from_a_program_that_reads_its_input(tmp_path: Pa
     target = tmp_path / "out"
     data = bytes(range(256)) * 5000
     with target.open("wb") as out:
-        done = subprocess.run((*EXEC, "--", "cat"), env=environment(tmp_path / "e"), stdout=out, input=data, check=True)
-    assert done.returncode == 0
+        completed = subprocess.run(
+            (*EXEC, "--", "cat"), env=environment(tmp_path / "e"), stdout=out, input=data, check=True
+        )
+    assert completed.returncode == 0
     assert target.read_bytes() == data
 
 
-def test_what_is_written_is_seen_at_once(tmp_path: Path):
+def test_output_is_passed_on_at_once(tmp_path: Path):
     code = "import sys\nfor line in sys.stdin: sys.stdout.write(line.strip()); sys.stdout.flush()"
     with begin(tmp_path, *python(code)) as program:
         assert program.stdin is not None
         assert program.stdout is not None
         took = []
         for number in range(50):
-            begun = time.perf_counter()
+            started_at = time.perf_counter()
             program.stdin.write(b"%d\n" % number)
             program.stdin.flush()
             assert program.stdout.read(len(str(number))) == b"%d" % number  # no newline: nothing is held back
-            took.append(time.perf_counter() - begun)
+            took.append(time.perf_counter() - started_at)
         program.communicate(timeout=20)
-    assert sorted(took)[5] < 0.05  # a reader that waits for a tick takes longer each time; a busy machine, now and then
+    assert sorted(took)[5] < 0.05  # a reader that waits for a tick is always late; a busy machine only sometimes
 
 
-def test_a_reader_that_goes_away_ends_the_program_as_it_would(tmp_path: Path):
+def test_a_closed_pipe_ends_the_program_as_without_exec(tmp_path: Path):
     inner = " ".join((*EXEC, "--", "yes"))
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", f"{inner} | head -c 8; echo ${{PIPESTATUS[0]}}"],
         env=environment(tmp_path),
         capture_output=True,
         timeout=30,
         check=True,
     )
-    assert done.stdout == b"y\ny\ny\ny\n141\n"  # by SIGPIPE
+    assert completed.stdout == b"y\ny\ny\ny\n141\n"  # by SIGPIPE
 
 
-def test_a_line_of_ten_megabytes_passes_and_costs_no_memory(tmp_path: Path):
+def test_a_line_of_ten_megabytes_passes_and_takes_no_memory(tmp_path: Path):
     code = """
         import os, resource, sys
         for _ in range(160): os.write(1, b"5/9 " * 16384)
@@ -124,12 +126,12 @@ def test_a_line_of_ten_megabytes_passes_and_costs_no_memory(tmp_path: Path):
         status = open(f"/proc/{os.getppid()}/status").read()
         sys.stderr.write(next(line for line in status.splitlines() if line.startswith("VmHWM")))
     """
-    done = launch(tmp_path, *python(code))
-    assert len(done.stdout) == 160 * 65536 + 1
-    assert int(done.stderr.split()[1]) < 60_000, "KiB"
+    completed = launch(tmp_path, *python(code))
+    assert len(completed.stdout) == 160 * 65536 + 1
+    assert int(completed.stderr.split()[1]) < 60_000, "KiB"
 
 
-def test_a_stream_that_nobody_reads_does_not_hold_up_the_other(tmp_path: Path):
+def test_an_unread_stream_does_not_block_the_other(tmp_path: Path):
     code = """
         import os, sys, threading
         threading.Thread(target=lambda: os.write(1, b"x" * 4_000_000), daemon=True).start()
@@ -150,10 +152,10 @@ def test_closed_outputs_stay_closed(tmp_path: Path):
     assert mark.read_text() == "closed"
 
 
-def test_a_process_that_the_command_leaves_behind_can_go_on_writing(tmp_path: Path):
-    done = begin(tmp_path, "sh", "-c", "(sleep 0.6; echo late) & echo early")
-    out, _ = done.communicate(timeout=20)
-    assert (done.returncode, out) == (0, b"early\nlate\n")
+def test_a_process_left_behind_by_the_command_can_continue_writing(tmp_path: Path):
+    completed = begin(tmp_path, "sh", "-c", "(sleep 0.6; echo late) & echo early")
+    out, _ = completed.communicate(timeout=20)
+    assert (completed.returncode, out) == (0, b"early\nlate\n")
     (lines,) = events_by_file(tmp_path).values()
     assert float(str(lines[-1]["ts"])) - float(str(lines[0]["ts"])) < 0.5, "the run ended with the command"
 
@@ -161,7 +163,7 @@ def test_a_process_that_the_command_leaves_behind_can_go_on_writing(tmp_path: Pa
 # Status
 
 
-def test_every_exit_status_is_ours(tmp_path: Path):
+def test_every_exit_status_is_passed_on(tmp_path: Path):
     # The same module that the command line calls, without a fresh interpreter for each of 256.
     code = """
         import os
@@ -179,10 +181,10 @@ def test_every_exit_status_is_ours(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGPIPE", "SIGUSR1", "SIGHUP"])
-def test_a_command_that_dies_by_a_signal_lets_us_die_by_it(tmp_path: Path, name: str):
+def test_exec_dies_by_the_signal_that_killed_the_command(tmp_path: Path, name: str):
     number = getattr(signal, name)
-    done = launch(tmp_path, "sh", "-c", f"kill -{int(number)} $$")
-    assert done.returncode == -number
+    completed = launch(tmp_path, "sh", "-c", f"kill -{int(number)} $$")
+    assert completed.returncode == -number
     assert events(tmp_path)[-1]["exit_status"] == 128 + number
 
 
@@ -190,14 +192,14 @@ def test_a_command_that_dies_by_a_signal_lets_us_die_by_it(tmp_path: Path, name:
     ("no-such-command-here", 127, b"No such file or directory"),
     ("/etc/passwd", 126, b"Permission denied"),
 ])  # fmt: skip
-def test_a_command_that_cannot_start_is_said_as_a_shell_says_it(tmp_path: Path, command: str, code: int, text: bytes):
-    done = launch(tmp_path, command)
-    assert (done.returncode, done.stdout) == (code, b"")
-    assert done.stderr == b"epochcost exec: %s: %s\n" % (command.encode(), text)
+def test_a_command_that_cannot_start_is_reported_as_by_a_shell(tmp_path: Path, command: str, code: int, text: bytes):
+    completed = launch(tmp_path, command)
+    assert (completed.returncode, completed.stdout) == (code, b"")
+    assert completed.stderr == b"epochcost exec: %s: %s\n" % (command.encode(), text)
     assert events(tmp_path)[-1]["status"] == "failed"
 
 
-@pytest.mark.parametrize(("flags", "named"), [
+@pytest.mark.parametrize(("flags", "message"), [
     (("--epochs", "0", "--", "true"), b"--epochs: '0' is not a number above 0"),
     (("--epochs", "nan", "--", "true"), b"--epochs"),
     (("--pattern", "(", "--", "true"), b"pattern '('"),
@@ -207,26 +209,26 @@ def test_a_command_that_cannot_start_is_said_as_a_shell_says_it(tmp_path: Path, 
     (("--epoch", "3", "--", "true"), b"--epoch"),
     ((), b"no command"),
 ])  # fmt: skip
-def test_wrong_flags_are_one_error_that_names_them(tmp_path: Path, flags: tuple[str, ...], named: bytes):
-    done = subprocess.run((*EXEC, *flags), env=environment(tmp_path), capture_output=True, check=False)
-    assert done.returncode == 2
-    assert named in done.stderr
+def test_wrong_flags_are_one_error_that_names_them(tmp_path: Path, flags: tuple[str, ...], message: bytes):
+    completed = subprocess.run((*EXEC, *flags), env=environment(tmp_path), capture_output=True, check=False)
+    assert completed.returncode == 2
+    assert message in completed.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_the_commands_own_flags_are_its_own(tmp_path: Path):
-    done = launch(tmp_path, "echo", "--help", "--", "--epochs", "x")
-    assert done.stdout == b"--help -- --epochs x\n"
+    completed = launch(tmp_path, "echo", "--help", "--", "--epochs", "x")
+    assert completed.stdout == b"--help -- --epochs x\n"
 
 
 # Signals
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGALRM"])
-def test_a_signal_sent_to_us_reaches_the_command(tmp_path: Path, name: str):
+def test_a_signal_sent_to_exec_reaches_the_command(tmp_path: Path, name: str):
     number = getattr(signal, name)
 
-    def heeded() -> None:  # a shell that puts us into the background ignores some, and what is ignored stays so
+    def heeded() -> None:  # a shell that starts a background process ignores some, and ignored signals stay ignored
         signal.signal(number, signal.SIG_DFL)
 
     with begin(tmp_path, *python(ENDLESS, name), preexec_fn=heeded) as program:
@@ -259,8 +261,8 @@ def test_stop_and_continue_pass_through(tmp_path: Path):
         assert program.stdout is not None
         pid = int(program.stdout.readline())
         program.send_signal(signal.SIGTSTP)
-        for stopped in (pid, program.pid):
-            wait_for(lambda stopped=stopped: _state(stopped) == "T", what="stopping")  # type: ignore[misc]
+        for process_id in (pid, program.pid):
+            wait_for(lambda process_id=process_id: _state(process_id) == "T", what="stopping")  # type: ignore[misc]
         program.send_signal(signal.SIGCONT)
         for going in (pid, program.pid):
             wait_for(lambda going=going: _state(going) == "S", what="going on")  # type: ignore[misc]
@@ -268,7 +270,7 @@ def test_stop_and_continue_pass_through(tmp_path: Path):
         assert program.wait(20) == -signal.SIGTERM
 
 
-def test_when_we_are_killed_the_command_does_not_stay(tmp_path: Path):
+def test_when_exec_is_killed_the_command_ends(tmp_path: Path):
     with begin(tmp_path, "sh", "-c", "echo $$; exec sleep 60") as program:
         assert program.stdout is not None
         pid = int(program.stdout.readline())
@@ -277,9 +279,9 @@ def test_when_we_are_killed_the_command_does_not_stay(tmp_path: Path):
 
 
 def test_signals_are_not_blocked_in_the_command(tmp_path: Path):
-    done = launch(tmp_path, "grep", "^Sig", "/proc/self/status")
+    completed = launch(tmp_path, "grep", "^Sig", "/proc/self/status")
     bare = subprocess.run(["grep", "^Sig", "/proc/self/status"], capture_output=True, check=True)
-    assert _masks(done.stdout) == _masks(bare.stdout)
+    assert _masks(completed.stdout) == _masks(bare.stdout)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="a pid namespace needs root")
@@ -322,7 +324,7 @@ def _masks(status: bytes) -> list[bytes]:
 @pytest.mark.parametrize("more", [
     {"EPOCHCOST_DISABLE": "1"}, {"LOCAL_RANK": "1"}, {"EPOCHCOST_DIR": "/proc/nowhere"},
 ])  # fmt: skip
-def test_with_nothing_to_report_there_is_no_process_of_ours(tmp_path: Path, more: dict[str, str]):
+def test_with_nothing_to_report_there_is_no_exec_process(tmp_path: Path, more: dict[str, str]):
     program = begin_with(tmp_path, more, "sh", "-c", "echo $$; echo $EPOCHCOST_RUN; echo err >&2; exit 3")
     out, err = program.communicate(timeout=20)
     assert program.returncode == 3
@@ -340,18 +342,18 @@ def begin_with(tmp_path: Path, more: dict[str, str], *command: str) -> subproces
     )
 
 
-def test_verbose_says_why_nothing_is_reported(tmp_path: Path):
-    done = launch("/proc/nowhere", "true", flags=("--verbose", "--id", "a"))
-    assert done.stderr.startswith(b"epochcost exec: run a is not reported: no events directory: ")
+def test_verbose_gives_the_reason_why_nothing_is_reported(tmp_path: Path):
+    completed = launch("/proc/nowhere", "true", flags=("--verbose", "--id", "a"))
+    assert completed.stderr.startswith(b"epochcost exec: run a is not reported: no events directory: ")
 
 
-def test_a_fault_of_ours_ends_the_reports_and_nothing_else():
-    done: list[int] = []
+def test_an_internal_error_ends_the_reports_and_nothing_else():
+    completed: list[int] = []
     safely = CallUntilFailure()
-    safely(done.append, 1)
-    safely(done.index, 2)  # type: ignore[arg-type]
-    safely(done.append, 3)
-    assert (done, safely.broken) == ([1], "ValueError: 2 is not in list")
+    safely(completed.append, 1)
+    safely(completed.index, 2)  # type: ignore[arg-type]
+    safely(completed.append, 3)
+    assert (completed, safely.broken) == ([1], "ValueError: 2 is not in list")
 
 
 def trap_pipe(directory: Path) -> None:
@@ -367,9 +369,7 @@ def trap_line(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("trap", [trap_pipe, trap_link, trap_line])
-def test_nothing_that_somebody_puts_beside_the_events_holds_or_ends_the_command(
-    tmp_path: Path, trap: Callable[[Path], None]
-):
+def test_files_placed_beside_the_events_neither_block_nor_end_the_command(tmp_path: Path, trap: Callable[[Path], None]):
     code = "import sys\nprint('ready', flush=True); sys.stdin.readline()\nfor i in range(40): print(f'Epoch {i + 1}/40', flush=True)\nsys.exit(5)"  # noqa: E501
     program = begin(tmp_path, *python(code), flags=("--id", "a"))
     assert program.stdout is not None
@@ -377,12 +377,12 @@ def test_nothing_that_somebody_puts_beside_the_events_holds_or_ends_the_command(
     trap(tmp_path)
     out, err = program.communicate(b"\n", timeout=20)  # looked at ten times a second, and once more at the end
     assert (program.returncode, out.count(b"\n"), err) == (5, 40, b"")
-    (ours,) = tmp_path.glob("a-*.jsonl")
-    assert json.loads(ours.read_text().splitlines()[-1])["ev"] == "end"
+    (own_file,) = tmp_path.glob("a-*.jsonl")
+    assert json.loads(own_file.read_text().splitlines()[-1])["ev"] == "end"
 
 
 @pytest.mark.parametrize("harm", [lambda d: [f.unlink() for f in d.iterdir()] and d.rmdir(), lambda d: d.chmod(0)])
-def test_a_directory_that_goes_away_changes_nothing(tmp_path: Path, harm: Callable[[Path], object]):
+def test_a_removed_directory_changes_nothing(tmp_path: Path, harm: Callable[[Path], object]):
     directory = tmp_path / "events"
     code = "import sys\nprint('ready', flush=True); sys.stdin.readline()\nfor i in range(40): print(f'Epoch {i + 1}/40', flush=True)\nsys.exit(5)"  # noqa: E501
     program = begin(directory, *python(code))
@@ -398,7 +398,7 @@ def test_a_directory_that_goes_away_changes_nothing(tmp_path: Path, harm: Callab
 # Reports
 
 
-def test_progress_is_reported_with_the_time_it_was_seen(tmp_path: Path):
+def test_progress_is_reported_with_the_time_of_its_output(tmp_path: Path):
     code = """
         import sys, time
         for epoch in range(3):
@@ -421,13 +421,13 @@ def test_progress_is_reported_with_the_time_it_was_seen(tmp_path: Path):
         "--framework",
         "torch",
     )
-    done = launch(tmp_path, *python(code), flags=flags)
+    completed = launch(tmp_path, *python(code), flags=flags)
     lines = events(tmp_path)
     assert kinds(lines)[:2] == ["start", "phase"]
     ends = [line for line in lines if line["ev"] == "epoch_end"]
     assert [(line["epoch"], line["step"], line["steps"]) for line in ends] == [(1, 10, 10), (2, 20, 10), (3, 30, 10)]
-    printed = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith(b"at")]
-    assert all(abs(float(str(end["ts"])) - at) < 0.1 for end, at in zip(ends, printed, strict=True))
+    print_times = [float(line.split()[1]) for line in completed.stdout.splitlines() if line.startswith(b"at")]
+    assert all(abs(float(str(end["ts"])) - at) < 0.1 for end, at in zip(ends, print_times, strict=True))
     facts = {
         name: lines[-1][name]
         for name in ("run", "experiment", "epochs", "batch_size", "budget_usd", "framework", "status")
@@ -451,17 +451,17 @@ def test_progress_is_written_at_most_once_a_second(tmp_path: Path):
     assert lines[-1]["step"] == 2999
 
 
-def test_an_own_pattern_and_one_that_would_take_for_ever(tmp_path: Path):
+def test_a_custom_pattern_and_one_that_would_never_end(tmp_path: Path):
     code = "for i in range(4): print(f'=> era {i} of 4 :: ' + 'a' * 60 + '!', flush=True)"
     flags = ("--verbose", "--pattern", "(a+)+(?P<step>$)", "--pattern", r"era (?P<epoch>\d+) of (?P<epochs>\d+)")
-    begun = time.monotonic()
-    done = launch(tmp_path, *python(code), flags=flags)
-    assert time.monotonic() - begun < 10
-    assert b"took too long" in done.stderr
+    started_at = time.monotonic()
+    completed = launch(tmp_path, *python(code), flags=flags)
+    assert time.monotonic() - started_at < 10
+    assert b"took too long" in completed.stderr
     assert [line["epoch"] for line in events(tmp_path) if line["ev"] == "epoch_end"] == [1, 2, 3, 4]
 
 
-def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path):
+def test_an_epoch_confirmed_only_by_the_next_has_its_own_time(tmp_path: Path):
     """A line for each finished epoch: the first one alone might be anything; the agent gets it late, and right."""
     from epochcost.ledger.run import RunAccount
     from epochcost.model import RunId
@@ -484,7 +484,7 @@ def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path
     assert len(took) == 3
 
 
-def test_a_guess_is_taken_back_in_the_events_too(tmp_path: Path):
+def test_a_guess_is_retracted_in_the_events_too(tmp_path: Path):
     code = """
         import time
         bar = "{0}%|####| {0}/9 [00:01<00:00,  9.98it/s]"
@@ -517,45 +517,45 @@ def read(log: bytes, *flags: str, name: str = "-") -> subprocess.CompletedProces
 LOG = b"".join(b"round %d/3\nround loss 0.5\n" % n for n in (1, 2, 3))
 
 
-def test_a_log_is_read_and_the_reader_says_what_it_found(tmp_path: Path):
+def test_a_log_is_read_and_the_reader_lists_its_findings(tmp_path: Path):
     log = b"Epoch 1/2\n1/9 - loss: 1\n9/9 - loss: 1\nEpoch 2/2\n1/9 - loss: 1\n9/9 - loss: 1\nsaved epoch 2\n"
     (tmp_path / "train.log").write_bytes(log)
-    for done in (read(log), read(b"", name=str(tmp_path / "train.log"))):
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert b"epoch 1: ended in line 3\nepoch 2: ended in line 6\n" in done.stdout
-        assert b"2 epochs reported, 2 planned, 18 steps (9 per epoch)" in done.stdout
-        assert b"followed: 2 lines like 'Epoch 1/2'" in done.stdout
+    for completed in (read(log), read(b"", name=str(tmp_path / "train.log"))):
+        assert (completed.returncode, completed.stderr) == (0, b"")
+        assert b"epoch 1: ended in line 3\nepoch 2: ended in line 6\n" in completed.stdout
+        assert b"2 epochs reported, 2 planned, 18 steps (9 per epoch)" in completed.stdout
+        assert b"followed: 2 lines like 'Epoch 1/2'" in completed.stdout
 
 
 def test_lines_are_numbered_as_in_an_editor_however_often_they_were_drawn_over():
     bar = "Epoch {}/2: {}%|##| {}/4 [00:01<00:00, 9.98it/s]"
     log = "\n\n" + "\n".join("\r".join(bar.format(e, 25 * n, n) for n in range(5)) for e in (1, 2))
-    done = read(log.encode())
-    assert b"epoch 1: ended in line 3\nepoch 2: ended in line 4\n" in done.stdout
+    completed = read(log.encode())
+    assert b"epoch 1: ended in line 3\nepoch 2: ended in line 4\n" in completed.stdout
 
 
-def test_a_line_that_is_followed_is_not_left_out_too():
-    done = read(b"Epoch 1/2 loss 0.5\nEpoch 2/2 loss 0.4\n")
-    assert b"followed: 2 lines like 'Epoch 1/2 loss 0.5'" in done.stdout
-    assert b"left out" not in done.stdout
+def test_a_parsed_line_is_not_also_listed_as_skipped():
+    completed = read(b"Epoch 1/2 loss 0.5\nEpoch 2/2 loss 0.4\n")
+    assert b"followed: 2 lines like 'Epoch 1/2 loss 0.5'" in completed.stdout
+    assert b"left out" not in completed.stdout
     rare = b"".join(b"Epoch [%d/50] loss 0.51\n" % number for number in range(10, 51, 10))
     assert read(rare).stdout.startswith(b"epoch 1: ended in line 1\n")
     assert b"50 epochs reported, 50 planned" in read(rare).stdout
     assert b"left out" not in read(rare).stdout
 
 
-def test_a_log_that_is_not_understood_says_which_flag_helps(tmp_path: Path):
-    done = read(LOG)
-    assert done.returncode == 0
-    assert b"0 epochs reported" in done.stdout
-    assert b"--pattern" in done.stdout
-    done = read(LOG, "--pattern", r"round (?P<epoch>\d+)/(?P<epochs>\d+)")
-    assert b"epoch 2: ended in line 5" in done.stdout
-    assert b"epoch 3: ended with the log, if the command ended well there" in done.stdout
-    assert b"3 epochs reported, 3 planned" in done.stdout
+def test_for_an_unknown_log_format_the_helpful_flag_is_named(tmp_path: Path):
+    completed = read(LOG)
+    assert completed.returncode == 0
+    assert b"0 epochs reported" in completed.stdout
+    assert b"--pattern" in completed.stdout
+    completed = read(LOG, "--pattern", r"round (?P<epoch>\d+)/(?P<epochs>\d+)")
+    assert b"epoch 2: ended in line 5" in completed.stdout
+    assert b"epoch 3: ended with the log, if the command ended well there" in completed.stdout
+    assert b"3 epochs reported, 3 planned" in completed.stdout
     (tmp_path / "rows").write_text("[mine]\nline = round (?P<epoch>\\d+)/(?P<epochs>\\d+)\nform = end\n")
-    done = read(LOG, "--pattern-file", str(tmp_path / "rows"))
-    assert b"epoch 1: ended in line 1\nepoch 2: ended in line 3\nepoch 3: ended in line 5\n" in done.stdout
+    completed = read(LOG, "--pattern-file", str(tmp_path / "rows"))
+    assert b"epoch 1: ended in line 1\nepoch 2: ended in line 3\nepoch 3: ended in line 5\n" in completed.stdout
     bars = b"".join(b"%d%%|##| %d/4 [00:01<00:00, 9.98it/s]\n" % (25 * n, n) for n in (1, 2, 3, 4)) * 2
     assert b"--bar epoch" in read(bars).stdout
     assert b"2 epochs reported" in read(bars, "--bar", "epoch").stdout
@@ -564,30 +564,30 @@ def test_a_log_that_is_not_understood_says_which_flag_helps(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["/nowhere/at/all", "/tmp", "/dev/null"])
-def test_a_log_that_cannot_be_read_is_said_so(name: str):
-    done = read(b"", name=name)
-    assert done.returncode == (0 if name == "/dev/null" else 1)
-    assert b"Traceback" not in done.stderr
+def test_an_unreadable_log_is_reported(name: str):
+    completed = read(b"", name=name)
+    assert completed.returncode == (0 if name == "/dev/null" else 1)
+    assert b"Traceback" not in completed.stderr
 
 
-def test_bytes_of_any_kind_are_a_log_too():
-    done = read(bytes(range(256)) * 400 + b"Epoch 1/1" * 9000)
-    assert (done.returncode, done.stderr) == (0, b"")
+def test_arbitrary_bytes_are_accepted_as_a_log():
+    completed = read(bytes(range(256)) * 400 + b"Epoch 1/1" * 9000)
+    assert (completed.returncode, completed.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("flags", [("--read", "x", "--", "true"), ("--pattern-file", "/nowhere"), ("--read",)])
-def test_flags_that_make_no_sense_are_refused(flags: tuple[str, ...]):
-    done = subprocess.run((*EXEC, *flags), capture_output=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
+def test_nonsensical_flags_are_rejected(flags: tuple[str, ...]):
+    completed = subprocess.run((*EXEC, *flags), capture_output=True, timeout=60, check=False)
+    assert completed.returncode == 2
+    assert b"Traceback" not in completed.stderr
 
 
-def test_verbose_ends_with_what_was_followed_and_what_it_cost(tmp_path: Path):
+def test_verbose_ends_with_the_formats_and_the_cost(tmp_path: Path):
     costs = {"v": 1, "run": "a", "cost_usd": 1.25, "seconds": 450.0, "states": {"useful": 450.0}, "ts": time.time()}
     (tmp_path / "a.cost.json").write_text(json.dumps(costs))
     code = "import time\nfor n in (1, 2): print(f'epoch {n} loss 0.5', flush=True); time.sleep(0.1)"
-    done = launch(tmp_path, *python(code), flags=("--verbose", "--id", "a"))
-    messages = done.stderr.decode().split("epochcost exec: ")[1].splitlines()
+    completed = launch(tmp_path, *python(code), flags=("--verbose", "--id", "a"))
+    messages = completed.stderr.decode().split("epochcost exec: ")[1].splitlines()
     assert messages[0].startswith("run a finished: 2 epochs reported, from lines with epochs")
     assert messages[1] == "  followed: 2 lines like 'epoch 1 loss 0.5'"
     assert messages[-1].startswith("  run a: 2 epochs, 7.5 min, $1.25 ($0.625 per epoch)")
@@ -638,18 +638,18 @@ JOBS: list[dict[str, str]] = [
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: next(iter(job), "no job"))
 def test_a_training_that_reports_by_itself_joins_the_run_and_is_not_reported_twice(tmp_path: Path, job: dict[str, str]):
-    done = launch(tmp_path, *python(LIBRARY), flags=("--verbose", *(() if job else ("--id", "one"))), **job)
-    assert done.returncode == 4
-    assert b"the training process reports on its own" in done.stderr
+    completed = launch(tmp_path, *python(LIBRARY), flags=("--verbose", *(() if job else ("--id", "one"))), **job)
+    assert completed.returncode == 4
+    assert b"the training process reports on its own" in completed.stderr
     files = events_by_file(tmp_path)
     assert {str(line["run"]) for lines in files.values() for line in lines} == {"one"}
-    ours = [line for lines in files.values() for line in lines if line.get("writer")]
-    assert not [line for line in ours if line["ev"] in ("epoch_end", "progress")]
-    assert sorted(kinds(ours)) == ["end", "end", "start", "start"]
-    assert max(ours, key=lambda line: float(str(line["ts"])))["exit_status"] == 4
+    exec_lines = [line for lines in files.values() for line in lines if line.get("writer")]
+    assert not [line for line in exec_lines if line["ev"] in ("epoch_end", "progress")]
+    assert sorted(kinds(exec_lines)) == ["end", "end", "start", "start"]
+    assert max(exec_lines, key=lambda line: float(str(line["ts"])))["exit_status"] == 4
 
 
-def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_path: Path):
+def test_for_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_path: Path):
     from epochcost.ledger.run import RunAccount
     from epochcost.model import RunId
     from epochcost.progress.clock import NodeClock
@@ -658,31 +658,33 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
 
     before = time.time()
     launch(None, "true")
-    begun = time.time()
+    started_at = time.time()
     launch(tmp_path, *python(LIBRARY), flags=("--id", "one"))
-    ended = time.time()
+    ended_at = time.time()
     account = RunAccount(RunId("one"), "part")
     for event in EventFiles(EventDirectories(tmp_path)).poll(NodeClock(time.time, time.monotonic, "boot")):
-        account.take(event, begun - 60)
+        account.take(event, started_at - 60)
     assert not account.is_open
     assert account.epochs.attempts == 1
     assert [epoch.number for epoch in account.epochs.finished] == [1, 2, 3]
     assert account.status is not None
     assert account.status.value == "failed"
-    assert ended - begun - account.seconds(ended) < 0.5 + 2 * (begun - before)  # what any command takes to start
+    assert ended_at - started_at - account.seconds(ended_at) < 0.5 + 2 * (
+        started_at - before
+    )  # the start time of any command
     assert account.epochs.lost == 0
 
 
 def test_a_training_that_names_a_run_of_its_own_is_charged_once(tmp_path: Path):
     launch(tmp_path, *python(LIBRARY, "theirs"), flags=("--id", "ours"))
     lines = sorted((line for lines in events_by_file(tmp_path).values() for line in lines), key=lambda one: one["mono"])
-    ours = [line for line in lines if line["run"] == "ours"]
+    own_lines = [line for line in lines if line["run"] == "ours"]
     start = next(line for line in lines if line["run"] == "theirs")
-    assert kinds(ours) == ["start", "end"]
-    assert 0 < float(str(ours[-1]["mono"])) - float(str(start["mono"])) < 0.001
+    assert kinds(own_lines) == ["start", "end"]
+    assert 0 < float(str(own_lines[-1]["mono"])) - float(str(start["mono"])) < 0.001
 
 
-def test_two_commands_of_one_run_do_not_step_back_for_each_other(tmp_path: Path):
+def test_two_commands_of_one_run_do_not_wait_for_each_other(tmp_path: Path):
     programs = [begin(tmp_path, "sh", "-c", "echo ready; read x", flags=("--id", "one")) for _ in range(2)]
     for program in programs:
         assert program.stdout is not None
@@ -708,19 +710,19 @@ def runs(directory: Path) -> list[str]:
     return [str(line["run"]) for line in starts]
 
 
-def test_commands_of_one_job_one_after_the_other_are_runs_of_their_own(tmp_path: Path):
+def test_consecutive_commands_of_one_job_are_runs_of_their_own(tmp_path: Path):
     for rate in ("0.1", "0.2", "0.3"):
         launch(tmp_path, "sh", "-c", "echo Epoch 1/1; exit 0", rate, SLURM_JOB_ID="77")
     assert runs(tmp_path) == ["77", "77-2", "77-3"]
 
 
-def test_a_command_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path):
+def test_a_command_after_one_that_failed_continues_the_same_run(tmp_path: Path):
     for code in "10":
         launch(tmp_path, "sh", "-c", f"exit {code}", SLURM_JOB_ID="77")
     assert runs(tmp_path) == ["77", "77"]
 
 
-def test_commands_of_one_job_side_by_side_are_different_runs_in_a_requeue_too(tmp_path: Path):
+def test_parallel_commands_of_one_job_are_different_runs_even_after_a_requeue(tmp_path: Path):
     for attempt, files in ({}, 3), ({"SLURM_RESTART_COUNT": "1"}, 6):
         programs = [
             subprocess.Popen(
@@ -733,10 +735,10 @@ def test_commands_of_one_job_side_by_side_are_different_runs_in_a_requeue_too(tm
         wait_for(partial(has_files, tmp_path, files))
         for program in programs:
             program.communicate(b"\n", timeout=20)
-    found = runs(tmp_path)
-    assert len(set(found)) == 3
-    assert sorted(found[:3]) == sorted(found[3:])
-    assert "77" in found
+    runs_found = runs(tmp_path)
+    assert len(set(runs_found)) == 3
+    assert sorted(runs_found[:3]) == sorted(runs_found[3:])
+    assert "77" in runs_found
 
 
 def test_a_command_that_is_not_reported_makes_no_directory_to_look_for_its_id(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Programs of many kinds, as they print: three epochs are three, whatever they are called and whatever stands beside."""
+"""Programs of many kinds, as they print: three epochs count as three, whatever their names and surroundings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.launch.played import Play, hear
+from tests.launch.played import Play, read_output
 
 TOLERANCE = 0.6
 LENGTHS = (2.0, 3.0, 2.5)
@@ -54,11 +54,11 @@ def numbers(
                     ),
                     end=line_end,
                 )
-        play.trained()
+        play.end_training()
         play.nap(EVALUATION)
         if end:
             write(end.format(e=e + first, g=(e + 1) * N, **values), end="" if unended else "\n")
-        play.ended()
+        play.end_epoch()
         if after:
             write(after.format(e=e + first, **values))
     if final:
@@ -68,7 +68,7 @@ def numbers(
 
 
 LOOPS: dict[str, tuple[dict[str, Any], dict[str, float | None]]] = {
-    # name: (how it prints, what must be known: planned, steps)
+    # name: (its output, the expected figures: planned, steps)
     "fastprogress": ({"within": "Epoch {e}/{E} : |█████-----| {p}.00% [{b}/{N} 00:01<00:01 0.5123]", "every": 1, "line_end": "\r"}, {"epochs": 3}),
     "alive": ({"within": "Epoch {e}/{E} |████████| {b}/{N} [{p}%] in 1.0s (20.00/s) ", "every": 1, "line_end": "\r"}, {"epochs": 3}),
     "progressbar2": ({"within": "Epoch {e}/{E}  {p}% ({b} of {N}) |####   | Elapsed Time: 0:00:01 ETA:  0:00:01", "every": 1, "line_end": "\r"}, {"epochs": 3}),
@@ -204,44 +204,44 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, float | None]]] = {
 }  # fmt: skip
 
 
-def right_moments(play: Play, ends: list[tuple[int, float]], began: int) -> list[str]:
+def right_moments(play: Play, ends: list[tuple[int, float]], first: int) -> list[str]:
     late = []
     for number, at in ends:
-        trained, ended = play.true[number - 1 - began]
-        last = number - began == len(play.true)
-        if not trained - TOLERANCE <= at <= ended + (2.0 if last else TOLERANCE):
-            late.append(f"{number}: {at - ended:+.2f} s")
+        trained, end = play.true[number - 1 - first]
+        last = number - first == len(play.true)
+        if not trained - TOLERANCE <= at <= end + (2.0 if last else TOLERANCE):
+            late.append(f"{number}: {at - end:+.2f} s")
     return late
 
 
-def check(play: Play, known: dict[str, float | None], *, terminal: bool, began: int = 0) -> None:
-    reading = hear(play, terminal=terminal)
+def check(play: Play, expected: dict[str, float | None], *, terminal: bool, first: int = 0) -> None:
+    reading = read_output(play, terminal=terminal)
     assert reading.retracts == 0
-    assert reading.ends == [began + n + 1 for n in range(len(play.true))], reading.news[-3:]
+    assert reading.ends == [first + n + 1 for n in range(len(play.true))], reading.news[-3:]
     ends = [(one.ended, one.at.mono) for one in reading.news if one.ended is not None and one.at is not None]
-    assert not right_moments(play, ends, began)
-    for name, value in known.items():
+    assert not right_moments(play, ends, first)
+    for name, value in expected.items():
         assert reading.last(name) == value, name
-    if "epochs" not in known:
-        assert reading.last("epochs") in (None, began + len(play.true))
+    if "epochs" not in expected:
+        assert reading.last("epochs") in (None, first + len(play.true))
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_that_prints_its_epochs(name: str, terminal: bool):
-    how, known = LOOPS[name]
-    check(numbers(**how), known, terminal=terminal, began=int(str(how.get("start", 0))))  # type: ignore[arg-type]
+    how, expected = LOOPS[name]
+    check(numbers(**how), expected, terminal=terminal, first=int(str(how.get("start", 0))))  # type: ignore[arg-type]
 
 
-def every(stride: int, total: int, first: int, printed: str) -> Play:
+def every(stride: int, total: int, first: int, template: str) -> Play:
     """A loop that prints one epoch in so many."""
     play = Play()
     play.nap(1.0)
     for number in range(first, total + first):
         play.nap(0.4)
         if number % stride == 0:
-            play.out(printed.format(e=number, E=total))
-        play.ended()
+            play.out(template.format(e=number, E=total))
+        play.end_epoch()
     play.nap(0.1)
     return play
 
@@ -249,36 +249,36 @@ def every(stride: int, total: int, first: int, printed: str) -> Play:
 @pytest.mark.parametrize(("stride", "first"), [(10, 1), (5, 1), (2, 1), (10, 0), (5, 0)])
 def test_one_line_for_several_epochs_where_all_are_a_multiple(stride: int, first: int):
     play = every(stride, 40, first, "Epoch [{e}/{E}], Loss: 0.5123")
-    reading = hear(play)
+    reading = read_output(play)
     assert reading.ends == list(range(1, 41))
     assert reading.last("epochs") == 40
     assert not right_moments(play, [(one.ended, one.at.mono) for one in reading.news if one.ended and one.at], 0)
 
 
-@pytest.mark.parametrize(("stride", "total", "printed"), [
+@pytest.mark.parametrize(("stride", "total", "template"), [
     (10, 45, "Epoch [{e}/{E}], Loss: 0.5123"),  # five epochs at the end would be missing
     (10, 40, "Epoch {e}, Loss: 0.5123"),  # the amount is unknown
     (10, 20, "Epoch [{e}/{E}], Loss: 0.5123"),  # two lines show no regularity
     (10, 40, "Test Epoch [{e}/{E}], Loss: 0.5123"),
 ])  # fmt: skip
-def test_one_line_for_several_epochs_is_nothing_where_they_may_not_be_all(stride: int, total: int, printed: str):
-    assert hear(every(stride, total, 1, printed)).ends == []
+def test_one_line_for_several_epochs_is_ignored_if_epochs_may_be_missing(stride: int, total: int, template: str):
+    assert read_output(every(stride, total, 1, template)).ends == []
 
 
 @pytest.mark.parametrize("word", ["inner", "ppo"])
-def test_epochs_within_a_step_are_none(word: str):
+def test_epochs_within_a_step_do_not_count(word: str):
     play = Play()
     for number in range(3):
         for inner in range(4):
             play.nap(LENGTHS[number] / 4)
             play.out(f"  {word} epoch {inner + 1}/4 loss 0.4")
         play.out(f"Epoch {number + 1}/3 loss 0.5")
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     check(play, {"epochs": 3}, terminal=False)
 
 
-def test_a_sentence_is_no_head_of_a_table():
+def test_a_sentence_is_not_a_table_header():
     assert ended_of("Epoch, batch, and loss are printed below", *(f"{row}, 3, 0.5" for row in range(5))) == []
 
 
@@ -287,15 +287,15 @@ def ended_of(*lines: str) -> list[int]:
     for line in lines:
         play.nap(1.0)
         play.out(line)
-    return hear(play).ends
+    return read_output(play).ends
 
 
-def test_numbers_that_rise_irregularly_are_no_epochs():
+def test_irregularly_rising_numbers_are_not_epochs():
     play = Play()
     for number in (10, 20, 35, 40, 50):
         play.nap(1.0)
         play.out(f"Epoch [{number}/100], Loss: 0.5123")
-    assert hear(play).ends == []
+    assert read_output(play).ends == []
 
 
 def test_the_last_epoch_may_be_printed_beside_every_tenth():
@@ -304,20 +304,20 @@ def test_the_last_epoch_may_be_printed_beside_every_tenth():
         play.nap(0.4)
         if number % 10 == 0 or number == 39:
             play.out(f"Epoch {number}/40 loss 0.5123")
-        play.ended()
-    reading = hear(play)
+        play.end_epoch()
+    reading = read_output(play)
     assert reading.ends == list(range(1, 41))
     assert reading.retracts == 0
 
 
 @pytest.mark.parametrize("figure", ["loss: 2.3011", "best loss so far: 0.5123"])
-def test_a_heading_with_a_figure_at_once_begins_an_epoch_where_no_epoch_came_before(figure: str):
+def test_a_heading_with_an_immediate_figure_begins_an_epoch_if_none_came_before(figure: str):
     play = Play()
     play.nap(0.5)
     for e in range(3):
         play.out(f"Epoch {e + 1}\n{figure}")
         play.nap(LENGTHS[e])
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     check(play, {}, terminal=False)
 
@@ -332,7 +332,7 @@ def test_bars_of_other_kinds_count_batches(bar: str):
         for b in play.batches(LENGTHS[e]):
             play.out("\r" + bar.replace("1/3", f"{e + 1}/3", 1).format(b=b, N=N), end="")
         play.out("")
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     check(play, {"epochs": 3, "step": 120}, terminal=True)
 
@@ -342,10 +342,10 @@ def test_an_evaluation_that_names_the_epoch_ends_the_one_it_is_of():
     for e in range(3):
         for b in play.batches(LENGTHS[e]):
             play.err("\r" + play.bar("Training", e * N + b, 3 * N), end="")
-        play.trained()
+        play.end_training()
         play.err(f"\nRunning evaluation for step: {(e + 1) * N}, epoch: {e + 1}")
         play.nap(EVALUATION)
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     check(play, {}, terminal=False)
 
@@ -370,7 +370,7 @@ def test_a_loop_that_several_ranks_print(line: str, ranks: int):
             for _ in range(ranks):
                 play.nap(0.03)
                 play.out(line.format(e=e + 1))
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     check(play, {}, terminal=False)
 
@@ -387,12 +387,12 @@ STEPS_ONLY = {
 
 
 @pytest.mark.parametrize("name", STEPS_ONLY)
-def test_programs_without_epochs_give_their_steps(name: str):
+def test_programs_without_epochs_report_their_steps(name: str):
     play = Play()
     for g in play.batches(9.0, 120):
         if g % 10 == 0:
             play.out(STEPS_ONLY[name].format(g=g))
-    reading = hear(play)
+    reading = read_output(play)
     assert (reading.ends, reading.last("step"), reading.last("epoch")) == ([], 120, None)
 
 
@@ -403,7 +403,7 @@ def test_a_pruned_trial_ends_no_epoch_that_it_did_not_finish():
             play.out(f"Epoch {e + 1}/3")
             for b in play.batches(LENGTHS[e]):
                 play.out(f"\r{b}/{N} ━━━━ 0s 50ms/step - loss: 0.5", end="")
-            play.ended()
+            play.end_epoch()
             play.out("")
         if stop < 3:
             play.out(f"Epoch {stop + 1}/3")
@@ -411,16 +411,16 @@ def test_a_pruned_trial_ends_no_epoch_that_it_did_not_finish():
                 play.nap(0.05)
                 play.out(f"\r{b}/{N} ━━━━ 0s 50ms/step - loss: 0.5", end="")
             play.out("\nTrial pruned.")
-    assert hear(play).ends == [1, 2, 3, 4, 5, 6]
+    assert read_output(play).ends == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_command_that_fails_ends_no_epoch():
     play = numbers(head="Epoch {e}/{E}", within="{b}/{N} [===>...] - loss: 0.5")
     play.code = 1
-    assert hear(play).ends == [1, 2, 3]  # the last one was full
+    assert read_output(play).ends == [1, 2, 3]  # the last one was full
     play = numbers(within="epoch {e} batch {b} loss 0.5")
     play.code = 1
-    assert hear(play).ends == [1, 2]
+    assert read_output(play).ends == [1, 2]
 
 
 # Bars
@@ -432,10 +432,10 @@ def tqdm(
     play = Play()
     for e in range(start, epochs):
         play.draw(name.format(e=e + first, E=epochs), N, LENGTHS[e % 3], after)
-        play.trained()
+        play.end_training()
         if validation is not None:
             play.draw(validation.format(e=e + first, E=epochs), 10, EVALUATION)
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     return play
 
@@ -460,51 +460,51 @@ def test_bars_that_name_the_epoch(name: str, validation: str | None, first: int,
     check(tqdm(name, validation=validation, first=first), {"step": 120}, terminal=terminal)
 
 
-def test_headings_that_turn_out_to_be_printed_at_the_end_are_taken_back():
+def test_headings_that_turn_out_to_be_printed_at_the_end_are_retracted():
     play = Play()
     for e in range(3):
         play.nap(LENGTHS[e])
         play.out(f"Epoch {e + 1}/3")
-        play.ended()
-    reading = hear(play)
+        play.end_epoch()
+    reading = read_output(play)
     assert reading.retracts == 1
     assert reading.news[-1].retract
     assert "read as if they began" in reading.tracker.tracks[0].broken
 
 
-def test_an_evaluation_before_the_training_is_no_epoch():
+def test_an_evaluation_before_the_training_is_not_an_epoch():
     play = Play()
     play.nap(0.4)
     play.out("epoch 0 loss 2.303")
     for e in range(3):
         play.nap(LENGTHS[e])
         play.out(f"epoch {e + 1} loss 0.512")
-        play.ended()
+        play.end_epoch()
     check(play, {}, terminal=False)
 
 
-def test_a_run_that_is_resumed_within_an_epoch_did_not_do_all_of_it():
+def test_a_run_resumed_within_an_epoch_did_only_part_of_it():
     play = Play()
     for e, begin in ((3, 24), (4, 0)):
         for b in range(begin, N + 1):
             play.err("\r" + play.bar(f"Epoch {e}/4", b, N), end="")
             play.nap(0.05)
-        play.ended()
-    reading = hear(play)
+        play.end_epoch()
+    reading = read_output(play)
     assert reading.ends == [3, 4]
     assert reading.news[0].began == 2.6
 
 
 def test_training_bars_without_a_number_are_epochs_once_they_begin_again():
     check(tqdm("Training", validation="Validating"), {"step": 120}, terminal=False)
-    assert hear(tqdm("Training", epochs=1)).ends == []
+    assert read_output(tqdm("Training", epochs=1)).ends == []
 
 
 @pytest.mark.parametrize(
     "name", ["", "Processing", "Loading data", "Map", "Extracting features", "Evaluating", "Sampling", "Downloading"]
 )
-def test_any_other_bar_is_no_epoch_however_often_it_is_drawn(name: str):
-    reading = hear(tqdm(name))
+def test_any_other_bar_is_not_an_epoch_however_often_it_is_drawn(name: str):
+    reading = read_output(tqdm(name))
     assert reading.ends == []
     assert reading.last("step") is None
 
@@ -514,59 +514,59 @@ def interleaved(name: str, ranks: int) -> Play:
     play = Play()
     for e in range(3):
         at = [0] * ranks
-        drawn = 0
+        count = 0
         while min(at) < N:
             for rank in range(ranks):
-                play.err("\r" + play.bar(name.format(e=e + 1, E=3), max(0, at[rank] - (drawn + rank) % 3), N), end="")
+                play.err("\r" + play.bar(name.format(e=e + 1, E=3), max(0, at[rank] - (count + rank) % 3), N), end="")
                 at[rank] = min(N, at[rank] + 2)
-            drawn += 1
+            count += 1
             play.nap(LENGTHS[e] / (N // 2))
         for _ in range(ranks):
             play.err("\r" + play.bar(name.format(e=e + 1, E=3), N, N), end="")
-        play.ended()
+        play.end_epoch()
     play.nap(0.2)
     return play
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_that_draw_at_once_are_one_training(ranks: int):
-    assert hear(interleaved("Epoch {e}/{E}", ranks)).ends == [1, 2, 3]
+    assert read_output(interleaved("Epoch {e}/{E}", ranks)).ends == [1, 2, 3]
     for name in ("", "Training"):
-        assert hear(interleaved(name, ranks)).ends == []
+        assert read_output(interleaved(name, ranks)).ends == []
 
 
 @pytest.mark.parametrize(
     "prefix", ["[rank{r}]: ", "{r}: ", "[1,{r}]<stdout>:", "rank {r} | ", "(worker pid=471{r}) ", "node{r}: "]
 )
-def test_ranks_told_apart_by_their_prefix(prefix: str):
+def test_ranks_distinguished_by_their_prefix(prefix: str):
     play = Play()
     for e in range(3):
         for b in play.batches(LENGTHS[e]):
             for rank in range(3):
                 play.out(prefix.format(r=rank) + f"epoch {e} batch {max(b - 2 * rank, 1)}/{N} loss 0.5")
-        play.ended()
+        play.end_epoch()
     check(play, {"step": 120}, terminal=False)
 
 
 @pytest.mark.parametrize("lag", [0.0, 0.05, 0.13, 0.4, 1.1])
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_ranks_of_which_one_lags_make_no_false_epochs(ranks: int, lag: float):
-    drawn: list[tuple[float, int, int]] = []
+    frames: list[tuple[float, int, int]] = []
     for rank in range(ranks):
         now = rank * lag * 0.7
         for _ in range(3):
-            drawn += [(now + tenth / 10, rank, min(N, 4 * tenth)) for tenth in range(N // 4)]
+            frames += [(now + tenth / 10, rank, min(N, 4 * tenth)) for tenth in range(N // 4)]
             now += (1 + rank * lag / 10) * N / 40
-            drawn.append((now, rank, N))
+            frames.append((now, rank, N))
             now += 0.01
     play = Play()
-    for at, _rank, step in sorted(drawn):
+    for at, _rank, step in sorted(frames):
         play.now = max(play.now, at)
         play.err("\r" + play.bar("train", step, N), end="")
-    reading = hear(play)
+    reading = read_output(play)
     after = [*(one.retract for one in reading.news)][::-1].index(True) if reading.retracts else len(reading.news)
-    left = [one.ended for one in reading.news[len(reading.news) - after :] if one.ended]
-    assert left in ([], [1, 2, 3])
+    late_ends = [one.ended for one in reading.news[len(reading.news) - after :] if one.ended]
+    assert late_ends in ([], [1, 2, 3])
 
 
 def test_bars_of_epochs_with_bars_inside():
@@ -575,10 +575,10 @@ def test_bars_of_epochs_with_bars_inside():
         play.err("\r" + play.bar(outer, 0, 3), end="")
         for e in range(3):
             play.draw(f"\n{inner}", N, LENGTHS[e])
-            play.trained()
+            play.end_training()
             play.draw("Evaluating", 10, EVALUATION)
             play.err("\x1b[A\r" + play.bar(outer, e + 1, 3), end="")
-            play.ended()
+            play.end_epoch()
         check(play, {"epochs": 3}, terminal=False)
 
 
@@ -597,32 +597,32 @@ def keras(
                     f"\r\x1b[1m{b}/{batches}\x1b[0m \x1b[32m{'━' * (b // 2)}\x1b[0m \x1b[1m1s\x1b[0m 50ms/step - loss: 0.5",
                     end="",
                 )
-        play.trained()
+        play.end_training()
         play.nap(EVALUATION)
         play.out(f"\r{batches}/{batches} - 2s - 50ms/step - loss: 0.5 - val_loss: 0.4")
-        play.ended()
+        play.end_epoch()
         for _ in range(predict):
             play.out("\r1/1 ━━━━━━━━━━━━━━━━━━━━ 0s 20ms/step")
     return play
 
 
 @pytest.mark.parametrize("verbose", [1, 2])
-def test_keras_and_what_is_done_beside(verbose: int):
+def test_keras_with_other_operations(verbose: int):
     check(keras(verbose=verbose), {"epochs": 3, "step": 120}, terminal=False)
     check(keras(verbose=verbose, predict=3), {"epochs": 3, "step": 120}, terminal=True)
-    check(keras(verbose=verbose, start=5, epochs=8), {"epochs": 8, "step": 320}, terminal=False, began=5)
+    check(keras(verbose=verbose, start=5, epochs=8), {"epochs": 8, "step": 320}, terminal=False, first=5)
 
 
-def test_keras_stopped_early_did_what_it_did():
+def test_keras_stopped_early_counts_the_epochs_done():
     play = keras(epochs=2)
-    shown = Play()
-    shown.written, shown.true, shown.now = (
-        [(t, s, d.replace(b"/2\n", b"/10\n")) for t, s, d in play.written],
+    replayed = Play()
+    replayed.writes, replayed.true, replayed.now = (
+        [(t, s, d.replace(b"/2\n", b"/10\n")) for t, s, d in play.writes],
         play.true,
         play.now,
     )
-    shown.out("Epoch 2: early stopping")
-    check(shown, {"epochs": 10, "step": 80}, terminal=False)
+    replayed.out("Epoch 2: early stopping")
+    check(replayed, {"epochs": 10, "step": 80}, terminal=False)
 
 
 def test_fits_one_after_the_other_add_up():
@@ -639,7 +639,7 @@ def test_a_training_of_another_framework_after_the_first_adds_up():
     for e in range(2):
         for b in play.batches(2.0):
             play.out(f"Train Epoch: {e + 1} step {b}/{N} loss 0.5")
-        play.ended()
+        play.end_epoch()
     check(play, {}, terminal=False)
 
 
@@ -655,22 +655,22 @@ def lightning(*, epochs: int = 3, start: int = 0, logger: bool = True, play: Pla
         for b in play.batches(LENGTHS[e % 3]):
             play.err("\r" + play.bar(f"Epoch {e}", b, N, post), end="")
             post = ", v_num=3, train_loss=0.5" if logger else ", train_loss=0.5"
-        play.trained()
+        play.end_training()
         for v in range(11):
             play.nap(EVALUATION / 11)
             play.err("\n\r" + play.bar("Validation DataLoader 0", v, 10) + "\x1b[A", end="")
         play.err("\r" + play.bar(f"Epoch {e}", N, N, post), end="")
-        play.ended()
+        play.end_epoch()
         if e < epochs - 1:
-            play.err("\r" + play.bar(f"Epoch {e}", 0, N, post), end="")  # emptied before it is named anew
+            play.err("\r" + play.bar(f"Epoch {e}", 0, N, post), end="")  # emptied before it is renamed
     play.err(f"\n`Trainer.fit` stopped: `max_epochs={epochs}` reached.")
     return play
 
 
 @pytest.mark.parametrize("logger", [True, False])
-def test_lightning_counts_from_0_also_where_it_is_resumed(logger: bool):
+def test_lightning_counts_from_0_even_when_resumed(logger: bool):
     check(lightning(logger=logger), {"step": 120, "epochs": 3}, terminal=False)
-    check(lightning(logger=logger, start=5, epochs=8), {"step": 320, "epochs": 8}, terminal=True, began=5)
+    check(lightning(logger=logger, start=5, epochs=8), {"step": 320, "epochs": 8}, terminal=True, first=5)
     play = lightning(epochs=1, logger=logger)
     for _ in range(2):
         lightning(epochs=1, play=play, logger=logger)
@@ -701,18 +701,18 @@ def trainer(
             if g % every == 0:
                 play.out(show({"loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-5, "epoch": round(g / N, 2)}))
             play.err("\r" + play.bar("", g, epochs * N), end="")
-        play.trained()
+        play.end_training()
         if evaluated:
             play.draw("", 10, EVALUATION)
             play.out(show({"eval_loss": 0.4, "eval_runtime": 0.4, "epoch": float(e + 1)}))
-        play.ended()
+        play.end_epoch()
     play.out(show({"train_runtime": 9.1, "train_loss": 0.5, "epoch": float(epochs)}))
     return play
 
 
 @pytest.mark.parametrize("strings", [False, True])
 @pytest.mark.parametrize("announce", [False, True])
-def test_trainer_says_its_position_and_its_bar_the_steps(announce: bool, strings: bool):
+def test_trainer_prints_its_position_and_its_bar_the_steps(announce: bool, strings: bool):
     for terminal in (False, True):
         check(trainer(announce=announce, strings=strings), {"epochs": 3, "step": 120}, terminal=terminal)
     check(trainer(announce=announce, every=1000, strings=strings), {"epochs": 3, "step": 120}, terminal=False)
@@ -724,25 +724,25 @@ def test_the_bar_counts_to_the_last_step_however_late_one_of_two_pipes_is_read(e
     for seed in range(40):
         play = trainer(announce=False, every=5, strings=True, evaluated=evaluated)
         late(play, longest, Random(seed))
-        reading = hear(play)
+        reading = read_output(play)
         assert reading.ends == [1, 2, 3]
         assert reading.last("step") == 120
         assert reading.last("epochs") == 3
 
 
 def late(play: Play, longest: float, chance: Random) -> None:
-    """What is read of each pipe comes in its order, but now and then later than it was written."""
-    begun = {1: 0.0, 2: 0.0}
+    """Data of each pipe arrives in order, but sometimes later than it was written."""
+    last_read = {1: 0.0, 2: 0.0}
     read = []
-    for seconds, stream, data in play.written:
-        begun[stream] = max(seconds + chance.choice((0.0, longest * chance.random())), begun[stream] + 1e-6)
-        read.append((begun[stream], stream, data))
-    play.written[:] = sorted(read)
-    play.now = max(play.now, *begun.values())
+    for seconds, stream, data in play.writes:
+        last_read[stream] = max(seconds + chance.choice((0.0, longest * chance.random())), last_read[stream] + 1e-6)
+        read.append((last_read[stream], stream, data))
+    play.writes[:] = sorted(read)
+    play.now = max(play.now, *last_read.values())
 
 
 def test_trainer_resumed_and_in_trials():
-    check(trainer(start=5, epochs=8, announce=False), {"epochs": 8, "step": 320}, terminal=False, began=5)
+    check(trainer(start=5, epochs=8, announce=False), {"epochs": 8, "step": 320}, terminal=False, first=5)
     play = Play()
     for _ in range(3):
         trainer(epochs=2, play=play, announce=False)
@@ -753,7 +753,7 @@ def test_trainer_resumed_and_in_trials():
     check(play, {"epochs": 3}, terminal=False)
 
 
-# What looks like progress and is none
+# Output that looks like progress and is not
 
 
 @pytest.mark.parametrize("lines", [
@@ -772,23 +772,23 @@ def test_trainer_resumed_and_in_trials():
     ["Epoch 1 of the Jurassic", "chapter two"],
     ["Testing epoch 3 of 3"],
 ])  # fmt: skip
-def test_what_is_no_progress_makes_no_epoch(lines: list[str]):
+def test_output_other_than_progress_makes_no_epoch(lines: list[str]):
     play = Play()
     for line in lines:
         play.nap(1.0)
         play.out(line)
-    assert hear(play).ends == []
+    assert read_output(play).ends == []
 
 
-def test_a_list_of_epochs_that_is_printed_at_once_is_none():
+def test_a_list_of_epochs_printed_at_once_does_not_count():
     play = Play()
     play.out("\n".join(f"epoch {n}: lr 0.{n}" for n in range(1, 90)))
     play.nap(5.0)
-    assert hear(play).ends == []
+    assert read_output(play).ends == []
     play = Play()
     play.out("epoch  loss  val_loss  lr\n" + "\n".join(f"{n}  0.5  0.4  0.1" for n in range(1, 90)))
     play.nap(5.0)
-    assert hear(play).ends == []
+    assert read_output(play).ends == []
 
 
 def test_preparation_before_a_training_is_not_part_of_it():
@@ -799,5 +799,5 @@ def test_preparation_before_a_training_is_not_part_of_it():
     play.out("epochs: 50\nEpoch 50/50 is planned")
     for e in range(3):
         play.draw(f"Epoch {e + 1}/3", N, 2.0)
-        play.ended()
+        play.end_epoch()
     check(play, {"epochs": 3, "step": 120}, terminal=True)

@@ -1,4 +1,4 @@
-"""From printed lines to where the run stands: every format, recorded output of the real tools, and anything at all."""
+"""From printed lines to the position of the run: every format, recorded output of real tools, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def follow(
     return [*news, *tracker.finish(Moment(now + 1, now + 1))], tracker
 
 
-def ended(text: str | bytes, plan: Plan = Plan(), own: OwnPatterns | None = None) -> list[int]:  # noqa: B008
-    return [stand.ended for stand in follow(text, plan, own)[0] if stand.ended is not None]
+def epochs_ended(text: str | bytes, plan: Plan = Plan(), own: OwnPatterns | None = None) -> list[int]:  # noqa: B008
+    return [snapshot.ended for snapshot in follow(text, plan, own)[0] if snapshot.ended is not None]
 
 
 # Single lines
@@ -94,13 +94,13 @@ def test_each_row_of_a_known_program_reads_its_example(row):
     "{'eval_loss': 0.5, 'eval_runtime': 2.0, 'epoch': 1.23}",
     "{'train_runtime': 9.1, 'train_loss': 0.1, 'epoch': 1.23}\x1b[A",
 ])  # fmt: skip
-def test_the_log_of_hugging_face_says_the_position(line: str):
+def test_the_log_of_hugging_face_has_the_position(line: str):
     progress = parse(line.encode())
     assert progress is not None
     assert (progress.source, progress.position) == ("huggingface", 1.23)
 
 
-def test_megatron_says_steps_and_samples_and_no_epoch():
+def test_megatron_logs_steps_and_samples_and_no_epoch():
     line = (
         " [2024-05-01 10:00:00] iteration      100/    1000 | consumed samples:        25600 | elapsed time per"
         " iteration (ms): 512.3 | learning rate: 1.0E-05 | global batch size:   256 | lm loss: 1.0E+01 |"
@@ -138,7 +138,7 @@ def test_megatron_says_steps_and_samples_and_no_epoch():
     "{'epoch': -1}",
     "{'lr': 0.1, 'epoch': 100}",
 ])  # fmt: skip
-def test_what_is_not_training_is_not_taken_for_it(line: str):
+def test_other_output_is_not_mistaken_for_training(line: str):
     progress = parse(line.encode())
     assert progress is None or progress.evaluation
 
@@ -152,14 +152,14 @@ def test_what_is_not_training_is_not_taken_for_it(line: str):
 ])  # fmt: skip
 def test_recorded_output_gives_its_epochs(name: str, ends: int, steps: int | None):
     data = (RECORDED / f"{name}.out").read_bytes()
-    stands, _ = follow(data)
-    assert [stand.ended for stand in stands if stand.ended] == list(range(1, ends + 1))
-    positions = [stand.epoch for stand in stands if stand.epoch is not None]
+    snapshots, _ = follow(data)
+    assert [snapshot.ended for snapshot in snapshots if snapshot.ended] == list(range(1, ends + 1))
+    positions = [snapshot.epoch for snapshot in snapshots if snapshot.epoch is not None]
     assert positions == sorted(positions)
     if ends:
         assert positions[-1] == ends
     if steps is not None:
-        assert [stand.step for stand in stands if stand.step][-1] == ends * steps
+        assert [snapshot.step for snapshot in snapshots if snapshot.step][-1] == ends * steps
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECORDED.glob("*.out")))
@@ -167,102 +167,102 @@ def test_recorded_output_gives_its_epochs(name: str, ends: int, steps: int | Non
 def test_however_the_output_is_cut_the_lines_are_the_same(name: str, size: int):
     data = (RECORDED / f"{name}.out").read_bytes() + b"\n"
     lines = Lines()
-    found = [line for begin in range(0, len(data), size) for line in lines.cut(data[begin : begin + size])]
-    assert found == Lines().cut(data)
+    lines_found = [line for begin in range(0, len(data), size) for line in lines.cut(data[begin : begin + size])]
+    assert lines_found == Lines().cut(data)
 
 
-# What is made of them
+# Their interpretation
 
 
-def bars(*steps: tuple[int, int], told: str = "") -> str:
-    return "\r".join(f"{told}{100 * n // total}%|##| {n}/{total} [00:01<00:00, 9.98it/s]" for n, total in steps)
+def bars(*steps: tuple[int, int], shown_total: str = "") -> str:
+    return "\r".join(f"{shown_total}{100 * n // total}%|##| {n}/{total} [00:01<00:00, 9.98it/s]" for n, total in steps)
 
 
-def test_a_bar_without_a_name_is_nothing():
+def test_a_bar_without_a_name_is_ignored():
     assert follow(bars((0, 10), (10, 10), (0, 10), (10, 10), (0, 10), (10, 10)))[0] == []
 
 
 def test_a_bar_may_be_declared():
-    assert ended(bars((0, 10), (10, 10)), Plan(bar="epoch")) == [1]
-    assert ended(bars((0, 300), (100, 300), (200, 300), (300, 300)), Plan(epochs=3, bar="run")) == [1, 2, 3]
+    assert epochs_ended(bars((0, 10), (10, 10)), Plan(bar="epoch")) == [1]
+    assert epochs_ended(bars((0, 300), (100, 300), (200, 300), (300, 300)), Plan(epochs=3, bar="run")) == [1, 2, 3]
     assert follow(bars((0, 10), (10, 10)), Plan(bar="nothing"))[0] == []
 
 
 def test_of_several_declared_bars_the_longest_is_the_training():
     one = ((0, 50), (50, 50), (0, 8), (8, 8))
-    assert ended(bars(*one, *one, *one), Plan(bar="epoch")) == [1, 2, 3]
+    assert epochs_ended(bars(*one, *one, *one), Plan(bar="epoch")) == [1, 2, 3]
 
 
 def test_an_epoch_that_the_bar_names_counts_from_0_or_1_as_it_shows():
     for first in (0, 1):
-        text = "\n".join(bars((0, 4), (4, 4), told=f"Epoch {n}: ") for n in range(first, first + 3))
-        assert ended(text) == [1, 2, 3]
+        text = "\n".join(bars((0, 4), (4, 4), shown_total=f"Epoch {n}: ") for n in range(first, first + 3))
+        assert epochs_ended(text) == [1, 2, 3]
 
 
 def test_a_bar_that_vanishes_before_it_is_full_is_ended_by_the_next():
-    text = bars((0, 4), (3, 4), told="Epoch 1/2: ") + "\r" + bars((0, 4), (3, 4), told="Epoch 2/2: ")
-    assert ended(text) == [1, 2]  # the last one by the command's good end
+    text = bars((0, 4), (3, 4), shown_total="Epoch 1/2: ") + "\r" + bars((0, 4), (3, 4), shown_total="Epoch 2/2: ")
+    assert epochs_ended(text) == [1, 2]  # the last one by the command's good end
 
 
-def test_a_resumed_run_does_not_count_what_others_did():
-    assert ended("Epoch 6/8\nEpoch 7/8\n") == [6, 7]
-    assert ended(
+def test_a_resumed_run_does_not_count_earlier_epochs():
+    assert epochs_ended("Epoch 6/8\nEpoch 7/8\n") == [6, 7]
+    assert epochs_ended(
         "{'loss': 1.0, 'learning_rate': 1.0, 'epoch': 5.2}\n{'loss': 1.0, 'learning_rate': 1.0, 'epoch': 6.1}\n"
     ) == [6]
 
 
 def test_fits_one_after_the_other_are_segments_of_one_run():
     fit = "Epoch 1/2\n1/4 - 3s - loss: 1\n4/4 - 3s - loss: 1\nEpoch 2/2\n1/4 - 3s - loss: 1\n4/4 - 3s - loss: 1\n"
-    assert ended(fit * 3) == [1, 2, 3, 4, 5, 6]
-    assert [stand.epochs for stand in follow(fit * 3)[0]][-1] == 6
+    assert epochs_ended(fit * 3) == [1, 2, 3, 4, 5, 6]
+    assert [snapshot.epochs for snapshot in follow(fit * 3)[0]][-1] == 6
     once = "Epoch 1/1\n1/4 - 3s - loss: 1\n4/4 - 3s - loss: 1\n"
-    assert ended(once * 3) == [1, 2, 3]
+    assert epochs_ended(once * 3) == [1, 2, 3]
 
 
 def test_an_evaluation_after_the_epochs_own_bar_is_not_another_epoch():
-    assert ended("Epoch 1/2\n4/4 - 3s - loss: 1\n2/9 - 3s - loss: 1\n9/9 - 3s - loss: 1\n") == []
+    assert epochs_ended("Epoch 1/2\n4/4 - 3s - loss: 1\n2/9 - 3s - loss: 1\n9/9 - 3s - loss: 1\n") == []
     assert follow("9/9 - 3s - loss: 1\n")[0] == []
 
 
 def test_log_lines_that_are_rarer_than_epochs_end_several_at_once():
     one = "{'loss': 1.0, 'learning_rate': 1.0, 'epoch': %s}\n"
-    assert ended(one % "1.0" + one % "3.0") == [1, 3]
+    assert epochs_ended(one % "1.0" + one % "3.0") == [1, 3]
 
 
-def test_what_contradicts_a_better_source_is_taken_back():
+def test_figures_that_contradict_a_better_source_are_retracted():
     """Bars called training, of which one makes five passes beside a log that says one epoch."""
     log = "{'loss': 1.0, 'learning_rate': 1.0, 'epoch': 0.%d}\n"
-    text = "".join(bars((1, 9), (5, 9), (9, 9), told="Training: ") + "\n" for n in range(6)) + log % 2
-    text += "".join(bars((1, 9), (5, 9), (9, 9), told="Training: ") + "\n" + log % n for n in (3, 4))
-    stands, tracker = follow(text)
-    assert [stand.retract for stand in stands].count(True) == 1
-    after = stands[[stand.retract for stand in stands].index(True) :]
-    assert [stand.ended for stand in after if stand.ended] == []
+    text = "".join(bars((1, 9), (5, 9), (9, 9), shown_total="Training: ") + "\n" for n in range(6)) + log % 2
+    text += "".join(bars((1, 9), (5, 9), (9, 9), shown_total="Training: ") + "\n" + log % n for n in (3, 4))
+    snapshots, tracker = follow(text)
+    assert [snapshot.retract for snapshot in snapshots].count(True) == 1
+    after = snapshots[[snapshot.retract for snapshot in snapshots].index(True) :]
+    assert [snapshot.ended for snapshot in after if snapshot.ended] == []
     assert after[-1].epoch == 0.4
     assert tracker.source == "huggingface"
 
 
-def test_steps_become_epochs_where_the_plan_says_how_many():
+def test_steps_become_epochs_with_a_plan():
     text = "".join(f" iteration {n}/ 400 | consumed samples: {n * 8} |\n" for n in range(50, 401, 50))
-    assert ended(text, Plan(steps_per_epoch=100)) == [1, 2, 3, 4]
-    assert ended(text, Plan(samples_per_epoch=1600)) == [1, 2]
-    stands, _ = follow(text)
-    assert (stands[-1].step, stands[-1].samples, stands[-1].epoch) == (400, 3200, None)
+    assert epochs_ended(text, Plan(steps_per_epoch=100)) == [1, 2, 3, 4]
+    assert epochs_ended(text, Plan(samples_per_epoch=1600)) == [1, 2]
+    snapshots, _ = follow(text)
+    assert (snapshots[-1].step, snapshots[-1].samples, snapshots[-1].epoch) == (400, 3200, None)
 
 
 def test_the_line_of_the_reference_program():
     text = "".join(f"{n:6}: {e} [{n:5}/ 1326], train_loss=1.234\n" for e in range(2) for n in (0, 850, 1326))
-    assert ended(text) == [1, 2]
+    assert epochs_ended(text) == [1, 2]
 
 
-# Own patterns
+# Custom patterns
 
 
 def patterns(*several: str, first: int | None = None, files: tuple[str, ...] = ()) -> OwnPatterns:
     return OwnPatterns(own_rows(several, files, first))
 
 
-def test_own_patterns_say_what_their_groups_are_called():
+def test_custom_patterns_yield_their_named_groups():
     own = patterns(r"pos=(?P<position>[\d.]+)", r"era (?P<epoch>\d+)/(?P<epochs>\d+) (?P<step>\d+):(?P<steps>\d+)")
     progress = own.parse(b"\x1b[31mera 3/9 12:50")
     assert progress is not None
@@ -282,16 +282,16 @@ def test_own_patterns_say_what_their_groups_are_called():
 
 def test_a_pattern_for_finished_epochs_counts_from_0():
     own = patterns(r"(?P<finished>\d+) sweeps are done")
-    assert ended("".join(f"{n} sweeps are done\n" for n in range(4)), own=own) == [1, 2, 3]
+    assert epochs_ended("".join(f"{n} sweeps are done\n" for n in range(4)), own=own) == [1, 2, 3]
 
 
-def test_the_number_of_the_first_epoch_is_what_the_user_says():
+def test_the_number_of_the_first_epoch_is_configurable():
     text = "".join(f"era {n}\n" for n in (5, 6, 7))
-    assert ended(text, own=patterns(r"era (?P<epoch>\d+)", first=0)) == [6, 7, 8]
-    assert ended(text, own=patterns(r"era (?P<epoch>\d+)", first=1)) == [5, 6, 7]
+    assert epochs_ended(text, own=patterns(r"era (?P<epoch>\d+)", first=0)) == [6, 7, 8]
+    assert epochs_ended(text, own=patterns(r"era (?P<epoch>\d+)", first=1)) == [5, 6, 7]
 
 
-def test_a_pattern_file_knows_beginnings_ends_and_what_is_inside():
+def test_a_pattern_file_has_patterns_for_starts_ends_and_progress():
     file = """
 [mine.end]
 line = ^sweep (?P<epoch>\\d+) is over
@@ -303,7 +303,7 @@ line = ^proof
 form = ignore
 """
     own = patterns(files=(file,))
-    assert ended("sweep 0 is over\nproof\nsweep 1 is over\n", own=own) == [1, 2]
+    assert epochs_ended("sweep 0 is over\nproof\nsweep 1 is over\n", own=own) == [1, 2]
 
 
 @pytest.mark.parametrize("file", [
@@ -311,29 +311,29 @@ form = ignore
     "[a]\nline = (?P<epoch>1)\nform = never",
     "[a]\nline = (?P<epoch>1)\nfirst = 2", "[a]\nform = end", "[a]\nline = (?P<epoch>1)\n[a]\nline = x", "[a\n", "\x00",
 ])  # fmt: skip
-def test_a_pattern_file_that_cannot_work_is_refused(file: str):
+def test_an_invalid_pattern_file_is_rejected(file: str):
     with pytest.raises(RowError):
         rows_of(file)
 
 
 @pytest.mark.parametrize("pattern", ["(", "x", "(?P<epoc>1)", "(?P<epochs>1)", "a" * 2000, "(?P<epoch>"])
-def test_a_pattern_that_cannot_work_is_refused_by_name(pattern: str):
+def test_an_invalid_pattern_is_rejected_by_name(pattern: str):
     with pytest.raises(RowError, match=re.escape(pattern[:30])):
         own_rows([pattern], [])
 
 
 def test_a_pattern_that_takes_too_long_is_dropped_and_the_others_work():
     own = patterns("(x+x+)+(?P<step>y)", r"n(?P<step>\d+)")
-    begun = time.process_time()
+    cpu_started_at = time.process_time()
     for number in (7, 8):
         progress = own.parse(b"n%d " % number + b"x" * 200)
         assert progress is not None
         assert progress.step == number
-    assert time.process_time() - begun < 1
+    assert time.process_time() - cpu_started_at < 1
     assert own.dropped == ["(x+x+)+(?P<step>y)"]
 
 
-# Anything at all
+# Arbitrary input
 
 TOKENS = st.sampled_from([
     b"Epoch ", b"epoch", b"1/2", b"9" * 30, b"3", b"/", b"|", b"%|", b"100%|", b"] [", b"[00:01<00:00, 9.98it/s]", b": ",  # noqa: E501
@@ -346,7 +346,7 @@ ANYTHING = st.one_of(st.binary(max_size=300), st.lists(TOKENS, max_size=40).map(
 
 @settings(max_examples=400, deadline=None)
 @given(ANYTHING)
-def test_whatever_the_line_the_reader_answers(line: bytes):
+def test_the_reader_accepts_any_line(line: bytes):
     progress = parse(line)
     assert progress is None or isinstance(progress, Progress)
     assert len(plain(line)) <= len(line)
@@ -354,7 +354,7 @@ def test_whatever_the_line_the_reader_answers(line: bytes):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ANYTHING, max_size=30), st.sampled_from(["auto", "epoch", "run", "nothing"]))
-def test_whatever_is_printed_the_position_never_goes_back_and_epochs_end_in_order(chunks: list[bytes], bar: str):
+def test_for_any_output_the_position_never_falls_and_epochs_end_in_order(chunks: list[bytes], bar: str):
     lines, reader, tracker = Lines(), LineReader(), ProgressTracker(Plan(bar=bar), Moment(0.0, 0.0))
     news: list[ProgressSnapshot] = []
     for now, chunk in enumerate(chunks):
@@ -373,24 +373,24 @@ def test_whatever_is_printed_the_position_never_goes_back_and_epochs_end_in_orde
 
 
 def parts(news: list[ProgressSnapshot]) -> list[list[ProgressSnapshot]]:
-    """Between what was taken back."""
-    found: list[list[ProgressSnapshot]] = [[]]
+    """The snapshots between retractions."""
+    between_retractions: list[list[ProgressSnapshot]] = [[]]
     for one in news:
         if one.retract:
-            found.append([])
+            between_retractions.append([])
         else:
-            found[-1].append(one)
-    return found
+            between_retractions[-1].append(one)
+    return between_retractions
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=900), st.lists(st.integers(0, 900), max_size=8))
-def test_lines_do_not_depend_on_how_the_output_comes(data: bytes, cuts: list[int]):
-    at = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    whole, pieces = Lines(every=True), Lines(every=True)
+def test_lines_do_not_depend_on_the_chunks_of_the_output(data: bytes, cuts: list[int]):
+    at = [0, *sorted(min(position, len(data)) for position in cuts), len(data)]
+    complete, pieces = Lines(every=True), Lines(every=True)
     apart = [line for begin, end in pairwise(at) for line in pieces.cut(data[begin:end])]
-    assert apart == whole.cut(data)
-    assert pieces.rest == whole.rest
+    assert apart == complete.cut(data)
+    assert pieces.rest == complete.rest
 
 
 @pytest.mark.parametrize(
@@ -414,18 +414,18 @@ def test_lines_do_not_depend_on_how_the_output_comes(data: bytes, cuts: list[int
 @pytest.mark.parametrize("head", [b"", b"Epoch 1/2 ", b"1/2 2.5G ", b" iteration 1/2 |", b"{", b"Epoch 1:"])
 def test_no_line_takes_long(head: bytes, unit: bytes):
     line = (head + unit * MAX_LINE_BYTES)[:MAX_LINE_BYTES]
-    begun = time.process_time()
+    cpu_started_at = time.process_time()
     for _ in range(20):
         parse(line)
-    assert (time.process_time() - begun) / 20 < 0.005
+    assert (time.process_time() - cpu_started_at) / 20 < 0.005
 
 
-def test_under_the_head_of_a_table_every_line_is_looked_at():
+def test_every_line_below_a_table_header_is_parsed():
     data = b"one\n  epoch    train_loss     dur\n-------  ------------  ------\n      1        0.5  2.0\n"
     assert Lines().cut(data) == data.split(b"\n")[1:-1]
 
 
-def test_a_line_that_was_looked_at_unfinished_is_not_returned_again():
+def test_a_line_parsed_unfinished_is_not_returned_again():
     lines = Lines()
     assert lines.cut(b"epoch 1 loss 1") == []
     assert lines.unfinished() == b"epoch 1 loss 1"
@@ -443,9 +443,9 @@ def test_a_hundred_megabytes_without_an_end_of_line_are_not_kept():
     assert lines.cut(b"\n") == [(b"7/9 " * 16384)[:MAX_LINE_BYTES]]
 
 
-def test_of_a_flood_the_first_and_the_last_lines_are_read():
+def test_in_a_flood_the_first_and_the_last_lines_are_read():
     lines = [b"Epoch %d/9999" % n for n in range(5000)]
-    found = Lines().cut(b"\n".join(lines) + b"\n")
-    assert found[0] == lines[0]
-    assert found[-1] == lines[-1]
-    assert len(found) < 100
+    lines_read = Lines().cut(b"\n".join(lines) + b"\n")
+    assert lines_read[0] == lines[0]
+    assert lines_read[-1] == lines[-1]
+    assert len(lines_read) < 100

@@ -1,4 +1,4 @@
-"""In a terminal: what is seen, typed and stopped is what it would be without ``epochcost exec``."""
+"""In a terminal: output, input and job control are the same as without ``epochcost exec``."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", textwrap.dedent(code))
 
 
-def seen(argv: tuple[str, ...], directory: Path, **size: int) -> tuple[bytes, int]:
+def output_of(argv: tuple[str, ...], directory: Path, **size: int) -> tuple[bytes, int]:
     with Terminal(argv, environment(directory), **size) as terminal:
         code = terminal.wait()
-        return terminal.seen, code
+        return terminal.output, code
 
 
-def test_a_full_screen_progress_bar_is_seen_byte_for_byte(tmp_path: Path):
-    bare = seen(python(FULL_SCREEN), tmp_path, rows=31, columns=113)
-    within = seen((*EXEC, "--", *python(FULL_SCREEN)), tmp_path, rows=31, columns=113)
+def test_a_full_screen_progress_bar_is_passed_byte_for_byte(tmp_path: Path):
+    bare = output_of(python(FULL_SCREEN), tmp_path, rows=31, columns=113)
+    within = output_of((*EXEC, "--", *python(FULL_SCREEN)), tmp_path, rows=31, columns=113)
     assert within == bare
     assert bare[1] == 3
     assert b"True True True 113 31" in bare[0]
@@ -52,24 +52,26 @@ def test_a_full_screen_progress_bar_is_seen_byte_for_byte(tmp_path: Path):
     assert [line["epoch"] for line in lines if line["ev"] == "epoch_end"] == [1, 2, 3]
 
 
-def test_where_nothing_was_understood_one_line_says_so(tmp_path: Path):
-    for code, known in (
+def test_without_parsed_lines_there_is_one_hint(tmp_path: Path):
+    for code, is_understood in (
         ("print('hello')", False),
         ("print('epoch 1 loss 1'); time.sleep(0.2); print('epoch 2 loss 1')", True),
     ):
-        shown, _ = seen((*EXEC, "--", *python(f"import time; {code}; time.sleep(1.2)")), tmp_path, rows=30, columns=100)
-        assert (b"no progress was recognised" in shown) is not known
-    quick, _ = seen((*EXEC, "--", "echo", "hello"), tmp_path, rows=30, columns=100)
+        output, _ = output_of(
+            (*EXEC, "--", *python(f"import time; {code}; time.sleep(1.2)")), tmp_path, rows=30, columns=100
+        )
+        assert (b"no progress was recognised" in output) is not is_understood
+    quick, _ = output_of((*EXEC, "--", "echo", "hello"), tmp_path, rows=30, columns=100)
     assert quick == b"hello\r\n"
-    silent, _ = seen((*EXEC, "--", "sleep", "1.2"), tmp_path, rows=30, columns=100)
+    silent, _ = output_of((*EXEC, "--", "sleep", "1.2"), tmp_path, rows=30, columns=100)
     assert silent == b""
 
 
-def test_only_what_was_a_terminal_is_one(tmp_path: Path):
+def test_only_streams_that_were_a_terminal_are_one(tmp_path: Path):
     code = "import sys; print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty(), file=sys.stderr)"
     for redirected, expected in ((" >/dev/null", b"True False True"), (" </dev/null", b"False True True")):
         inner = shlex.join((*EXEC, "--", *python(code)))
-        assert expected in seen(("sh", "-c", inner + redirected), tmp_path)[0]
+        assert expected in output_of(("sh", "-c", inner + redirected), tmp_path)[0]
 
 
 def test_the_terminal_keeps_its_modes(tmp_path: Path):
@@ -84,7 +86,7 @@ def test_the_terminal_keeps_its_modes(tmp_path: Path):
         assert terminal.wait() == 0
 
 
-def test_a_program_that_turns_echo_off_on_its_output_turns_it_off(tmp_path: Path):
+def test_turning_echo_off_on_the_output_takes_effect(tmp_path: Path):
     code = """
         import sys, termios
         before = termios.tcgetattr(1)
@@ -136,7 +138,7 @@ def test_ctrl_c_interrupts_the_program_once_and_its_status_is_kept(tmp_path: Pat
         assert terminal.wait() == 41
 
 
-def test_a_program_that_dies_of_ctrl_c_lets_us_die_of_it(tmp_path: Path):
+def test_exec_dies_of_ctrl_c_if_the_program_does(tmp_path: Path):
     with Terminal((*EXEC, "--", "sh", "-c", "echo ready; exec sleep 60"), environment(tmp_path)) as terminal:
         terminal.read_until(b"ready")
         terminal.type(b"\x03")
@@ -159,26 +161,26 @@ def test_ctrl_z_stops_and_fg_continues_in_a_shell(tmp_path: Path):
         terminal.type(b"\x1a")
         terminal.read_until(b"Stopped")
 
-        def stopped() -> bool:
-            """Whether the process states that the shell sees now have a stopped one."""
-            asked = len(terminal.seen)
+        def is_stopped() -> bool:
+            """Whether the shell has a stopped process now."""
+            length_before = len(terminal.output)
             terminal.type(b"ps -o stat= -t $(tty) | sort | uniq -c; echo checked $((6*7))\n")
-            terminal.read_until(b"checked 42\r\n", after=asked)
-            return any(state.startswith(b"T") for state in terminal.seen[asked:].split())
+            terminal.read_until(b"checked 42\r\n", after=length_before)
+            return any(state.startswith(b"T") for state in terminal.output[length_before:].split())
 
-        wait_for(stopped, what="both being stopped")
-        mark = len(terminal.seen)
+        wait_for(is_stopped, what="both being stopped")
+        mark = len(terminal.output)
         terminal.type(b"fg\n")
         terminal.read_until(b"\nn ", after=mark)
-        again = len(terminal.seen)
+        again = len(terminal.output)
         terminal.type(b"\x1a")
         terminal.read_until(b"Stopped", after=again)
         terminal.type(b"bg\n")
-        again = len(terminal.seen)
+        again = len(terminal.output)
         terminal.read_until(b"\nn ", after=again)
-        again = len(terminal.seen)
+        again = len(terminal.output)
         terminal.type(b"fg\n")
-        terminal.read_until(b"count.py\r\n", after=again)  # the shell says what it brings back, before it does
+        terminal.read_until(b"count.py\r\n", after=again)  # the shell prints the resumed command before it resumes it
         wait_for(lambda: os.tcgetpgrp(terminal.master) != terminal.pid, what="the foreground")
         terminal.type(b"\x03")
         terminal.read_until(b"KeyboardInterrupt")

@@ -1,4 +1,4 @@
-"""Flags of every program: what stands as a default may be given as a value, and help says no other."""
+"""Flags of every program: each default is accepted as a value, and help shows the same."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NO_VALUE = "else", "EPOCHCOST_"
 def programs() -> Iterator[tuple[str, argparse.ArgumentParser]]:
     yield "exec", exec_parser()
     yield "event", event_parser()
-    made = make_parser()
-    commands = next(a for a in made._actions if isinstance(a, argparse._SubParsersAction))
+    parser = make_parser()
+    commands = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     yield from ((name, sub) for name, sub in commands.choices.items() if name not in LAUNCH)
 
 
@@ -33,24 +33,24 @@ FLAGS = [
 ]
 
 
-def test_every_program_is_looked_at() -> None:
+def test_every_program_is_covered() -> None:
     names = {name for name, _ in programs()}
     assert names >= {"exec", "event", "agent", "prices", "check", "demo", "report", "compare", "rules", "version"}
     assert len(FLAGS) > 150
 
 
 @pytest.mark.parametrize(("parser", "action"), FLAGS)
-def test_a_default_is_accepted_as_the_value_and_help_says_no_other(
+def test_a_default_is_accepted_as_the_value_and_help_shows_the_same(
     parser: argparse.ArgumentParser, action: argparse.Action
 ) -> None:
     if action.default:  # an empty text or list: not given
         default = action.default
-        written = ",".join(s.name.removeprefix("SIG") for s in default) if isinstance(default, tuple) else str(default)
-        given = parser._get_values(action, [written])
-        assert given == action.default
-    shown = SHOWN.search((action.help or "").replace("%%", "%"))
-    if shown and not shown[1].startswith(("env ", *NO_VALUE)) and "else" not in shown[1]:
-        assert parser._get_values(action, [shown[1]]) == (action.default or shown[1])
+        text = ",".join(s.name.removeprefix("SIG") for s in default) if isinstance(default, tuple) else str(default)
+        value = parser._get_values(action, [text])
+        assert value == action.default
+    match = SHOWN.search((action.help or "").replace("%%", "%"))
+    if match and not match[1].startswith(("env ", *NO_VALUE)) and "else" not in match[1]:
+        assert parser._get_values(action, [match[1]]) == (action.default or match[1])
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_a_default_is_accepted_as_the_value_and_help_says_no_other(
         ("--bar", "Auto"),
     ],
 )
-def test_a_wrong_value_of_exec_is_refused_with_its_flag(
+def test_a_wrong_value_of_exec_is_rejected_with_its_flag(
     flag: str, bad: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit) as raised:
         exec_parser().parse_args([f"{flag}={bad}", "--", "true"])
-    assert ended.value.code == 2
+    assert raised.value.code == 2
     assert f"argument {flag}: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", ["0", "-1", "1.5", "me", "", "99999999999"])
-def test_a_process_id_that_none_has_is_refused(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_an_impossible_process_id_is_rejected(bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
         event_parser().parse_args(["start", f"--pid={bad}"])
-    assert ended.value.code == 2
+    assert raised.value.code == 2
     assert "argument --pid: " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Losses and accuracies on lines of progress: what is surely named, and nothing else."""
+"""Losses and accuracies on progress lines: only unambiguously named ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NAMED = {
 }  # fmt: skip
 NOT_SURE = (
     "Epoch: [0]  [10/100]  eta: 0:00:10  loss: 2.30 (2.40)",  # which of the two
-    "epoch 3 | train loss 0.5 | val loss 0.6",  # nothing says that the number is the loss's
+    "epoch 3 | train loss 0.5 | val loss 0.6",  # the number need not be the loss
     "epoch 3 acc: 93.2%",
     "epoch 3 Accuracy: 97/100 (97%)",
     "Validation epoch 3 loss: 0.7",  # of which data
@@ -52,17 +52,17 @@ NOT_SURE = (
 
 
 @pytest.mark.parametrize("line", NAMED)
-def test_what_is_surely_named(line: str):
+def test_unambiguous_names(line: str):
     assert named_metrics(line.encode()) == NAMED[line]
 
 
 @pytest.mark.parametrize("line", NOT_SURE)
-def test_what_is_not_sure_is_left_out(line: str):
+def test_ambiguous_values_are_left_out(line: str):
     assert named_metrics(line.encode()) == {}
 
 
 @pytest.mark.parametrize("word", ["nan", "NaN", "inf", "-inf"])
-def test_a_loss_that_is_no_number_is_said_to_be_none(word: str):
+def test_a_loss_that_is_not_a_number_is_reported_as_null(word: str):
     assert not math.isfinite(named_metrics(f"epoch 3 loss: {word}".encode())["loss"])
 
 
@@ -81,15 +81,15 @@ for epoch in range(3):
 """
 
 
-def test_a_command_of_which_nothing_was_changed_reports_its_loss(tmp_path: Path):
-    done = launch(tmp_path, sys.executable, "-c", textwrap.dedent(TRAINING))
-    assert done.returncode == 0
+def test_an_unmodified_command_reports_its_loss(tmp_path: Path):
+    completed = launch(tmp_path, sys.executable, "-c", textwrap.dedent(TRAINING))
+    assert completed.returncode == 0
     metrics = [line.get("metrics") for line in events(tmp_path) if line["ev"] in ("start", "epoch_end", "end")]
     assert metrics[0] is None
     assert {"loss": 0.25, "val_loss": 0.75} in metrics  # the first line counts once a second has confirmed it
     assert metrics[-2:] == [{"loss": 0.5 / 3, "val_loss": None}] * 2
 
 
-def test_the_variable_keeps_it_out(tmp_path: Path):
+def test_the_variable_disables_it(tmp_path: Path):
     launch(tmp_path, sys.executable, "-c", textwrap.dedent(TRAINING), EPOCHCOST_REPORT_METRICS="0")
     assert not any("metrics" in line for line in events(tmp_path))

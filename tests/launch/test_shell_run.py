@@ -1,4 +1,4 @@
-"""Shells that report a run without naming it: which run of their job that is."""
+"""Shells that report a run without naming it: the choice of the run within their job."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ WHOLE = ["start", "phase", "epoch_end", "epoch_end", "end"]
 def outcome(directory: Path, script: str, **environ: str) -> tuple[int, str]:
     """Exit code and error output of a script."""
     env = environment(directory, PYTHON=sys.executable, **environ)
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", EVENT + script], env=env, capture_output=True, text=True, check=False, timeout=120
     )
-    return done.returncode, done.stderr
+    return completed.returncode, completed.stderr
 
 
 def shell(directory: Path, script: str, **environ: str) -> str:
@@ -47,11 +47,11 @@ def shell(directory: Path, script: str, **environ: str) -> str:
 
 def runs(directory: Path) -> dict[str, list[str]]:
     """The kinds of the events of each run."""
-    found: dict[str, list[str]] = {}
+    kinds_by_run: dict[str, list[str]] = {}
     for lines in events_by_file(directory).values():
         for line in lines:
-            found.setdefault(str(line["run"]), []).append(str(line["ev"]))
-    return found
+            kinds_by_run.setdefault(str(line["run"]), []).append(str(line["ev"]))
+    return kinds_by_run
 
 
 def test_one_training_of_a_job_is_the_jobs_run_and_again_after_a_requeue(tmp_path: Path):
@@ -63,13 +63,13 @@ def test_one_training_of_a_job_is_the_jobs_run_and_again_after_a_requeue(tmp_pat
     assert {(line["job"], line["launcher"]) for line in lines} == {("77", "slurm")}
 
 
-def test_loops_side_by_side_in_a_job_are_runs_of_their_own(tmp_path: Path):
+def test_parallel_loops_of_a_job_are_runs_of_their_own(tmp_path: Path):
     both = f"({LOOP.format(name='a')}) & ({LOOP.format(name='b')}) & wait"
     shell(tmp_path, both, **SLURM)
-    found = runs(tmp_path)
-    assert len(found) == 2
-    assert "77" in found
-    assert list(found.values()) == [WHOLE, WHOLE]
+    expected = runs(tmp_path)
+    assert len(expected) == 2
+    assert "77" in expected
+    assert list(expected.values()) == [WHOLE, WHOLE]
     for lines in events_by_file(tmp_path).values():
         assert len({str(line["run"]) for line in lines}) == 1
 
@@ -83,34 +83,34 @@ echo >&4; echo >&4; wait
 """
 
 
-def test_the_last_command_of_a_subshell_takes_its_place_and_is_still_its(tmp_path: Path):
+def test_the_last_command_of_a_subshell_replaces_it_and_still_reports_its_run(tmp_path: Path):
     ends = 'exec "$PYTHON" -m epochcost event end'
     shell(tmp_path, SIDE_BY_SIDE.format(then=ends, meanwhile=""), **SLURM)
     assert sorted(runs(tmp_path).values()) == [["start", "end"]] * 2
 
 
-def test_loops_one_after_the_other_are_runs_of_their_own(tmp_path: Path):
+def test_consecutive_loops_are_runs_of_their_own(tmp_path: Path):
     shell(tmp_path, LOOP.format(name="a") + LOOP.format(name="b"), **SLURM)
     assert runs(tmp_path) == {"77": WHOLE, "77-2": WHOLE}
 
 
-def test_what_is_said_after_the_end_is_said_of_the_run_that_ended(tmp_path: Path):
+def test_events_after_the_end_belong_to_the_ended_run(tmp_path: Path):
     shell(tmp_path, LOOP.format(name="a") + LOOP.format(name="b") + "event checkpoint epoch=2", **SLURM)
     assert runs(tmp_path) == {"77": WHOLE, "77-2": [*WHOLE, "checkpoint"]}
 
 
-def test_a_script_that_was_killed_is_gone_on_with(tmp_path: Path):
+def test_the_run_of_a_killed_script_is_continued(tmp_path: Path):
     assert outcome(tmp_path, "event start epochs=2; kill -9 $$", **SLURM)[0] == -9
     shell(tmp_path, LOOP.format(name="a"), **SLURM)
     assert runs(tmp_path) == {"77": ["start", *WHOLE]}
 
 
-@pytest.mark.parametrize(("one", "other", "found"), [("a", "a", ["77"]), ("a", "b", ["77", "77-2"])])
-def test_a_shell_that_starts_anew_without_an_end_goes_on_unless_it_is_another_experiment(
-    tmp_path: Path, one: str, other: str, found: list[str]
+@pytest.mark.parametrize(("one", "other", "expected"), [("a", "a", ["77"]), ("a", "b", ["77", "77-2"])])
+def test_a_shell_that_restarts_without_an_end_continues_unless_the_experiment_differs(
+    tmp_path: Path, one: str, other: str, expected: list[str]
 ):
     shell(tmp_path, f"event start experiment={one}; event progress epoch=1; event start experiment={other}", **SLURM)
-    assert sorted(runs(tmp_path)) == found
+    assert sorted(runs(tmp_path)) == expected
 
 
 def test_helpers_of_a_script_find_its_run(tmp_path: Path):
@@ -135,7 +135,7 @@ def test_commands_of_makefiles_find_the_run_of_their_make(tmp_path: Path):
 
 @pytest.fixture
 def other_shell(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A shell of the job that is in the midst of its run."""
+    """A shell of the job in the middle of its run."""
     script = EVENT + "event start experiment=other; echo started; read line; event end"
     env = environment(tmp_path, PYTHON=sys.executable, **SLURM)
     program = subprocess.Popen(
@@ -180,7 +180,7 @@ def test_on_several_machines_a_second_shell_has_to_name_its_run(tmp_path: Path):
     shell(tmp_path, "event start", **SLURM, SLURM_JOB_NUM_NODES="2", EPOCHCOST_RUN="mine")
 
 
-def test_where_two_runs_are_as_near_the_one_that_is_meant_has_to_be_named(tmp_path: Path):
+def test_between_two_equally_close_runs_the_intended_one_has_to_be_named(tmp_path: Path):
     output = shell(tmp_path, SIDE_BY_SIDE.format(then="true", meanwhile="event epoch_end epoch=1"), **SLURM)
     assert "of job 77 are reported by other shells" in output
     assert sorted(runs(tmp_path).values()) == [["start"]] * 2
@@ -196,7 +196,7 @@ def test_ranks_of_a_step_are_one_run(tmp_path: Path):
 @pytest.mark.parametrize(
     "shells", ["x", 5, [1, None], ["1.x"], ["²²².7"], ["9" * 400], [f"{'9' * 10}.1"], {}, [["1"]]], ids=repr
 )
-def test_nonsense_about_who_wrote_a_line_changes_nothing(tmp_path: Path, shells: object):
+def test_nonsense_in_the_writer_field_changes_nothing(tmp_path: Path, shells: object):
     shell(tmp_path, "event start", **SLURM)
     (path,) = tmp_path.glob("*.jsonl")
     line = json.loads(path.read_text())
@@ -205,7 +205,7 @@ def test_nonsense_about_who_wrote_a_line_changes_nothing(tmp_path: Path, shells:
     assert runs(tmp_path) == {"77": ["start", "epoch_end", "end"]}
 
 
-def test_a_number_that_another_process_has_now_is_not_that_process(tmp_path: Path):
+def test_a_reused_process_id_is_not_the_old_process(tmp_path: Path):
     shell(tmp_path, "event start", **SLURM)
     (path,) = tmp_path.glob("*.jsonl")
     line = json.loads(path.read_text())

@@ -1,4 +1,4 @@
-"""Short words for telling a ledger what happened."""
+"""Short functions that feed a ledger with events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def event(kind: str, t: float, run: str = "r", writer: str = "", **fields: Any) 
 
 
 def ledger(usd_per_hour: float | None = 3.6, **settings: Any) -> Ledger:
-    """Books opened at T0; 3.6 $/h is a tenth of a cent a second."""
+    """A ledger opened at T0; 3.6 $/h is a tenth of a cent a second."""
     it = Ledger(LedgerSettings(**settings))  # type: ignore[arg-type]
     it.begin(T0, T0, T0 - 1000)
     if usd_per_hour is not None:
@@ -33,12 +33,12 @@ def gpus(*utilization: float | None) -> list[Device]:
 
 
 def sliced(gpu: int, remainder: float, *slices: tuple[float, float | None]) -> list[Device]:
-    """One GPU cut into slices of (weight, utilisation), and what they leave over."""
-    cut = [Device(f"MIG-{gpu}-{i}", f"{gpu}:{i}", u, weight=w) for i, (w, u) in enumerate(slices)]
-    return [Device(f"GPU-{gpu}", str(gpu), 0.0, weight=remainder), *cut]
+    """One GPU cut into slices of (weight, utilisation), and the remainder."""
+    slices_of_gpu = [Device(f"MIG-{gpu}-{i}", f"{gpu}:{i}", u, weight=w) for i, (w, u) in enumerate(slices)]
+    return [Device(f"GPU-{gpu}", str(gpu), 0.0, weight=remainder), *slices_of_gpu]
 
 
-def tell(it: Ledger, until: float, events: list[TrainingEvent], devices: list[Device], every: float = 1.0) -> None:
+def play(it: Ledger, until: float, events: list[TrainingEvent], devices: list[Device], every: float = 1.0) -> None:
     """Tick to ``T0 + until``; each event is applied in the tick in which it happens."""
     pending = sorted(events, key=lambda e: e.t)
     assert it.cursor is not None

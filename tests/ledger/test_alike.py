@@ -1,4 +1,4 @@
-"""Time that is accounted in one go goes where it went when it was accounted report by report."""
+"""Time accounted at once is split as if accounted report by report."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def reports(draw: st.DrawFn) -> TrainingEvent:
 
 @st.composite
 def ticks(draw: st.DrawFn) -> list[tuple[list[tuple[float, TrainingEvent]], list[Device], float]]:
-    """Of each tick: what is reported at which part of it, what the devices did, and how long it is."""
-    told = []
+    """For each tick: the reports and their offsets, the devices' activity, and its length."""
+    all_ticks = []
     for _ in range(draw(st.integers(1, 12))):
         at = sorted(draw(st.lists(st.floats(0, 1), max_size=6)))
         events = [(part, draw(reports())) for part in at]
@@ -52,8 +52,8 @@ def ticks(draw: st.DrawFn) -> list[tuple[list[tuple[float, TrainingEvent]], list
             )
             for i, u in enumerate(busy)
         ]
-        told.append((events, devices, draw(st.sampled_from([0.5, 1.0, 40.0, 130.0]))))
-    return told
+        all_ticks.append((events, devices, draw(st.sampled_from([0.5, 1.0, 40.0, 130.0]))))
+    return all_ticks
 
 
 def tick(it: Ledger, t: float, events: Any, devices: list[Device], length: float) -> None:
@@ -64,12 +64,12 @@ def tick(it: Ledger, t: float, events: Any, devices: list[Device], length: float
     it.advance(t + length, devices)
 
 
-def played(told: list[Any], *, at_once: bool) -> Ledger:
+def ledger_after(ticks_drawn: list[Any], *, at_once: bool) -> Ledger:
     it = ledger(None, stall_after=60.0)
     it.set_price([PriceStep(T0 - 500, 3.6), PriceStep(T0 + 3.3, 7.2), PriceStep(T0 + 90, 1.8)], T0)
     it.boot_until = T0 + 2.5
     t = T0
-    for events, devices, length in told:
+    for events, devices, length in ticks_drawn:
         if at_once:
             with it.many_events():
                 tick(it, t, events, devices, length)
@@ -81,13 +81,13 @@ def played(told: list[Any], *, at_once: bool) -> Ledger:
 
 @settings(max_examples=150, deadline=None)
 @given(ticks())
-def test_any_story_comes_to_the_same(told: list[Any]) -> None:
-    one, other = played(told, at_once=True), played(told, at_once=False)
+def test_any_sequence_gives_the_same_result(ticks_drawn: list[Any]) -> None:
+    one, other = ledger_after(ticks_drawn, at_once=True), ledger_after(ticks_drawn, at_once=False)
     for book, same in ((one.book, other.book), (one.useful_cut, other.useful_cut)):
-        mine, theirs = book.totals(one.price), same.totals(other.price)
-        for got, expected in ((mine.seconds, theirs.seconds), (mine.cost_usd, theirs.cost_usd)):
-            for key in got.keys() | expected.keys():
-                assert got.get(key, 0.0) == pytest.approx(expected.get(key, 0.0), abs=1e-7)
+        first, second = book.totals(one.price), same.totals(other.price)
+        for actual, expected in ((first.seconds, second.seconds), (first.cost_usd, second.cost_usd)):
+            for key in actual.keys() | expected.keys():
+                assert actual.get(key, 0.0) == pytest.approx(expected.get(key, 0.0), abs=1e-7)
     for uuid, totals in other.devices.devices.items():
         mine_of = one.devices.devices[uuid]
         assert mine_of.seconds == pytest.approx(totals.seconds)
@@ -109,7 +109,7 @@ def test_any_story_comes_to_the_same(told: list[Any]) -> None:
         assert mine_account.cost_usd(now, one.price) == pytest.approx(account.cost_usd(now, other.price))
 
 
-def test_a_fault_in_the_midst_of_many_events_loses_no_time() -> None:
+def test_an_error_in_the_middle_of_many_events_loses_no_time() -> None:
     it = ledger()
     devices = [Device("GPU-0", "0", 0.9)]
     it.apply(event("start", 0, gpus=("0",)))

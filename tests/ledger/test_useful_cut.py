@@ -1,4 +1,4 @@
-"""Useful time cut by what the multiprocessors did, and energy by run: exact, and always a whole."""
+"""Useful time split by multiprocessor activity, and energy by run: exact, and parts sum to the total."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def training(run: str = "r", t: float = T, gpus: tuple[str, ...] | None = None) 
     ]
 
 
-def begun(*events: TrainingEvent) -> Ledger:
+def started_ledger(*events: TrainingEvent) -> Ledger:
     ledger = Ledger()
     ledger.begin(T, T, T)
     for event in events:
@@ -39,8 +39,8 @@ def gpu(busy: float | None, sm: float | None = None, watts: float | None = None,
     return Device(f"GPU-{index}", index, busy, sm_active_ratio=sm, power_watts=watts)
 
 
-def test_a_gpu_that_is_always_busy_and_uses_a_fifth_of_itself_shows_it_in_dollars():
-    ledger = begun(*training())
+def test_a_busy_gpu_with_a_fifth_of_its_multiprocessors_active_shows_it_in_dollars():
+    ledger = started_ledger(*training())
     ledger.set_price([PriceStep(T - 10, 36.0)], T)
     ledger.advance(T + 100, [gpu(1.0, 0.2)])
     seconds, usd = split(ledger)
@@ -48,14 +48,14 @@ def test_a_gpu_that_is_always_busy_and_uses_a_fifth_of_itself_shows_it_in_dollar
     assert usd == pytest.approx({SmActivity.ACTIVE: 0.2, SmActivity.REST: 0.8, SmActivity.UNKNOWN: 0})
 
 
-def test_where_the_hardware_says_nothing_there_is_no_cut():
-    ledger = begun(*training())
+def test_without_hardware_counters_there_is_no_split():
+    ledger = started_ledger(*training())
     ledger.advance(T + 100, [gpu(1.0)])
     assert split(ledger) == ({}, {})
 
 
 def test_a_late_price_reprices_the_parts_too():
-    ledger = begun(*training())
+    ledger = started_ledger(*training())
     ledger.advance(T + 100, [gpu(0.5, 0.25)])
     ledger.set_price([PriceStep(T - 10, 36.0)], T + 100)
     assert split(ledger)[1] == pytest.approx({SmActivity.ACTIVE: 0.25, SmActivity.REST: 0.25, SmActivity.UNKNOWN: 0})
@@ -70,7 +70,7 @@ def test_the_parts_sum_to_the_useful_time_and_its_dollars_whatever_was_read(
     steps: list[tuple[float, tuple[float | None, ...], tuple[float | None, ...]]],
     restart: bool,
 ):
-    ledger = begun(*training(), *training("other", gpus=("1",)))
+    ledger = started_ledger(*training(), *training("other", gpus=("1",)))
     t, joules = T, 0.0
     for seconds, one, two in steps:
         t += seconds
@@ -81,9 +81,9 @@ def test_the_parts_sum_to_the_useful_time_and_its_dollars_whatever_was_read(
     if restart:
         ledger = Ledger.restored(ledger.state())
     seconds, usd = split(ledger)  # type: ignore[assignment]
-    whole = ledger.book.totals(ledger.price)
+    totals = ledger.book.totals(ledger.price)
     if seconds:
-        assert sum(seconds.values()) == pytest.approx(whole.seconds[RUN, State.USEFUL])  # type: ignore[attr-defined]
-        assert sum(usd.values()) == pytest.approx(whole.cost_usd[RUN, State.USEFUL])
+        assert sum(seconds.values()) == pytest.approx(totals.seconds[RUN, State.USEFUL])  # type: ignore[attr-defined]
+        assert sum(usd.values()) == pytest.approx(totals.cost_usd[RUN, State.USEFUL])
         assert min(seconds.values()) >= 0  # type: ignore[attr-defined]
     assert ledger.runs[RUN].energy.joules == pytest.approx(joules)

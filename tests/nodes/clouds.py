@@ -30,7 +30,7 @@ class Request:
 
 
 class Cloud(ABC):
-    """A metadata server whose answers are `reply`'s; every request is kept."""
+    """A metadata server whose responses come from `reply`; every request is recorded."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -40,7 +40,7 @@ class Cloud(ABC):
 
     @abstractmethod
     def reply(self, request: Request) -> Reply:
-        """What is answered."""
+        """The response to a request."""
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -66,7 +66,7 @@ class Cloud(ABC):
             do_PUT = do_GET  # noqa: N815 - the name that the base class looks for
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                """Stay silent."""
+                """Print nothing."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -136,7 +136,7 @@ class Aws(Cloud):
 
 
 class Gcp(Cloud):
-    """Answers requests that carry ``Metadata-Flavor: Google`` only, and says the same in its replies."""
+    """Accepts only requests with ``Metadata-Flavor: Google``, and sends the same header in its responses."""
 
     def __init__(self, **texts: str) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Gcp(Cloud):
 
 
 class Azure(Cloud):
-    """Wants ``Metadata: true``, an API version that it knows, and no forwarding."""
+    """Requires ``Metadata: true``, a known API version, and no forwarding header."""
 
     def __init__(self, **compute: Any) -> None:
         super().__init__()
@@ -185,10 +185,10 @@ class Azure(Cloud):
             return Reply(404)
         if request.query.get("api-version") != [versions[request.path]]:
             return Reply(400, b'{"error":"Bad request. api-version was not specified in the request"}')
-        found: object = self.compute
+        document: object = self.compute
         if request.path.endswith("scheduledevents"):
-            found = {"DocumentIncarnation": 1, "Events": self.events}
-        return Reply(200, json.dumps(found).encode(), {"Content-Type": "application/json; charset=utf-8"})
+            document = {"DocumentIncarnation": 1, "Events": self.events}
+        return Reply(200, json.dumps(document).encode(), {"Content-Type": "application/json; charset=utf-8"})
 
 
 class ApiServer(Cloud):
@@ -213,8 +213,8 @@ class ApiServer(Cloud):
         return Reply(200, json.dumps(node).encode(), {"Content-Type": "application/json"})
 
 
-class Says(Cloud):
-    """Answers everything in one way."""
+class FixedReply(Cloud):
+    """Has one response to everything."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__()
@@ -226,20 +226,20 @@ class Says(Cloud):
 
 @contextmanager
 def raw(behave: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """A server below HTTP: ``behave`` gets each connection, and an event that is set when it must let go."""
-    done = threading.Event()
+    """A server below HTTP: ``behave`` gets each connection, and an event that is set when it must end."""
+    completed = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
     def serve(connection: socket.socket) -> None:
         with connection:
             try:
-                behave(connection, done)
+                behave(connection, completed)
             except OSError:
                 return  # the client hung up, as it should
 
     def accept() -> None:
-        while not done.is_set():
+        while not completed.is_set():
             try:
                 connection, _ = listener.accept()
             except OSError:
@@ -252,7 +252,7 @@ def raw(behave: Callable[[socket.socket, threading.Event], None]) -> Iterator[st
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        done.set()
+        completed.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         acceptor.join()
@@ -260,37 +260,37 @@ def raw(behave: Callable[[socket.socket, threading.Event], None]) -> Iterator[st
             thread.join()
 
 
-def hangs(connection: socket.socket, done: threading.Event) -> None:
-    """Takes the request and never says a word."""
+def never_responds(connection: socket.socket, completed: threading.Event) -> None:
+    """Reads the request and never responds."""
     connection.recv(65536)
-    done.wait(30)
+    completed.wait(30)
 
 
-def trickles(connection: socket.socket, done: threading.Event) -> None:
-    """One byte of an endless header at a time: each read succeeds, the answer never ends."""
+def trickles(connection: socket.socket, completed: threading.Event) -> None:
+    """One byte of an endless header at a time: each read succeeds, the response never ends."""
     connection.recv(65536)
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
-    while not done.wait(0.05):
+    while not completed.wait(0.05):
         connection.sendall(b"x")
 
 
-def floods(connection: socket.socket, done: threading.Event) -> None:
+def floods(connection: socket.socket, completed: threading.Event) -> None:
     """Ten megabytes and no length."""
     connection.recv(65536)
     connection.sendall(b"HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\n\r\n")
     for _ in range(160):
-        if done.is_set():
+        if completed.is_set():
             return
         connection.sendall(b"a" * 65536)
 
 
-def babbles(connection: socket.socket, done: threading.Event) -> None:
-    """What is no HTTP."""
+def sends_nonsense(connection: socket.socket, completed: threading.Event) -> None:
+    """Sends something that is not HTTP."""
     connection.recv(65536)
     connection.sendall(b"\x00\xff\xfe SSH-2.0-OpenSSH\r\n" * 20)
 
 
-def hangs_up(connection: socket.socket, done: threading.Event) -> None:
-    """Closes after half an answer."""
+def hangs_up(connection: socket.socket, completed: threading.Event) -> None:
+    """Closes after half a response."""
     connection.recv(65536)
     connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"region":"us-')

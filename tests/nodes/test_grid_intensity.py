@@ -1,4 +1,4 @@
-"""Grams of CO2 for a kWh: as people say, else by a dated list where they wish it, else unknown."""
+"""Grams of CO2 per kWh: as configured, else from a dated list if enabled, else unknown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.driven import Driven, World
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
 
 from epochcost.model import Node
 from epochcost.nodes.grid_intensity import GOOGLE_2024, SOURCE, listed_intensity
@@ -16,16 +16,16 @@ GOOGLE = {"node__provider": "gcp", "node__region": "europe-west9"}
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Callable[..., Driven]]:
-    made: list[Driven] = []
+def agent(tmp_path: Path) -> Iterator[Callable[..., DrivenAgent]]:
+    agents: list[DrivenAgent] = []
 
-    def start(**flags: str) -> Driven:
-        made.append(Driven(World(tmp_path), **flags))
-        made[-1].run(2)
-        return made[-1]
+    def start(**flags: str) -> DrivenAgent:
+        agents.append(DrivenAgent(SimulatedMachine(tmp_path), **flags))
+        agents[-1].run(2)
+        return agents[-1]
 
     yield start
-    for one in made:
+    for one in agents:
         one.close()
 
 
@@ -37,8 +37,8 @@ def agent(tmp_path: Path) -> Iterator[Callable[..., Driven]]:
         ({"grid__grams_per_kwh": "350"}, "configured", 350.0),
     ],
 )
-def test_who_says_what_the_grid_emits_is_told(
-    agent: Callable[..., Driven], flags: dict[str, str], source: str, grams: float
+def test_the_source_of_the_grid_intensity_is_exported(
+    agent: Callable[..., DrivenAgent], flags: dict[str, str], source: str, grams: float
 ) -> None:
     assert agent(**flags).value("node_grid_grams_per_kwh", source=source) == grams
 
@@ -46,31 +46,31 @@ def test_who_says_what_the_grid_emits_is_told(
 @pytest.mark.parametrize(
     "flags",
     [
-        GOOGLE,  # not wished
+        GOOGLE,  # not enabled
         {"node__provider": "aws", "node__region": "europe-west9", "grid__listed": "true"},
         {"node__provider": "gcp", "node__region": "mars-north1", "grid__listed": "true"},
         {"grid__listed": "true"},
     ],
 )
-def test_what_nobody_says_is_absent(agent: Callable[..., Driven], flags: dict[str, str]) -> None:
+def test_an_unknown_intensity_is_absent(agent: Callable[..., DrivenAgent], flags: dict[str, str]) -> None:
     assert not [name for name, _ in agent(**flags).scrape() if "grid" in name]
 
 
-def test_the_list_holds_grams_that_a_grid_can_emit() -> None:
+def test_the_list_has_plausible_grams() -> None:
     assert all(0 < grams < 1200 for grams in GOOGLE_2024.values())
     assert listed_intensity(Node("n", "gcp", "us-central1")) == (412.72, SOURCE)
 
 
 @pytest.mark.parametrize(
-    ("flag", "source", "refused"),
+    ("flag", "source", "rejected"),
     [
         ("grid__grams_per_kwh", "3000", "450000"),  # grams per MWh
         ("energy__usd_per_kwh", "0.31", "31"),  # cents
     ],
 )
-def test_a_figure_in_another_unit_is_refused_with_the_name_of_its_flag(
-    agent: Callable[..., Driven], flag: str, source: str, refused: str
+def test_a_figure_in_another_unit_is_rejected_with_the_name_of_its_flag(
+    agent: Callable[..., DrivenAgent], flag: str, source: str, rejected: str
 ) -> None:
     agent(**{flag: source})
     with pytest.raises(SettingsError, match=rf"--{flag.replace('__', '.').replace('_', '-')}: .*expected at most"):
-        agent(**{flag: refused})
+        agent(**{flag: rejected})

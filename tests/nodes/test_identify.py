@@ -26,7 +26,7 @@ def machine(root: Path, **strings: str | bytes) -> Path:
     return root
 
 
-def test_a_machine_of_nobody_is_its_host_name_and_nothing_else(tmp_path: Path):
+def test_an_unknown_machine_has_its_host_name_and_nothing_else(tmp_path: Path):
     assert identify(UNKNOWN, tmp_path) == Node(socket.gethostname())
     assert identify(UNKNOWN, tmp_path / "nothing") == Node(socket.gethostname())
 
@@ -57,13 +57,13 @@ def test_a_machine_of_nobody_is_its_host_name_and_nothing_else(tmp_path: Path):
         ({}, ""),
     ],
 )
-def test_the_firmware_tells_whose_machine_it_is(tmp_path: Path, strings: dict[str, str], provider: str):
+def test_the_firmware_identifies_the_provider(tmp_path: Path, strings: dict[str, str], provider: str):
     node = identify(UNKNOWN, machine(tmp_path, **strings))
     assert (node.provider, node.instance_type) == (provider, "")
     assert node.source == ("firmware" if provider else "")
 
 
-def test_on_aws_the_firmware_tells_the_instance_type_too(tmp_path: Path):
+def test_on_aws_the_firmware_has_the_instance_type_too(tmp_path: Path):
     node = identify(UNKNOWN, machine(tmp_path, sys_vendor="Amazon EC2", product_name="p4d.24xlarge"))
     assert (node.provider, node.instance_type, node.source) == ("aws", "p4d.24xlarge", "firmware")
 
@@ -75,7 +75,9 @@ def test_configured_fields_win_and_the_firmware_fills_the_gaps(tmp_path: Path):
     assert node == Node("trainer-1", "aws", "us-east-1", "", "p4d.24xlarge", spot, source="firmware")
 
 
-def test_a_configured_provider_keeps_another_ones_instance_type_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_with_a_configured_provider_the_instance_type_of_another_is_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     root = machine(tmp_path, sys_vendor="Amazon EC2", product_name="p4d.24xlarge")
     assert identify(Node("n", "owned"), root) == Node("n", "owned", source="configured")
     assert "firmware reports provider aws but owned is configured" in caplog.text
@@ -97,7 +99,7 @@ def test_a_configured_provider_is_compared_without_regard_to_case(tmp_path: Path
         (Node("n", provider='aws"} 1'), r"node\.provider: .* expected a word such as aws, gcp, azure or owned"),
     ],
 )
-def test_configured_text_that_cannot_be_a_label_is_refused(tmp_path: Path, configured: Node, message: str):
+def test_configured_text_that_cannot_be_a_label_is_rejected(tmp_path: Path, configured: Node, message: str):
     with pytest.raises(NodeError, match=message):
         identify(configured, tmp_path)
 
@@ -108,7 +110,7 @@ def test_hostile_firmware_text_is_left_out(tmp_path: Path, content: bytes):
     assert identify(UNKNOWN, root).provider == "gcp"
 
 
-def test_hostile_firmware_text_is_told_with_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_hostile_firmware_text_is_logged_with_its_file(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     assert FirmwareSource(machine(tmp_path, sys_vendor=b"a\nb")).identify() is None
     assert f"{tmp_path / 'sys_vendor'}: 'a\\nb' contains unprintable characters" in caplog.text
 
@@ -131,7 +133,9 @@ class Metadata:
         return Node("ip-10-0-0-1", "aws", "us-east-1", "us-east-1a", "p5.48xlarge\n\n!", PurchaseOption.SPOT)
 
 
-def test_sources_are_asked_in_order_and_each_fills_what_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_sources_are_queried_in_order_and_each_fills_the_remaining_fields(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     caplog.set_level(logging.WARNING)
     root = machine(tmp_path, sys_vendor="Amazon EC2", product_name="p4d.24xlarge")
     node = identify(UNKNOWN, root, {"metadata": Metadata, "firmware": FirmwareSource})
@@ -148,7 +152,7 @@ def label_or_complaint(text: str) -> tuple[str, str]:
 
 
 @given(st.text(max_size=300))
-def test_a_label_is_short_printable_and_utf8_or_refused(text: str):
+def test_a_label_is_short_printable_and_utf8_or_rejected(text: str):
     label, complaint = label_or_complaint(text)
     assert complaint[:11] in ("", "node.name: ")
     assert len(complaint) < 3000

@@ -36,22 +36,24 @@ def test_it_is_the_nodes_name_and_a_digest_of_the_strongest_identity(tmp_path: P
 
 @pytest.mark.parametrize(("dmi", "kinds"), [(AWS, ["cloud", "machine_id"]), (GCP, ["cloud", "machine_id"]),
                                             (METAL, ["machine_id", "dmi"]), ({}, ["machine_id"])])  # fmt: skip
-def test_each_identity_that_there_is_is_kept(tmp_path: Path, dmi: dict[str, str], kinds: list[str]) -> None:
+def test_every_available_identity_is_saved(tmp_path: Path, dmi: dict[str, str], kinds: list[str]) -> None:
     assert list(name(tmp_path / "a", dmi).ids) == kinds
 
 
-@pytest.mark.parametrize("nothing", ["", "uninitialized", "0" * 32, "\n\n", "To be filled by O.E.M.", "Not Specified"])
-def test_an_identity_that_means_nothing_is_none(tmp_path: Path, nothing: str) -> None:
-    one, other = (name(tmp_path / "a", {"product_uuid": nothing}, nothing) for _ in range(2))
+@pytest.mark.parametrize(
+    "meaningless", ["", "uninitialized", "0" * 32, "\n\n", "To be filled by O.E.M.", "Not Specified"]
+)
+def test_a_meaningless_identity_is_ignored(tmp_path: Path, meaningless: str) -> None:
+    one, other = (name(tmp_path / "a", {"product_uuid": meaningless}, meaningless) for _ in range(2))
     assert not one.ids
-    assert one.name != other.name  # made once, and kept with the state
+    assert one.name != other.name  # generated once, and saved with the state
 
 
 def test_nothing_secret_is_shown(tmp_path: Path) -> None:
     assert MACHINE_ID[:6] not in str(name(tmp_path / "a", METAL))
 
 
-def test_people_may_name_it(tmp_path: Path) -> None:
+def test_a_configured_name_is_used(tmp_path: Path) -> None:
     it = name(tmp_path / "a", AWS, configured=" rack 7 / left ")
     assert it.name == "rack 7 / left"
     before = name(tmp_path / "a", AWS)
@@ -61,7 +63,7 @@ def test_people_may_name_it(tmp_path: Path) -> None:
         name(tmp_path / "a", AWS, configured="a\nb")
 
 
-def test_what_was_generated_is_kept_and_what_is_learnt_later_is_remembered(tmp_path: Path) -> None:
+def test_a_generated_identity_is_kept_and_later_ones_are_added(tmp_path: Path) -> None:
     first = name(tmp_path / "a", {}, None)
     again = name(tmp_path / "a", METAL).restored(first.state())
     assert again.name == first.name

@@ -1,4 +1,4 @@
-"""Which machine is this, by each cloud's own protocol, and by services that are not what they seem."""
+"""Which machine is this, by each cloud's own protocol, and with impostor services."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.nodes.clouds import (
     Aws,
     Azure,
     Cloud,
+    FixedReply,
     Gcp,
     Reply,
-    Says,
-    babbles,
     floods,
-    hangs,
     hangs_up,
+    never_responds,
     raw,
+    sends_nonsense,
     trickles,
 )
 
@@ -58,7 +58,7 @@ def soon(seconds: float = 2.0) -> float:
     ("life_cycle", "option"),
     [("spot", SPOT), ("on-demand", ON_DEMAND), ("capacity-block", RESERVED), ("new thing", None), ("a\nb", None)],
 )
-def test_aws_tells_region_zone_type_and_how_it_is_paid(life_cycle: str, option: PurchaseOption | None):
+def test_aws_provides_region_zone_type_and_purchase_option(life_cycle: str, option: PurchaseOption | None):
     with Aws(life_cycle).serving() as url:
         node = AwsMetadata(url).identify(soon())
     assert node == Node("", "aws", "us-east-1", "us-east-1b", "p4d.24xlarge", option, "aws")
@@ -81,7 +81,7 @@ def test_a_tag_of_an_aws_machine_of_a_capacity_block_names_its_reservation(
         assert AwsMetadata(url).identify(soon()).reservation == reservation
 
 
-def test_aws_is_asked_with_one_token_until_it_is_no_longer_taken():
+def test_aws_is_queried_with_one_token_until_it_is_rejected():
     cloud = Aws()
     with cloud.serving() as url:
         source = AwsMetadata(url)
@@ -93,18 +93,21 @@ def test_aws_is_asked_with_one_token_until_it_is_no_longer_taken():
         assert [r.method for r in cloud.requests].count("PUT") == 2
 
 
-def test_aws_without_a_token_within_the_hop_limit_says_what_to_do():
-    with raw(hangs) as url, pytest.raises(MetadataError, match=r"no complete response in time .*hop limit must be 2"):
+def test_aws_without_a_token_within_the_hop_limit_has_an_error_with_a_remedy():
+    with (
+        raw(never_responds) as url,
+        pytest.raises(MetadataError, match=r"no complete response in time .*hop limit must be 2"),
+    ):
         AwsMetadata(url).identify(soon(0.2))
 
 
-def test_aws_is_never_asked_without_a_token():
-    with Says(Reply(403)).serving() as url, pytest.raises(MetadataError, match="HTTP 403 without a token"):
+def test_aws_is_never_queried_without_a_token():
+    with FixedReply(Reply(403)).serving() as url, pytest.raises(MetadataError, match="HTTP 403 without a token"):
         AwsMetadata(url).identify(soon())
 
 
 @pytest.mark.parametrize("missing", ["region", "availabilityZone", "instanceType"])
-def test_an_aws_document_that_lacks_a_part_is_refused(missing: str):
+def test_an_incomplete_aws_document_is_rejected(missing: str):
     with Aws(**{missing: None}).serving() as url, pytest.raises(MetadataError, match="no region, zone or type"):  # type: ignore[arg-type]
         AwsMetadata(url).identify(soon())
 
@@ -124,11 +127,11 @@ def test_aws_announces_an_interruption_and_before_it_perhaps_a_raised_risk():
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 @pytest.mark.parametrize("path", ["instance-action", "rebalance"])
-def test_aws_that_fails_has_neither_announced_anything_nor_taken_it_back(path: str, status: int):
+def test_a_failing_aws_neither_announces_nor_clears_a_notice(path: str, status: int):
     cloud = Aws()
     cloud.failing[path] = status
     if path == "instance-action":
-        cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}  # a raised risk must not stand in for the end
+        cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}  # a raised risk must not replace the announced end
     with cloud.serving() as url, pytest.raises(MetadataError, match=f"{path}: HTTP {status}"):
         AwsMetadata(url).notice(soon())
 
@@ -148,7 +151,9 @@ def test_aws_that_fails_has_neither_announced_anything_nor_taken_it_back(path: s
         ({}, None),
     ],
 )
-def test_google_tells_region_zone_type_and_how_it_is_paid(scheduling: dict[str, str], option: PurchaseOption | None):
+def test_google_provides_region_zone_type_and_purchase_option(
+    scheduling: dict[str, str], option: PurchaseOption | None
+):
     cloud = Gcp()
     cloud.scheduling = scheduling
     with cloud.serving() as url:
@@ -173,7 +178,7 @@ def test_an_attribute_of_a_google_machine_that_is_bound_to_a_reservation_names_i
         assert GcpMetadata(url).identify(soon()).reservation == reservation
 
 
-def test_google_is_never_asked_for_more_than_is_used():
+def test_only_used_fields_are_requested_from_google():
     cloud = Gcp()
     with cloud.serving() as url:
         GcpMetadata(url).identify(soon())
@@ -181,7 +186,7 @@ def test_google_is_never_asked_for_more_than_is_used():
 
 
 @pytest.mark.parametrize("flavor", [None, "Gogle"])
-def test_an_answer_that_does_not_say_that_it_is_googles_is_refused(flavor: str | None):
+def test_a_response_without_googles_header_is_rejected(flavor: str | None):
     cloud = Gcp()
     cloud.flavor = flavor
     with cloud.serving() as url, pytest.raises(MetadataError, match="zone: HTTP 200"):
@@ -192,7 +197,7 @@ def test_an_answer_that_does_not_say_that_it_is_googles_is_refused(flavor: str |
     "texts",
     [{"zone": "us-central1-a"}, {"zone": "projects/1/zones/"}, {"zone": "projects/1/zones/mars"}, {"machine-type": ""}],
 )
-def test_a_google_answer_of_another_shape_is_refused(texts: dict[str, str]):
+def test_a_google_response_of_another_shape_is_rejected(texts: dict[str, str]):
     with Gcp(**texts).serving() as url, pytest.raises(MetadataError, match="Google Cloud metadata: GET "):
         GcpMetadata(url).identify(soon())
 
@@ -223,7 +228,7 @@ def test_google_announces_a_preemption():
         ({"priority": None}, "eastus-1", None),
     ],
 )
-def test_azure_tells_region_zone_size_and_how_it_is_paid(
+def test_azure_provides_region_zone_size_and_purchase_option(
     compute: dict[str, str], zone: str, option: PurchaseOption | None
 ):
     with Azure(**compute).serving() as url:
@@ -231,7 +236,7 @@ def test_azure_tells_region_zone_size_and_how_it_is_paid(
     assert node == Node("", "azure", "eastus", zone, "Standard_ND96isr_H100_v5", option, "azure")
 
 
-def test_an_azure_answer_that_lacks_a_part_is_refused():
+def test_an_incomplete_azure_response_is_rejected():
     with Azure(vmSize=3).serving() as url, pytest.raises(MetadataError, match="no location or vmSize: 'eastus', 3"):
         AzureMetadata(url).identify(soon())
 
@@ -308,13 +313,13 @@ def account(root: Path, token: str = "sesame") -> Path:
         ("cloud.google.com/gke-spot", "false", None),
     ],
 )
-def test_the_labels_of_a_node_tell_how_it_is_paid(label: str, value: str, option: PurchaseOption | None):
+def test_the_labels_of_a_node_give_its_purchase_option(label: str, value: str, option: PurchaseOption | None):
     assert node_of_labels({**PLACE, label: value}) == Node(
         "", "", "us-east-1", "us-east-1b", "p5.48xlarge", option, "kubernetes"
     )
 
 
-def test_the_api_server_is_asked_for_this_node_with_the_pods_account(tmp_path: Path):
+def test_the_api_server_is_queried_for_this_node_with_the_pods_account(tmp_path: Path):
     server = ApiServer(**PLACE, **{"eks.amazonaws.com/capacityType": "SPOT"})
     with server.serving() as url:
         node = KubernetesNode(url, "gpu-7", account(tmp_path)).identify(soon())
@@ -327,7 +332,7 @@ def test_the_api_server_is_asked_for_this_node_with_the_pods_account(tmp_path: P
             KubernetesNode(url, "gpu-7", account(tmp_path, "other")).identify(soon())
 
 
-def test_a_pod_without_an_account_is_told_so(tmp_path: Path):
+def test_a_pod_without_an_account_gets_an_error(tmp_path: Path):
     with pytest.raises(MetadataError, match=r"the service account in .* cannot be used: .*No such file"):
         KubernetesNode("https://127.0.0.1:1", "gpu-7", tmp_path).identify(soon())
 
@@ -338,18 +343,18 @@ SOURCES: list[Callable[[str], AwsMetadata | GcpMetadata | AzureMetadata]] = [Aws
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("behave", [hangs, trickles, floods, babbles, hangs_up])
+@pytest.mark.parametrize("behave", [never_responds, trickles, floods, sends_nonsense, hangs_up])
 def test_a_broken_service_is_an_error_in_time(source: Callable[[str], AwsMetadata], behave: Callable[..., None]):
     with raw(behave) as url:
-        began = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(MetadataError):
             source(url).identify(soon(0.4))
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - started_at < 5.0  # the service itself never ends
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_service_that_refuses_is_an_error(source: Callable[[str], AwsMetadata]):
-    with raw(hangs) as url:
+def test_a_service_that_rejects_requests_is_an_error(source: Callable[[str], AwsMetadata]):
+    with raw(never_responds) as url:
         pass  # nothing listens there any more
     with pytest.raises(MetadataError, match="refused"):
         source(url).identify(soon())
@@ -358,8 +363,8 @@ def test_a_service_that_refuses_is_an_error(source: Callable[[str], AwsMetadata]
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(source: Callable[[str], AwsMetadata], status: int):
-    elsewhere = Says(Reply(200, b"{}", {"Metadata-Flavor": "Google"}))
-    with elsewhere.serving() as there, Says(Reply(status, b"", {"Location": there})).serving() as url:
+    elsewhere = FixedReply(Reply(200, b"{}", {"Metadata-Flavor": "Google"}))
+    with elsewhere.serving() as there, FixedReply(Reply(status, b"", {"Location": there})).serving() as url:
         with pytest.raises(MetadataError, match=f"HTTP {status}"):
             source(url).identify(soon())
         assert elsewhere.requests == []
@@ -369,13 +374,13 @@ def test_a_redirect_is_not_followed(source: Callable[[str], AwsMetadata], status
 @pytest.mark.parametrize(
     "body", [b"<html>Please log in to the hotel's network</html>", b"[" * 100_000, b"\xff\xfe\x00", b"null", b""]
 )
-def test_what_is_no_answer_is_an_error(source: Callable[[str], AwsMetadata], body: bytes):
-    with Says(Reply(200, body, {"Metadata-Flavor": "Google"})).serving() as url, pytest.raises(MetadataError):
+def test_an_invalid_response_is_an_error(source: Callable[[str], AwsMetadata], body: bytes):
+    with FixedReply(Reply(200, body, {"Metadata-Flavor": "Google"})).serving() as url, pytest.raises(MetadataError):
         source(url).identify(soon())
 
 
 @pytest.mark.parametrize(("length", "fits"), [(MAX_ANSWER_BYTES - 1000, True), (MAX_ANSWER_BYTES + 1, False)])
-def test_an_answer_that_is_too_long_is_refused_however_fast_it_comes(length: int, fits: bool):
+def test_a_response_that_is_too_long_is_rejected_however_fast_it_arrives(length: int, fits: bool):
     cloud = Aws(life_cycle="x" * length)
     with cloud.serving() as url:
         source = AwsMetadata(url)
@@ -387,7 +392,7 @@ def test_an_answer_that_is_too_long_is_refused_however_fast_it_comes(length: int
 
 
 def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
-    proxy = Says(Reply(200, b"{}"))
+    proxy = FixedReply(Reply(200, b"{}"))
     with proxy.serving() as url, Azure().serving() as azure:
         for name in PROXY_VARIABLES:
             monkeypatch.setenv(name, url)
@@ -395,8 +400,8 @@ def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
     assert proxy.requests == []
 
 
-def test_nothing_can_be_smuggled_into_a_request():
-    with Says(Reply()).serving() as url, pytest.raises(MetadataError, match="cannot be sent"):
+def test_nothing_can_be_injected_into_a_request():
+    with FixedReply(Reply()).serving() as url, pytest.raises(MetadataError, match="cannot be sent"):
         Service("test", url).ask("/x", {"Authorization": "Bearer a\r\nHost: b"}, soon())
 
 
@@ -404,11 +409,11 @@ HOSTILE = ["p5\n# HELP x", "x" * 10_000, 'p5"} 1', "\u202ep5", "p5\x00", " "]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_hostile_answer_never_becomes_more_than_a_label(text: str):
-    known = Node("n", "aws")
+def test_a_hostile_response_becomes_at_most_a_label(text: str):
+    configured = Node("n", "aws")
     with Aws(instanceType=text, region=text).serving() as url:
         detected = detect([AwsMetadata(url)])
-    node = filled(known, detected.found)
+    node = filled(configured, detected.found)
     for label in (node.region, node.instance_type):
         assert len(label) <= MAX_CHARACTERS
         assert label.isprintable()
@@ -418,11 +423,11 @@ def test_a_hostile_answer_never_becomes_more_than_a_label(text: str):
 # -- all together ------------------------------------------------------------------------------------------------------
 
 
-def test_all_are_asked_at_once_and_who_is_late_is_left_out():
-    with raw(hangs) as slow, Azure().serving() as quick:
-        began = time.monotonic()
+def test_all_services_are_queried_at_once_and_late_ones_are_left_out():
+    with raw(never_responds) as slow, Azure().serving() as quick:
+        started_at = time.monotonic()
         detected = detect([AwsMetadata(slow), GcpMetadata(slow), AzureMetadata(quick)], seconds=0.5)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - started_at < 5.0  # the service itself never ends
     assert list(detected.found) == ["azure"]
     assert set(detected.errors) == {"aws", "gcp"}
 
@@ -441,9 +446,9 @@ def test_a_mistake_in_one_source_leaves_the_others_alone():
     assert detected.errors == {"broken": "broken: ZeroDivisionError: by a mistake of ours"}
 
 
-def test_who_stays_silent_is_asked_again_and_who_has_answered_is_not():
+def test_a_service_without_a_response_is_retried_and_others_are_not():
     cloud = Azure()
-    with raw(hangs) as slow, cloud.serving() as quick:
+    with raw(never_responds) as slow, cloud.serving() as quick:
         feed = IdentityFeed(Node("n", "azure"), [AzureMetadata(quick), AwsMetadata(slow)], seconds=0.3)
         assert not feed.settled
         assert not feed.ask()
@@ -454,26 +459,26 @@ def test_who_stays_silent_is_asked_again_and_who_has_answered_is_not():
     assert feed.node.instance_type == "Standard_ND96isr_H100_v5"
 
 
-def test_what_is_configured_wins_over_what_a_cloud_says():
+def test_configuration_takes_precedence_over_a_cloud():
     with Aws().serving() as url:
         feed = IdentityFeed(Node("n", "aws", instance_type="p4d.reserved-for-us"), [AwsMetadata(url)])
         assert feed.ask()
     assert feed.node == Node("n", "aws", "us-east-1", "us-east-1b", "p4d.reserved-for-us", SPOT)
 
 
-def test_a_node_of_which_all_is_known_is_not_asked_about():
+def test_a_fully_configured_node_is_not_queried():
     feed = IdentityFeed(Node("n", "aws", "r", "z", "t", SPOT), [Broken()])
     assert feed.settled
     assert feed.ask()
     assert feed.last_duration is None
 
 
-def test_what_an_earlier_version_remembered_is_taken_and_its_reservation_is_not_known():
-    found = IdentityFeed(Node("n", "aws"), []).restored({"aws": ["aws", "r", "z", "t", "reserved"]})
-    assert found == {"aws": Node("", "aws", "r", "z", "t", RESERVED)}
+def test_the_saved_identity_of_an_earlier_version_is_loaded_without_a_reservation():
+    restored = IdentityFeed(Node("n", "aws"), []).restored({"aws": ["aws", "r", "z", "t", "reserved"]})
+    assert restored == {"aws": Node("", "aws", "r", "z", "t", RESERVED)}
 
 
-def test_what_was_found_is_remembered():
+def test_a_detected_identity_is_remembered():
     cloud = Aws("capacity-block")
     cloud.tags = {"epochcost-reservation": "cr-0123"}
     with cloud.serving() as url:
@@ -488,12 +493,12 @@ def test_what_was_found_is_remembered():
 
 
 @pytest.mark.parametrize("state", [{"aws": ["aws"]}, {"aws": None}, {"aws": ["a", "b", "c", "d", "stolen"]}, []])
-def test_a_memory_that_makes_no_sense_is_refused(state: dict[str, Any]):
+def test_a_nonsensical_saved_identity_is_rejected(state: dict[str, Any]):
     with pytest.raises((TypeError, ValueError, AttributeError)):
         IdentityFeed(Node("n"), []).restored(state)
 
 
-# -- whom to ask -------------------------------------------------------------------------------------------------------
+# -- which services are queried ----------------------------------------------------------------------------------------
 
 
 def firmware(root: Path, vendor: str = "Amazon EC2") -> Path:
@@ -501,7 +506,7 @@ def firmware(root: Path, vendor: str = "Amazon EC2") -> Path:
     return root
 
 
-def test_only_the_cloud_whose_firmware_this_is_is_asked(tmp_path: Path):
+def test_only_the_cloud_of_the_firmware_is_queried(tmp_path: Path):
     root = firmware(tmp_path)
     assert asked_cloud("auto", identify(Node("n"), root), root) == "aws"
     assert asked_cloud("auto", identify(Node("n", "owned"), root), root) == ""
@@ -512,25 +517,25 @@ def test_only_the_cloud_whose_firmware_this_is_is_asked(tmp_path: Path):
     assert asked_cloud("auto", identify(Node("n"), hetzner), hetzner) == ""
 
 
-def test_a_pod_asks_its_cluster_too(tmp_path: Path):
-    root, known = firmware(tmp_path), Node("gpu-7", "aws")
+def test_in_a_pod_the_cluster_is_queried_too(tmp_path: Path):
+    root, node = firmware(tmp_path), Node("gpu-7", "aws")
     pod = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443", "NODE_NAME": "gpu-7"}
 
-    def asked(mode: str, environ: dict[str, str]) -> list[str]:
-        return [s.name for s in metadata_sources(mode, known, environ, "", root)]
+    def hosts_queried(mode: str, environ: dict[str, str]) -> list[str]:
+        return [s.name for s in metadata_sources(mode, node, environ, "", root)]
 
-    assert asked("auto", pod) == ["aws", "kubernetes"]
-    assert asked("auto", {}) == ["aws"]
-    assert asked("kubernetes", pod) == ["kubernetes"]
-    assert asked("azure", pod) == ["azure"]
-    assert asked("off", pod) == []
+    assert hosts_queried("auto", pod) == ["aws", "kubernetes"]
+    assert hosts_queried("auto", {}) == ["aws"]
+    assert hosts_queried("kubernetes", pod) == ["kubernetes"]
+    assert hosts_queried("azure", pod) == ["azure"]
+    assert hosts_queried("off", pod) == []
     assert kubernetes_node_name(pod) == "gpu-7"
     assert kubernetes_node_name({"NODE_NAME": "gpu-7"}) == ""
 
 
-@pytest.mark.parametrize(("option", "asked"), [(SPOT, True), (None, True), (ON_DEMAND, False), (RESERVED, False)])
-def test_only_a_machine_that_can_be_taken_away_listens_for_it(option: PurchaseOption | None, asked: bool):
-    assert (notice_source("aws", Node("n", purchase_option=option)) is not None) == asked
+@pytest.mark.parametrize(("option", "is_polled"), [(SPOT, True), (None, True), (ON_DEMAND, False), (RESERVED, False)])
+def test_only_a_preemptible_machine_polls_for_notices(option: PurchaseOption | None, is_polled: bool):
+    assert (notice_source("aws", Node("n", purchase_option=option)) is not None) == is_polled
 
 
 def test_the_modes_are_those_of_the_setting():
@@ -549,7 +554,7 @@ def test_a_clouds_class_is_a_cloud(tmp_path: Path):
         assert factory("").name == name
 
 
-def test_servers_of_the_tests_refuse_what_the_real_ones_refuse():
+def test_the_test_servers_reject_what_the_real_ones_reject():
     clouds: list[tuple[Cloud, str, int]] = [
         (Aws(), "/latest/dynamic/instance-identity/document", 401),
         (Gcp(), "/computeMetadata/v1/instance/zone", 403),

@@ -1,4 +1,4 @@
-"""A training loop hears that its machine is taken away, from what the agent writes beside its events."""
+"""A training loop learns of its machine's preemption from a file that the agent writes beside its events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reader(directory: Path) -> NoticeFile:
     return NoticeFile(lambda: directory)
 
 
-def test_a_loop_hears_it_within_a_second_and_saves(tmp_path: Path):
+def test_a_loop_learns_of_it_within_a_second_and_saves(tmp_path: Path):
     program = begin(LOOP, tmp_path)
     assert program.stdout is not None
     assert program.stdout.readline() == "None\n"
@@ -48,7 +48,7 @@ def test_a_loop_hears_it_within_a_second_and_saves(tmp_path: Path):
     assert (out, err, program.returncode) == ("interruption terminate 1795249320.0\n", "", 0)
 
 
-def test_every_rank_hears_it(tmp_path: Path):
+def test_every_rank_learns_of_it(tmp_path: Path):
     PreemptionFile(tmp_path).write(PreemptionNotice("rebalance", "rebalance", None, 5.0), 0.0)
     outcome = train(ASKS, tmp_path, RANK="3", LOCAL_RANK="3", WORLD_SIZE="8")
     assert "kind='rebalance'" in outcome.out
@@ -60,7 +60,7 @@ def test_without_an_agent_nothing_is_announced(directory: str | None):
     assert (outcome.out, outcome.code) == ("None\n", 0)
 
 
-def test_what_the_agent_writes_is_what_the_training_reads(tmp_path: Path):
+def test_the_training_reads_the_file_as_the_agent_writes_it(tmp_path: Path):
     assert training_notice.NAME == NAME
     PreemptionFile(tmp_path).write(PreemptionNotice("interruption", "", None, 5.5), 0.0)
     assert reader(tmp_path).notice() == training_notice.PreemptionNotice("interruption", "", None, 5.5)
@@ -86,12 +86,12 @@ def test_it_is_read_at_most_once_a_second(tmp_path: Path):
         '{"v":1}',
     ],
 )
-def test_a_file_that_makes_no_sense_announces_nothing(tmp_path: Path, content: str):
+def test_a_nonsensical_file_announces_nothing(tmp_path: Path, content: str):
     (tmp_path / NAME).write_text(content)
     assert reader(tmp_path).notice() is None
 
 
-def test_times_that_make_no_sense_are_not_known(tmp_path: Path):
+def test_nonsensical_times_are_unknown(tmp_path: Path):
     document = {"v": 1, "kind": "interruption", "action": 7, "at_ts": "soon", "seen_ts": -1}
     (tmp_path / NAME).write_text(json.dumps(document))
     assert reader(tmp_path).notice() == training_notice.PreemptionNotice("interruption", "", None, None)
@@ -104,7 +104,7 @@ def test_a_file_that_an_agent_left_behind_long_ago_announces_nothing(tmp_path: P
     assert reader(tmp_path).notice() is None
 
 
-def test_the_agent_writes_it_again_while_it_holds_and_removes_it_after(tmp_path: Path):
+def test_the_agent_rewrites_it_while_it_applies_and_removes_it_after(tmp_path: Path):
     file, notice = PreemptionFile(tmp_path), PreemptionNotice("interruption", "stop", 9.0, 5.0, at_t=9.0)
     file.write(notice, 100.0)
     (tmp_path / NAME).unlink()
@@ -116,7 +116,7 @@ def test_the_agent_writes_it_again_while_it_holds_and_removes_it_after(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wall_clock_that_is_set_while_it_holds_dates_it_anew(tmp_path: Path):
+def test_a_clock_change_while_it_applies_updates_its_date(tmp_path: Path):
     file = PreemptionFile(tmp_path)
     notice = PreemptionNotice("interruption", "stop", 9.0, 5.0, at_t=1009.0)
     file.write(notice, 100.0)
@@ -127,14 +127,14 @@ def test_a_wall_clock_that_is_set_while_it_holds_dates_it_anew(tmp_path: Path):
     assert (document["at_ts"], document["seen_ts"]) == (8209.0, 7205.0)
 
 
-def test_a_directory_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_an_unwritable_directory_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     file = PreemptionFile(tmp_path / "gone")
     for second in range(3):
         file.write(PreemptionNotice("interruption"), float(second))
     assert caplog.text.count("cannot notify training processes of a preemption: No such file or directory") == 1
 
 
-def test_a_link_put_in_the_files_place_is_not_followed(tmp_path: Path):
+def test_a_link_in_place_of_the_file_is_not_followed(tmp_path: Path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / NAME).symlink_to(victim)

@@ -32,7 +32,7 @@ def _varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-def answer(pods: list[Pod]) -> bytes:
+def response_bytes(pods: list[Pod]) -> bytes:
     return b"".join(field(1, _pod(*pod)) for pod in pods)
 
 
@@ -67,7 +67,7 @@ def _devices(resource: str, ids: list[str]) -> bytes:
 
 
 class Kubelet(grpc.GenericRpcHandler):
-    """What the service answers; ``hang`` makes it silent, ``raw`` makes it talk nonsense."""
+    """The service's response; ``hang`` makes it never respond, ``raw`` makes it respond with nonsense."""
 
     def __init__(self) -> None:
         self.pods: list[Pod] = []
@@ -87,7 +87,7 @@ class Kubelet(grpc.GenericRpcHandler):
             self.done.wait(30)
         if self.denied:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "rejected by rate limit")
-        return answer(self.pods) if self.raw is None else self.raw
+        return response_bytes(self.pods) if self.raw is None else self.raw
 
     @contextmanager
     def serving(self, socket: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Whose GPU it is, through the real agent and the real pynvml on the tests' driver library."""
+"""GPU attribution through the real agent and the real pynvml on the tests' driver library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.agent.driven import World
+from tests.agent.driven_agent import SimulatedMachine
 from tests.fake_nvml import CONTROL_VARIABLE, NOT_SUPPORTED, UNKNOWN, FakeDriver, build
 from tests.owners.kubelet import Kubelet
 from tests.waiting import wait_for
@@ -42,28 +42,28 @@ def driver(fake_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(tmp_path)
-    (world.proc / "self/ns").mkdir(parents=True)
-    (world.proc / "self/ns/pid").symlink_to(FIRST_PID_NAMESPACE)
-    return world
+def machine(tmp_path: Path) -> SimulatedMachine:
+    it = SimulatedMachine(tmp_path)
+    (it.proc / "self/ns").mkdir(parents=True)
+    (it.proc / "self/ns/pid").symlink_to(FIRST_PID_NAMESPACE)
+    return it
 
 
 @pytest.fixture
-def agent(world: World, driver: FakeDriver) -> Iterator[Callable[..., AgentApp]]:
-    made: list[AgentApp] = []
+def agent(machine: SimulatedMachine, driver: FakeDriver) -> Iterator[Callable[..., AgentApp]]:
+    apps: list[AgentApp] = []
 
     def make(**flags: str) -> AgentApp:
-        options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "nvml"}
-        options |= {"state.dir": str(world.root / "state"), "owners.slurm-dir": str(world.root / "slurm")}
-        options |= {"owners.kubernetes-socket": str(world.root / "k.sock"), "sample.interval": "100ms"}
+        options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(machine.events), "gpus.source": "nvml"}
+        options |= {"state.dir": str(machine.root / "state"), "owners.slurm-dir": str(machine.root / "slurm")}
+        options |= {"owners.kubernetes-socket": str(machine.root / "k.sock"), "sample.interval": "100ms"}
         options |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
-        made.append(AgentApp(load(AgentSettings, "agent", options, {}), {}, Clocks(), world.proc))
-        made[-1].start()
-        return made[-1]
+        apps.append(AgentApp(load(AgentSettings, "agent", options, {}), {}, Clocks(), machine.proc))
+        apps[-1].start()
+        return apps[-1]
 
     yield make
-    for app in made:
+    for app in apps:
         app.stop()
 
 
@@ -72,8 +72,8 @@ def shares(app: AgentApp) -> list[tuple[Labels, float]]:
 
 
 def scraped(app: AgentApp, name: str) -> list[tuple[Labels, float]]:
-    with urllib.request.urlopen(f"{app.server.url}/metrics", timeout=5) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
+    with urllib.request.urlopen(f"{app.server.url}/metrics", timeout=5) as response:
+        families = text_string_to_metric_families(response.read().decode())
         return [(s.labels, s.value) for family in families for s in family.samples if s.name == name]
 
 
@@ -83,15 +83,17 @@ def owners(app: AgentApp) -> dict[tuple[str, str, str], float]:
     return {(labels["gpu"], labels["owner_kind"], labels["owner"]): share for labels, share in shares(app)}
 
 
-def process(world: World, pid: int, cgroup: str) -> None:
-    (world.proc / str(pid)).mkdir()
-    (world.proc / str(pid) / "cgroup").write_text(cgroup)
-    (world.proc / str(pid) / "status").write_text(f"Uid:\t{os.getuid()}\t0\t0\t0\n")
+def process(machine: SimulatedMachine, pid: int, cgroup: str) -> None:
+    (machine.proc / str(pid)).mkdir()
+    (machine.proc / str(pid) / "cgroup").write_text(cgroup)
+    (machine.proc / str(pid) / "status").write_text(f"Uid:\t{os.getuid()}\t0\t0\t0\n")
 
 
-def test_gpus_belong_to_the_processes_on_them(world: World, driver: FakeDriver, agent: Callable[..., AgentApp]):
-    process(world, 10, f"0::/system.slice/docker-{ID}.scope")
-    process(world, 11, "0::/user.slice")
+def test_gpus_belong_to_the_processes_on_them(
+    machine: SimulatedMachine, driver: FakeDriver, agent: Callable[..., AgentApp]
+):
+    process(machine, 10, f"0::/system.slice/docker-{ID}.scope")
+    process(machine, 11, "0::/user.slice")
     driver.process(0, 10, 3 << 30)
     driver.process(0, 11, 1 << 30)
     driver.process(1, 11, 1 << 30)
@@ -108,20 +110,20 @@ def test_gpus_belong_to_the_processes_on_them(world: World, driver: FakeDriver, 
         assert labels["owner_user"] == ME
 
 
-def test_a_run_that_reports_comes_first_and_learns_its_pod(
-    world: World, driver: FakeDriver, agent: Callable[..., AgentApp]
+def test_a_reporting_run_takes_precedence_and_gets_its_pod(
+    machine: SimulatedMachine, driver: FakeDriver, agent: Callable[..., AgentApp]
 ):
-    process(world, 11, "0::/user.slice")
+    process(machine, 11, "0::/user.slice")
     driver.process(0, 11, 1 << 30)
     kubelet = Kubelet()
     uuids = list(NvmlProcesses().pids())
     kubelet.pods = [("char-lm-0", "team-a", {"main": {"nvidia.com/gpu": [uuids[0]]}})]
-    with kubelet.serving(world.root / "k.sock"):
+    with kubelet.serving(machine.root / "k.sock"):
         app = agent()
         wait_for(lambda: ("0", "kubernetes", "char-lm-0") in owners(app), what="the pod")
         app_time = app.clock.now()
-        world.wall = app_time
-        world.say("start", gpus=["0"])
+        machine.wall = app_time
+        machine.write_event("start", gpus=["0"])
         wait_for(lambda: ("0", "run", "r") in owners(app), what="the run")
         ((labels, share),) = shares(app)
         assert share == 1.0
@@ -131,29 +133,31 @@ def test_a_run_that_reports_comes_first_and_learns_its_pod(
         }  # fmt: skip
 
 
-def test_the_shares_never_stand_on_the_series_of_values(
-    world: World, driver: FakeDriver, agent: Callable[..., AgentApp]
+def test_shares_are_never_labels_of_other_series(
+    machine: SimulatedMachine, driver: FakeDriver, agent: Callable[..., AgentApp]
 ):
-    process(world, 11, "0::/user.slice")
+    process(machine, 11, "0::/user.slice")
     driver.process(0, 11, 1 << 30)
     app = agent()
     wait_for(lambda: owners(app), what="owners")
-    with urllib.request.urlopen(f"{app.server.url}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
+    with urllib.request.urlopen(f"{app.server.url}/metrics", timeout=5) as response:
+        text = response.read().decode()
     having_an_owner = {line.partition("{")[0] for line in text.splitlines() if re.search(r'[{,]owner="', line)}
     assert having_an_owner == {"epochcost_gpu_owner_info", "epochcost_gpu_owner_share_ratio"}
     gpus = [line for line in text.splitlines() if line.startswith("epochcost_gpu_memory_used_bytes{")]
     assert len(gpus) == 2
 
 
-def test_nobody_is_asked_when_nobody_is_wanted(world: World, driver: FakeDriver, agent: Callable[..., AgentApp]):
+def test_no_source_is_queried_when_none_is_configured(
+    machine: SimulatedMachine, driver: FakeDriver, agent: Callable[..., AgentApp]
+):
     app = agent(owners__sources="")
     wait_for(lambda: app.snapshot and app.snapshot.gpus, what="a snapshot with GPUs")
     assert app.owners.feeds == []
     assert shares(app) == []
 
 
-def test_an_owner_that_is_not_known_is_refused():
+def test_an_unknown_source_of_owners_is_rejected():
     with pytest.raises(
         SettingsError, match=r"--owners\.sources: 'run,argv' is not valid: 'argv' is not allowed; allowed: run"
     ):
@@ -170,7 +174,7 @@ def test_the_driver_lists_processes_by_gpu(driver: FakeDriver):
     assert (first, second) == ({}, {4711: 1 << 30, 4712: 2 << 30})
 
 
-def test_a_gpu_that_does_not_answer_is_left_out_and_told_once(driver: FakeDriver, caplog: pytest.LogCaptureFixture):
+def test_a_gpu_whose_call_fails_is_left_out_and_logged_once(driver: FakeDriver, caplog: pytest.LogCaptureFixture):
     driver.process(1, 4711, 1 << 30)
     driver.error("GetComputeRunningProcesses", UNKNOWN, gpu=0)
     processes = NvmlProcesses()
@@ -181,7 +185,7 @@ def test_a_gpu_that_does_not_answer_is_left_out_and_told_once(driver: FakeDriver
     assert len(processes.pids()) == 2
 
 
-def test_a_driver_that_lists_no_processes_is_told_and_no_error(driver: FakeDriver):
+def test_a_driver_without_process_lists_is_logged_and_not_an_error(driver: FakeDriver):
     driver.error("GetComputeRunningProcesses", NOT_SUPPORTED, gpu="*")
     assert NvmlProcesses().pids() == {}
 

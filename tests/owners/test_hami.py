@@ -1,4 +1,4 @@
-"""HAMi gives other GPUs than the kubelet was told of: who holds how much of which stands in annotations of the pods."""
+"""HAMi assigns other GPUs than those known to the kubelet: the assignment is in annotations of the pods."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Pods(Cloud):
             {"metadata": {"namespace": namespace, "name": name, "annotations": annotations}}
             for (namespace, name), annotations in self.annotations.items()
         ]
-        found = {"kind": "PartialObjectMetadataList", "metadata": {}, "items": [*items, {"metadata": None}, 7]}
-        return Reply(self.status, json.dumps(found).encode() if self.body is None else self.body)
+        document = {"kind": "PartialObjectMetadataList", "metadata": {}, "items": [*items, {"metadata": None}, 7]}
+        return Reply(self.status, json.dumps(document).encode() if self.body is None else self.body)
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def source(kubelet: Kubelet, pods: Pods, tmp_path: Path) -> Iterator[PodResource
         yield PodResources(path, tmp_path, PodAnnotations(pods.url, "gpu-7", account))
 
 
-def held(*numbers: int) -> dict[str, list[str]]:
-    """What the kubelet was told: parts of GPUs that mean nothing."""
+def kubelet_devices(*numbers: int) -> dict[str, list[str]]:
+    """The kubelet's devices: meaningless parts of GPUs."""
     return {"nvidia.com/gpu": [f"GPU-ffffffff-0000-0000-0000-000000000000-{number}" for number in numbers]}
 
 
@@ -79,8 +79,8 @@ def test_parts_of_a_gpu_belong_to_their_containers_by_the_memory_given(
     kubelet: Kubelet, pods: Pods, source: PodResources
 ) -> None:
     kubelet.pods = [
-        ("train", "a", {"log": {}, "main": held(0), "side": held(1)}),
-        ("infer", "b", {"main": held(0, 3)}),
+        ("train", "a", {"log": {}, "main": kubelet_devices(0), "side": kubelet_devices(1)}),
+        ("infer", "b", {"main": kubelet_devices(0, 3)}),
         ("whole", "b", {"main": {"nvidia.com/gpu": [B]}}),
     ]
     pods.annotations = {
@@ -102,7 +102,7 @@ def test_parts_of_a_gpu_belong_to_their_containers_by_the_memory_given(
     ("first", "second", "part"),
     [((0, 30), (4000, 10), 0.75), ((0, 0), (4000, 10), 0.5), ((0, 0), (0, 0), 0.5), ((6000, 0), (2000, 0), 0.75)],
 )
-def test_where_a_memory_is_not_said_cores_count_and_else_parts_are_equal(
+def test_without_memory_cores_count_and_otherwise_parts_are_equal(
     kubelet: Kubelet,
     pods: Pods,
     source: PodResources,
@@ -110,7 +110,7 @@ def test_where_a_memory_is_not_said_cores_count_and_else_parts_are_equal(
     second: tuple[int, int],
     part: float,
 ) -> None:
-    kubelet.pods = [("one", "n", {"c": held(0)}), ("two", "n", {"c": held(1)})]
+    kubelet.pods = [("one", "n", {"c": kubelet_devices(0)}), ("two", "n", {"c": kubelet_devices(1)})]
     pods.annotations = {
         ("n", name): {ALLOCATED: f"{A},NVIDIA,{mib},{percent}:;"}
         for name, (mib, percent) in {"one": first, "two": second}.items()
@@ -132,25 +132,25 @@ def test_where_a_memory_is_not_said_cores_count_and_else_parts_are_equal(
         f"{A},NVIDIA,99999999999,0:;",
         f"{A}[0-1],NVIDIA,3000,0:;",  # a MIG slice that HAMi made: which one is not said
         "GPU-of-another-machine,NVIDIA,3000,0:;",
-        f"{A},NVIDIA,3000,0:{B},NVIDIA,3000,0:;",  # more than the kubelet was told of
+        f"{A},NVIDIA,3000,0:{B},NVIDIA,3000,0:;",  # more than the kubelet knows
         f"{A},NVIDIA,3000,0:;{A},NVIDIA,3000,0:;",  # another container too: which is this one is not said
         "x" * 100_000,
     ],
 )
-def test_an_annotation_that_does_not_fit_makes_nobody_an_owner_and_is_counted(
+def test_an_inconsistent_annotation_makes_no_owner_and_is_counted(
     kubelet: Kubelet, pods: Pods, source: PodResources, text: str
 ) -> None:
-    kubelet.pods = [("odd", "n", {"c": held(0)}), ("good", "n", {"c": held(1)})]
+    kubelet.pods = [("odd", "n", {"c": kubelet_devices(0)}), ("good", "n", {"c": kubelet_devices(1)})]
     pods.annotations = {("n", "odd"): {ALLOCATED: text}, ("n", "good"): {ALLOCATED: f"{B},NVIDIA,1000,0:;"}}
     assert shares(source) == {(B, "good", "c"): 1.0}
     assert source.not_understood == {"hami": 1}
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"items":3}', b"[" * 100_000, b"\xff"])
-def test_an_api_server_that_answers_no_list_takes_no_other_owner_along(
+def test_an_api_server_without_a_list_affects_no_other_owner(
     kubelet: Kubelet, pods: Pods, source: PodResources, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kubelet.pods = [("hami", "n", {"c": held(0)}), ("whole", "n", {"c": {"nvidia.com/gpu": [B]}})]
+    kubelet.pods = [("hami", "n", {"c": kubelet_devices(0)}), ("whole", "n", {"c": {"nvidia.com/gpu": [B]}})]
     pods.body = body
     for _ in range(3):
         assert shares(source) == {(B, "whole", "c"): 1.0}
@@ -160,13 +160,13 @@ def test_an_api_server_that_answers_no_list_takes_no_other_owner_along(
     ]
 
 
-def test_without_hami_the_api_server_is_not_asked(kubelet: Kubelet, pods: Pods, source: PodResources) -> None:
+def test_without_hami_the_api_server_is_not_queried(kubelet: Kubelet, pods: Pods, source: PodResources) -> None:
     kubelet.pods = [("whole", "n", {"c": {"nvidia.com/gpu": [B]}})]
     assert shares(source) == {(B, "whole", "c"): 1.0}
     assert pods.requests == []
 
 
-def test_who_may_not_list_pods_is_told(kubelet: Kubelet, pods: Pods, tmp_path: Path) -> None:
+def test_missing_permission_to_list_pods_is_reported(kubelet: Kubelet, pods: Pods, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("sesame")
     pods.status, pods.body = 403, b'{"kind":"Status","code":403}'
     with pytest.raises(OwnerError, match="pods of this node: HTTP 403"):
@@ -178,7 +178,7 @@ def test_who_may_not_list_pods_is_told(kubelet: Kubelet, pods: Pods, tmp_path: P
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 100)), max_size=4), max_size=4))
-def test_what_hami_writes_is_read_back(containers: list[list[tuple[int, int]]]) -> None:
+def test_hamis_annotations_are_read_back(containers: list[list[tuple[int, int]]]) -> None:
     text = "".join("".join(f"{A},NVIDIA,{mib},{percent}:" for mib, percent in one) + ";" for one in containers)
     assert parts_of(text) == [[Part(A, *amounts) for amounts in one] for one in containers if one]
 

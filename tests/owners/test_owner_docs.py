@@ -1,4 +1,4 @@
-"""The queries of docs/owners.md give what they say, on a node where one GPU is whole and one is cut."""
+"""The queries of docs/owners.md give the documented results, on a node with one full and one partitioned GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERIES = [
         "1",
         'owner_user="ann",owner_namespace="a"',
         "1x10",
-    ),  # what the slices leave over: nothing
+    ),  # the remainder beside the slices: nothing
     ("gpu_owner_share_ratio", "1:0", 'owner_user="ann",owner_namespace="a"', "1x10"),
     ("gpu_owner_share_ratio", "1:1", 'owner_user="bob",owner_namespace="b"', "1x10"),
     ("gpu_utilization_seconds_total", "0", "", "0+30x10"),
@@ -40,16 +40,16 @@ EXPECTED = {
 
 
 def series(name: str, gpu: str, labels: str, values: str) -> dict[str, str]:
-    given = f'epochcost_machine="n-1",gpu="{gpu}",uuid="{GPUS[gpu]}"' + (f",{labels}" if labels else "")
-    return {"series": f"epochcost_{name}{{{given}}}", "values": values}
+    labels_text = f'epochcost_machine="n-1",gpu="{gpu}",uuid="{GPUS[gpu]}"' + (f",{labels}" if labels else "")
+    return {"series": f"epochcost_{name}{{{labels_text}}}", "values": values}
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0])
-def test_a_query_of_the_page_gives_what_it_says(tmp_path: Path, query: str) -> None:
+def test_a_query_of_the_page_gives_the_documented_result(tmp_path: Path, query: str) -> None:
     label = query.partition("sum by (")[2].partition(")")[0]
     samples = [{"labels": f'{{{label}="{of}"}}', "value": value} for of, value in EXPECTED[label].items()]
-    story: dict[str, Any] = {
+    rule_test: dict[str, Any] = {
         "evaluation_interval": "1m",
         "tests": [
             {
@@ -59,15 +59,15 @@ def test_a_query_of_the_page_gives_what_it_says(tmp_path: Path, query: str) -> N
             }
         ],
     }
-    (tmp_path / "story.yml").write_text(yaml.safe_dump(story), encoding="utf-8")
-    done = subprocess.run(
+    (tmp_path / "story.yml").write_text(yaml.safe_dump(rule_test), encoding="utf-8")
+    completed = subprocess.run(
         ["promtool", "test", "rules", str(tmp_path / "story.yml")],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def test_the_page_has_its_queries() -> None:

@@ -1,4 +1,4 @@
-"""Who uses a GPU: runs, Slurm jobs, containers, users; the shares of one GPU always sum to 1."""
+"""GPU owners: runs, Slurm jobs, containers, users; the shares of one GPU always sum to 1."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ OWNERS = st.lists(
 
 
 @given(st.lists(OWNERS, max_size=4))
-def test_the_shares_of_each_gpu_sum_to_one_whatever_was_said(layers: list[list[GpuOwner]]):
+def test_the_shares_of_each_gpu_always_sum_to_one(layers: list[list[GpuOwner]]):
     owners = combined(layers)
     for uuid in {owner.uuid for owner in owners}:
         shares = [owner.share_ratio for owner in owners if owner.uuid == uuid]
@@ -121,15 +121,15 @@ def test_the_shares_of_each_gpu_sum_to_one_whatever_was_said(layers: list[list[G
         ("0::/init.scope", Place()),
         (f"0::/docker/{ID[:63]}", Place(unknown="container")),
         (f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}", Place("5", ID[:12])),
-        ("0::/user.slice/job_12/step_0", Place()),  # anybody can call a directory so
+        ("0::/user.slice/job_12/step_0", Place()),  # any user can create a directory of that name
     ],
 )
-def test_a_control_group_tells_the_job_or_the_container(cgroup: str, place: Place):
+def test_a_control_group_identifies_the_job_or_the_container(cgroup: str, place: Place):
     assert place_of(cgroup) == place
 
 
 @given(st.text(max_size=2000))
-def test_no_control_group_makes_a_label_of_its_own(cgroup: str):
+def test_no_control_group_creates_arbitrary_labels(cgroup: str):
     place = place_of(cgroup)
     assert place.slurm_job == "" or place.slurm_job.isdecimal()
     assert len(place.container) in (0, 12)
@@ -180,11 +180,11 @@ def test_a_gpu_belongs_to_its_processes_by_the_memory_they_hold(proc: Path):
     )
 
 
-@pytest.mark.parametrize("held", [(None, None), (500, None), (0, 0)])
-def test_where_the_memory_is_not_known_the_parts_are_equal(proc: Path, held: tuple[int | None, int | None]):
+@pytest.mark.parametrize("used_bytes", [(None, None), (500, None), (0, 0)])
+def test_if_the_memory_is_unknown_the_shares_are_equal(proc: Path, used_bytes: tuple[int | None, int | None]):
     process(proc, 10)
     process(proc, 11, f"0::/docker/{ID}")
-    source = ProcessOwners(Driver({"GPU-a": dict(zip((10, 11), held, strict=True))}), proc=proc)
+    source = ProcessOwners(Driver({"GPU-a": dict(zip((10, 11), used_bytes, strict=True))}), proc=proc)
     assert [owner.share_ratio for owner in combined([source.owners(GPUS)])] == [0.5, 0.5]
 
 
@@ -199,7 +199,7 @@ SLUID = "s0ABCDEFGHJ000"
 STEP = f"0::/system.slice/slurmstepd.scope/{SLUID}/step_0/user/task_0"
 
 
-def test_a_job_whose_path_has_no_number_is_told_by_slurms_list_of_processes_once(proc: Path):
+def test_a_job_without_a_number_in_its_path_comes_from_slurms_process_list_once(proc: Path):
     process(proc, 10, STEP)
     process(proc, 11, STEP)
     requested = []
@@ -215,7 +215,7 @@ def test_a_job_whose_path_has_no_number_is_told_by_slurms_list_of_processes_once
     assert not source.not_understood
 
 
-def test_without_that_list_the_one_variable_that_slurm_sets_tells_the_job(proc: Path):
+def test_without_that_list_slurms_own_variable_identifies_the_job(proc: Path):
     process(proc, 10, STEP)
     (proc / "10" / "environ").write_bytes(b"API_KEY=secret\0SLURM_JOB_ID=4712\0X=SLURM_JOB_ID=1\0")
     source = ProcessOwners(Driver({"GPU-a": {10: 1}}), proc=proc, slurm_jobs=SlurmJobs(lambda: ""))
@@ -226,7 +226,7 @@ def test_without_that_list_the_one_variable_that_slurm_sets_tells_the_job(proc: 
 @pytest.mark.parametrize(
     "environ", [None, b"", b"SLURM_JOB_ID=", b"SLURM_JOB_ID=../x\0", b"SLURM_JOB_ID=99999999999\0", b"\xff" * 100]
 )
-def test_a_job_that_nobody_tells_is_shown_by_slurms_name_for_it_counted_and_logged_once(
+def test_an_unidentified_job_has_slurms_name_for_it_and_is_counted_and_logged_once(
     proc: Path, environ: bytes | None, caplog: pytest.LogCaptureFixture
 ):
     process(proc, 10, STEP)
@@ -239,7 +239,7 @@ def test_a_job_that_nobody_tells_is_shown_by_slurms_name_for_it_counted_and_logg
     assert len([r for r in caplog.records if SLUID in r.getMessage()]) == 1
 
 
-def test_a_path_of_a_form_that_is_not_known_is_the_users_and_counted(proc: Path):
+def test_a_path_of_unknown_form_belongs_to_the_user_and_is_counted(proc: Path):
     process(proc, 10, "0::/kubepods.slice/cri-next-of-another-form.scope")
     process(proc, 11, "0::/workload.slice/x")
     process(proc, 12)
@@ -249,7 +249,7 @@ def test_a_path_of_a_form_that_is_not_known_is_the_users_and_counted(proc: Path)
 
 
 @pytest.mark.parametrize("listed", ["exit 1", "echo 10 42 0 0 0; sleep 60", "echo 10 42 0 0 0", "kill -9 $$"])
-def test_slurms_own_program_is_asked_and_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str):
+def test_slurms_own_program_is_queried_and_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str):
     program = tmp_path / "scontrol"
     program.write_text(f"#!/bin/sh\n[ $1 = listpids ] || exit 9\n{listed}\n")
     program.chmod(0o755)
@@ -267,35 +267,35 @@ def test_a_process_that_has_gone_is_left_out(proc: Path):
 @pytest.mark.parametrize(
     ("kinds", "kind"), [(("slurm",), "slurm"), (("container", "user"), "container"), (("user",), "user"), ((), None)]
 )
-def test_only_the_wanted_kinds_are_told(proc: Path, kinds: tuple[str, ...], kind: str | None):
+def test_only_the_configured_kinds_are_reported(proc: Path, kinds: tuple[str, ...], kind: str | None):
     process(proc, 10, f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}")
     owners = ProcessOwners(Driver({"GPU-a": {10: 1}}), kinds, proc).owners(GPUS)
     assert [owner.kind for owner in owners] == ([kind] if kind else [])
 
 
-def test_in_a_pid_namespace_of_its_own_the_numbers_mean_other_processes_and_nothing_is_said(proc: Path):
+def test_in_its_own_pid_namespace_the_pids_mean_other_processes_and_there_are_no_owners(proc: Path):
     process(proc, 10)
     (proc / "self/ns/pid").unlink()
     (proc / "self/ns/pid").symlink_to("pid:[4026532561]")
     assert ProcessOwners(Driver({"GPU-a": {10: 1}}), proc=proc).owners(GPUS) == []
 
 
-def test_a_driver_that_does_not_answer_is_an_error(proc: Path):
+def test_a_driver_that_does_not_respond_is_an_error(proc: Path):
     with pytest.raises(OwnerError, match="processes on the GPUs: nvmlInit: Driver Not Loaded"):
         ProcessOwners(DeadDriver(), proc=proc).owners(GPUS)
     with pytest.raises(OwnerError, match="self/ns/pid: No such file"):
         ProcessOwners(Driver({}), proc=proc / "nothing").owners(GPUS)
 
 
-def test_what_a_process_was_called_with_is_never_read_and_its_environment_only_where_slurm_hides_the_job(
+def test_command_lines_are_never_read_and_environments_only_where_slurm_hides_the_job(
     proc: Path, monkeypatch: pytest.MonkeyPatch
 ):
     read: list[tuple[int, str]] = []
-    whole = ProcessOwners._bytes
+    original = ProcessOwners._bytes
 
     def spied(self: ProcessOwners, pid: int, name: str, most: int) -> bytes:
         read.append((pid, name))
-        return whole(self, pid, name, most)
+        return original(self, pid, name, most)
 
     monkeypatch.setattr(ProcessOwners, "_bytes", spied)
     for pid, cgroup in {10: STEP, 11: STEP.replace(SLUID, "job_5"), 12: f"0::/docker/{ID}", 13: "0::/odd"}.items():
@@ -309,7 +309,7 @@ def test_what_a_process_was_called_with_is_never_read_and_its_environment_only_w
 # -- Slurm's prolog ----------------------------------------------------------------------------------------------------
 
 
-def test_the_prologs_files_tell_the_jobs_by_index_or_uuid(tmp_path: Path):
+def test_the_prologs_files_give_the_jobs_by_index_or_uuid(tmp_path: Path):
     (tmp_path / "0").write_text("4711 ann\n4712 bob\n")
     (tmp_path / "GPU-b").write_text("88_3\n\n")
     assert combined([SlurmAllocations(tmp_path).owners(GPUS)]) == (
@@ -319,13 +319,13 @@ def test_the_prologs_files_tell_the_jobs_by_index_or_uuid(tmp_path: Path):
     )
 
 
-def test_without_the_directory_or_with_empty_files_nobody_holds_a_gpu(tmp_path: Path):
+def test_without_the_directory_or_with_empty_files_no_gpu_has_an_owner(tmp_path: Path):
     assert SlurmAllocations(tmp_path / "nothing").owners(GPUS) == []
     (tmp_path / "0").write_text("")
     assert SlurmAllocations(tmp_path).owners(GPUS) == []
 
 
-def test_a_line_that_makes_no_sense_is_left_out_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_nonsensical_line_is_left_out_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "0").write_bytes(b"\xff\xfe rm -rf\n4711 ann\n4712 ann extra\n")
     source = SlurmAllocations(tmp_path)
     assert [owner.owner for owner in source.owners(GPUS)] == ["4711"]
@@ -342,15 +342,15 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path):
 
 
 def refusal(directory: Path) -> str:
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(OwnerError) as caught:
         SlurmAllocations(directory).owners(GPUS)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - started_at < 5.0  # a pipe would block forever
     assert "secretpin" not in str(caught.value)
     return str(caught.value)
 
 
-def test_nothing_that_a_stranger_lays_out_makes_owners_or_is_repeated(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_files_of_other_users_make_no_owners_and_are_not_repeated(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "secret").write_text("4242424242 secretpin\n")
     his = tmp_path / "his"
     his.mkdir(mode=0o755)
@@ -379,44 +379,44 @@ def test_nothing_that_a_stranger_lays_out_makes_owners_or_is_repeated(tmp_path: 
 
 
 @pytest.mark.parametrize("uuid", ["..", ".", "", "\x00", "../secret", "a\x00b", "x" * 300])
-def test_the_name_of_a_gpu_leads_nowhere_else(tmp_path: Path, uuid: str):
+def test_the_name_of_a_gpu_cannot_escape_the_directory(tmp_path: Path, uuid: str):
     (tmp_path / "slurm").mkdir()
     (tmp_path / "secret").write_text("1 root\n")
     gpu = GpuSample(uuid, uuid)
     assert SlurmAllocations(tmp_path / "slurm").owners([gpu]) == []
 
 
-# -- asking again and again --------------------------------------------------------------------------------------------
+# -- repeated polling ------------------------------------------------------------------------------------------
 
 
 class FixedOwners:
-    name = "told"
+    name = "fixed"
     not_understood: Mapping[str, int] = {}
 
     def __init__(self) -> None:
-        self.answer: list[GpuOwner] | Exception = [GpuOwner("GPU-a", "user", "ann", 1.0)]
+        self.result: list[GpuOwner] | Exception = [GpuOwner("GPU-a", "user", "ann", 1.0)]
 
     def owners(self, gpus: object) -> list[GpuOwner]:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
 
 
-def test_what_was_said_holds_for_half_a_minute():
+def test_a_result_is_valid_for_half_a_minute():
     clock = [0.0]
     source = FixedOwners()
     feed = OwnerFeed(source, lambda: GPUS, lambda: clock[0])
     assert feed.owners() == ()
     feed.ask()
     assert [owner.owner for owner in feed.owners()] == ["ann"]
-    source.answer = OwnerError("the kubelet is being updated")
+    source.result = OwnerError("the kubelet is being updated")
     clock[0] = FRESH_SECONDS
     feed.ask()
     assert feed.error == "the kubelet is being updated"
     assert feed.owners() != ()
     clock[0] = FRESH_SECONDS + 1
     assert feed.owners() == ()
-    source.answer = []
+    source.result = []
     feed.ask()
     assert feed.error == ""
     assert feed.owners() == ()
@@ -424,13 +424,13 @@ def test_what_was_said_holds_for_half_a_minute():
 
 def test_a_mistake_in_a_source_is_an_error_of_that_source():
     source = FixedOwners()
-    source.answer = ZeroDivisionError("by a mistake of ours")
+    source.result = ZeroDivisionError("by a mistake of ours")
     feed = OwnerFeed(source, lambda: GPUS)
     feed.ask()
     assert feed.error == "ZeroDivisionError: by a mistake of ours"
 
 
-def test_without_gpus_nobody_is_asked():
+def test_without_gpus_no_source_is_queried():
     feed = OwnerFeed(FixedOwners(), list)
     feed.ask()
     assert feed.last_duration is None

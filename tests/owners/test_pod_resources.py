@@ -1,4 +1,4 @@
-"""The kubelet says which container holds which GPU."""
+"""The kubelet's assignment of GPUs to containers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def path(kubelet: Kubelet, tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def test_each_gpu_belongs_to_the_container_that_was_given_it(kubelet: Kubelet, path: Path):
+def test_each_gpu_belongs_to_its_assigned_container(kubelet: Kubelet, path: Path):
     kubelet.pods = [
         ("train-0", "team-a", {"main": {"nvidia.com/gpu": ["GPU-aaa"], "rdma/hca": ["mlx5_0"]}, "log": {}}),
         ("infer-5", "team-b", {"server": {"nvidia.com/mig-1g.10gb": ["MIG-ccc"]}}),
@@ -42,7 +42,7 @@ def test_each_gpu_belongs_to_the_container_that_was_given_it(kubelet: Kubelet, p
     ]
 
 
-def test_a_gpu_shared_in_time_belongs_to_its_containers_by_their_parts(kubelet: Kubelet, path: Path):
+def test_a_time_shared_gpu_belongs_to_its_containers_by_their_shares(kubelet: Kubelet, path: Path):
     kubelet.pods = [
         ("a", "ns", {"c": {"nvidia.com/gpu.shared": ["GPU-aaa::0", "GPU-aaa::2", "GPU-aaa::3"]}}),
         ("b", "ns", {"c": {"nvidia.com/gpu.shared": ["GPU-aaa::1"]}}),
@@ -56,14 +56,14 @@ def test_googles_device_plugin_numbers_the_gpus(kubelet: Kubelet, path: Path):
     assert [owner.uuid for owner in PodResources(path).owners(GPUS)] == ["GPU-bbb", "GPU-aaa"]
 
 
-def test_a_thousand_pods_are_one_answer(kubelet: Kubelet, path: Path):
+def test_a_thousand_pods_are_one_response(kubelet: Kubelet, path: Path):
     devices = {f"example.com/{i}": [f"device-{i}"] * 20 for i in range(10)}
     kubelet.pods = [(f"pod-{i}", "ns", {"c": devices}) for i in range(1000)]
     kubelet.pods.append(("a", "ns", {"c": {"nvidia.com/gpu": ["GPU-aaa"]}}))
     assert [owner.owner for owner in PodResources(path).owners(GPUS)] == ["a"]
 
 
-def test_without_a_socket_there_is_nothing_to_say(tmp_path: Path):
+def test_without_a_socket_there_are_no_owners(tmp_path: Path):
     assert PodResources(tmp_path / "nothing.sock").owners(GPUS) == []
     (tmp_path / "file").write_text("")
     assert PodResources(tmp_path / "file").owners(GPUS) == []
@@ -71,25 +71,25 @@ def test_without_a_socket_there_is_nothing_to_say(tmp_path: Path):
 
 def test_a_kubelet_that_hangs_is_an_error_in_time(kubelet: Kubelet, path: Path):
     kubelet.hang = True
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(OwnerError, match="DEADLINE_EXCEEDED"):
         PodResources(path).owners(GPUS)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started_at < 5
 
 
-def test_a_kubelet_that_refuses_is_an_error_that_says_why(kubelet: Kubelet, path: Path):
+def test_a_kubelet_that_rejects_the_request_is_an_error_with_the_reason(kubelet: Kubelet, path: Path):
     kubelet.denied = True
     with pytest.raises(OwnerError, match=r"k.sock: /v1.PodResourcesLister/List: RESOURCE_EXHAUSTED: rejected by rate"):
         PodResources(path).owners(GPUS)
 
 
-def test_an_answer_that_is_no_message_is_an_error(kubelet: Kubelet, path: Path):
+def test_a_response_that_is_not_a_message_is_an_error(kubelet: Kubelet, path: Path):
     kubelet.raw = b"\x0a\xff\xff\xff\xff\x0fgarbage"
     with pytest.raises(OwnerError, match="List: "):
         PodResources(path).owners(GPUS)
 
 
-def test_a_socket_that_nobody_serves_is_an_error(tmp_path: Path):
+def test_a_socket_without_a_server_is_an_error(tmp_path: Path):
     path = tmp_path / "dead.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -104,7 +104,7 @@ def test_a_hostile_name_stays_one_label(kubelet: Kubelet, path: Path):
 
 
 def information(proc: Path, minors: dict[int, str]) -> None:
-    """What NVIDIA's driver says of each GPU in ``/proc``."""
+    """NVIDIA's driver information on each GPU in ``/proc``."""
     for minor, uuid in minors.items():
         directory = proc / f"driver/nvidia/gpus/0000:{minor + 17:02x}:00.0"
         directory.mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_gpus_of_claims_are_found_by_the_number_of_their_device_file(kubelet: Ku
     assert not source.not_understood
 
 
-def test_what_names_no_gpu_is_counted_and_made_nobodys(kubelet: Kubelet, path: Path, tmp_path: Path):
+def test_devices_without_a_gpu_are_counted_and_have_no_owner(kubelet: Kubelet, path: Path, tmp_path: Path):
     hami = "GPU-0fc3eda5-e98b-a25b-5b0d-cf5c855d1448-7"
     kubelet.pods = [
         ("claim", "ns", {"c": {CLAIMS: ["gpu.nvidia.com/gpu-0", "gpu.nvidia.com/gpu-0-mig-1g10gb-0-1"]}}),
@@ -142,7 +142,7 @@ def test_what_names_no_gpu_is_counted_and_made_nobodys(kubelet: Kubelet, path: P
 
 def slices(*places: tuple[int, str, int | None, int | None]) -> list[GpuSample]:
     """GPU-aaa in slices: number of the instance, profile, number of the profile, first memory slice."""
-    cut = [
+    lines = [
         GpuSample(
             f"0:{number}",
             f"MIG-{number}",
@@ -154,7 +154,7 @@ def slices(*places: tuple[int, str, int | None, int | None]) -> list[GpuSample]:
         )
         for number, profile, profile_number, start in places
     ]
-    return [GpuSample("0", "GPU-aaa", mig=True), *cut]
+    return [GpuSample("0", "GPU-aaa", mig=True), *lines]
 
 
 PLACED = slices((1, "3g.40gb", 9, 0), (5, "1g.10gb", 19, 4), (6, "1g.10gb", 19, 5), (7, "1g.10gb+me", 20, 6))
@@ -178,7 +178,7 @@ PLACED = slices((1, "3g.40gb", 9, 0), (5, "1g.10gb", 19, 4), (6, "1g.10gb", 19, 
         ("gpu-99999999999999999999-mig-1-1-1", ""),
     ],
 )
-def test_a_slice_of_a_claim_is_found_by_its_place_on_the_gpu(
+def test_a_slice_of_a_claim_is_found_by_its_placement_on_the_gpu(
     kubelet: Kubelet, path: Path, tmp_path: Path, device: str, uuid: str
 ):
     information(tmp_path, {0: "GPU-aaa"})
@@ -188,9 +188,7 @@ def test_a_slice_of_a_claim_is_found_by_its_place_on_the_gpu(
     assert source.not_understood == ({} if uuid else {"dra": 1})
 
 
-def test_where_nobody_says_the_places_of_slices_one_that_alone_is_called_so_is_found(
-    kubelet: Kubelet, path: Path, tmp_path: Path
-):
+def test_without_placements_a_slice_of_a_unique_profile_is_found(kubelet: Kubelet, path: Path, tmp_path: Path):
     information(tmp_path, {0: "GPU-aaa"})
     unplaced = slices((1, "3g.40gb", None, None), (5, "1g.10gb", None, None), (6, "1g.10gb", None, None))
     devices = ("gpu-0-mig-3g40gb-9-0", "gpu-0-mig-1g10gb-19-4", "gpu-0-mig-9-0-4")
@@ -209,9 +207,7 @@ def test_googles_slices_are_found_by_the_number_of_their_part(kubelet: Kubelet, 
 
 
 @pytest.mark.parametrize("text", ["", "GPU UUID: GPU-aaa\n", "Device Minor: x\nGPU UUID: GPU-aaa\n", "\0" * 9000])
-def test_a_driver_that_says_nothing_of_device_files_leaves_claims_to_nobody(
-    kubelet: Kubelet, path: Path, tmp_path: Path, text: str
-):
+def test_without_device_file_information_claims_have_no_owner(kubelet: Kubelet, path: Path, tmp_path: Path, text: str):
     information(tmp_path, {0: "GPU-aaa"})
     next(tmp_path.glob("driver/nvidia/gpus/*/information")).write_text(text)
     kubelet.pods = [("a", "ns", {"c": {CLAIMS: ["gpu.nvidia.com/gpu-0"]}})]

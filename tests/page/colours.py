@@ -1,4 +1,4 @@
-"""How far apart two colours are, and how much one stands out: for readers with and without a colour blindness."""
+"""Distance and contrast of two colours, for readers with and without colour blindness."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def times(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> list[fl
 
 
 def lab(colour: str, vision: str = "normal") -> Lab:
-    """CIELAB of a colour as somebody with that vision sees it."""
-    seen = [min(1.0, max(0.0, c)) for c in times(VISION[vision], linear(colour))]
-    ratios = [a / b for a, b in zip(times(XYZ, seen), WHITE, strict=True)]
+    """CIELAB of a colour as perceived with that vision."""
+    perceived = [min(1.0, max(0.0, c)) for c in times(VISION[vision], linear(colour))]
+    ratios = [a / b for a, b in zip(times(XYZ, perceived), WHITE, strict=True)]
     x, y, z = (t ** (1 / 3) if t > 216 / 24389 else (24389 / 27 * t + 16) / 116 for t in ratios)
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
@@ -69,9 +69,9 @@ def _polar(colour: Lab, stretch: float) -> tuple[float, float, float]:
 
 
 def closest(colours: Mapping[str, str], vision: str) -> tuple[float, str, str]:
-    """The two that are hardest to tell apart, and how far apart they are."""
-    seen = {name: lab(colour, vision) for name, colour in colours.items()}
-    return min((distance(seen[a], seen[b]), a, b) for a, b in itertools.combinations(seen, 2))
+    """The two colours that are hardest to distinguish, and their distance."""
+    perceived = {name: lab(colour, vision) for name, colour in colours.items()}
+    return min((distance(perceived[a], perceived[b]), a, b) for a, b in itertools.combinations(perceived, 2))
 
 
 def contrast(one: str, two: str) -> float:

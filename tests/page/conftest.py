@@ -27,7 +27,7 @@ class Page:
 
     def _live(self, request) -> Response:
         if self.failing:
-            return text(503, "told to fail")
+            return text(503, "set to fail")
         route: Route = page_routes(lambda: self.snapshot, self.recent, self.grafana)["/v1/live"]
         return route(request)
 
@@ -48,7 +48,7 @@ class Page:
         return self.driver.execute_script(script, *args)
 
     def text(self, selector: str) -> str:
-        """What a reader sees there, with plain spaces; nothing of what is hidden."""
+        """The visible text, with plain spaces."""
         script = (
             "const e = document.querySelector(arguments[0]); return e && e.getClientRects().length ? e.innerText : ''"
         )
@@ -63,7 +63,7 @@ class Page:
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 
     def complaints(self) -> list[str]:
-        """What the browser's console holds since the last call."""
+        """The browser's console messages since the last call."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
 
@@ -75,9 +75,9 @@ def chromium() -> Iterator[object]:
 
 @pytest.fixture
 def page(chromium) -> Iterator[Page]:
-    made = Page(chromium)
-    with made.server:
-        made.requested()
-        made.complaints()
-        yield made
+    it = Page(chromium)
+    with it.server:
+        it.requested()
+        it.complaints()
+        yield it
         chromium.get("about:blank")

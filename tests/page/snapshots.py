@@ -1,4 +1,4 @@
-"""Snapshots as the agent would make them, for the page to show. All figures are made up for these tests."""
+"""Snapshots as the agent would make them, for tests of the page. All figures are made up for these tests."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def eight_gpus() -> Snapshot:
     """A spot machine with eight GPUs, three runs and something of everything."""
     node = Node("p5-fleet-07", "aws", "us-west-2", "us-west-2b", "p5.48xlarge", PurchaseOption.SPOT, "aws")
     price = 37.42
-    spent = totals(
+    totals_so_far = totals(
         price,
         boot=210,
         startup=1460,
@@ -134,7 +134,7 @@ def eight_gpus() -> Snapshot:
         on_demand_usd_per_hour=98.32,
         price_source="aws",
         price_ts=NOW - 310,
-        totals=spent,
+        totals=totals_so_far,
         gpus=8,
         driver_version="550.54.15",
         host=host(0.61, 812.0, 1999.0),
@@ -213,15 +213,15 @@ def of_its_own(gpus: int) -> Snapshot:
 
 
 def slices() -> Snapshot:
-    """Seven partitions of one GPU, of which every other says how busy it is."""
+    """Seven partitions of one GPU, every other one of which reports its utilisation."""
     base = of_its_own(7)
 
     def partition(n: int) -> GpuView:
-        whole = gpu(n, State.USEFUL, 0.7, 8.2, 9.75)
+        parent = gpu(n, State.USEFUL, 0.7, 8.2, 9.75)
         uuid, model = f"MIG-41b6ed37-0000-5555-aaaa-{n:012d}", "NVIDIA A100-SXM4-80GB MIG 1g.10gb"
         busy = None if n % 2 else 0.7
         return replace(
-            whole, sample=replace(whole.sample, index=f"0:{n}", uuid=uuid, model=model, utilization_ratio=busy)
+            parent, sample=replace(parent.sample, index=f"0:{n}", uuid=uuid, model=model, utilization_ratio=busy)
         )
 
     return replace(base, gpus=tuple(partition(n) for n in range(7)))
@@ -233,15 +233,15 @@ def sweep(runs: int = 12) -> Snapshot:
 
     def one(n: int) -> RunView:
         state = list(RunState)[n % len(RunState)]
-        ended = NOW - 420 if state.value in ("finished", "failed", "preempted", "lost") else None
+        ended_ts = NOW - 420 if state.value in ("finished", "failed", "preempted", "lost") else None
         name, budget = RunId(f"sweep-lr{n}e-4"), None if n % 2 else 400.0
-        return replace(base.runs[0], run=name, state=state, gpus=8 / runs, ended_ts=ended, budget_usd=budget)
+        return replace(base.runs[0], run=name, state=state, gpus=8 / runs, ended_ts=ended_ts, budget_usd=budget)
 
     return replace(base, runs=tuple(one(n) for n in range(runs)))
 
 
-def named(text: str) -> Snapshot:
-    """Everything that somebody else names is named ``text``."""
+def hostile_snapshot(text: str) -> Snapshot:
+    """A snapshot in which every external name is ``text``."""
     base = of_its_own(2)
     run = replace(base.runs[0], run=RunId(text), experiment=text, framework=text)
     node = replace(base.node.node, node=text, instance_type=text, zone=text)
@@ -294,7 +294,7 @@ def cpu_only(runs: tuple[RunView, ...] = ()) -> Snapshot:
 
 
 def price_unknown() -> Snapshot:
-    """A machine whose price nobody knows."""
+    """A machine with an unknown price."""
     snapshot = one_gpu()
     view = replace(
         snapshot.node,

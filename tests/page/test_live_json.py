@@ -66,7 +66,7 @@ def test_states_sum_to_the_cost_of_the_node():
     assert math.fsum(s["cost_usd"] for s in node["states"].values()) == pytest.approx(node["cost_usd"], abs=1e-9)
 
 
-def test_what_nobody_knows_is_null_and_never_zero():
+def test_unknown_values_are_null_and_never_zero():
     live = live_json(snapshots.price_unknown())
     assert live["node"]["price_usd_per_hour"] is None
     assert live["node"]["cost_usd"] is None
@@ -85,7 +85,7 @@ def test_dollars_of_the_priced_part_are_shown_while_another_waits_for_its_price(
     assert node["unpriced_seconds"] == 5.0
 
 
-def test_a_figure_that_json_cannot_hold_becomes_null():
+def test_a_figure_that_json_cannot_represent_becomes_null():
     run = replace(snapshots.reference_run(), eta_seconds=math.inf, epoch=math.nan)
     live = live_json(replace(snapshots.one_gpu(), runs=(run,)))
     assert (live["runs"][0]["eta_seconds"], live["runs"][0]["epoch"]) == (None, None)
@@ -95,9 +95,9 @@ def test_a_figure_that_json_cannot_hold_becomes_null():
 def test_before_the_first_sample_the_page_is_there_and_its_data_is_503():
     routes = page_routes(lambda: None)
     assert routes["/"](Request("/")).status == 200
-    answer = routes["/v1/live"](Request("/v1/live"))
-    assert answer.status == 503
-    assert "has not sampled" in json.loads(answer.body)["error"]
+    response = routes["/v1/live"](Request("/v1/live"))
+    assert response.status == 503
+    assert "has not sampled" in json.loads(response.body)["error"]
 
 
 def test_the_page_allows_its_own_code_and_nothing_else():

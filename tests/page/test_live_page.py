@@ -29,7 +29,7 @@ def run_text(page) -> str:
 
 def test_the_reference_run_is_there_with_its_figures(page):
     page.open(snapshots.one_gpu())
-    shown = run_text(page)
+    text = run_text(page)
     for figure in (
         "char-lm-20231114 training",
         "$0.0411 for this epoch so far",
@@ -41,7 +41,7 @@ def test_the_reference_run_is_there_with_its_figures(page):
         "$0.3800 of the $3.00 budget",
         "useful 78 %",
     ):
-        assert figure in shown
+        assert figure in text
     assert page.text("#node").startswith("trainer-1 p2.xlarge · on demand aws · us-east-1a")
     assert "$0.90/h source: listed, confirmed 7 years ago" in page.text("#node")
     assert page.text("#waste") == "$0.2600"
@@ -49,7 +49,7 @@ def test_the_reference_run_is_there_with_its_figures(page):
     assert page.text("#simulated") == ""
 
 
-def test_a_run_whose_output_told_nothing_says_so(page):
+def test_a_run_without_parsed_output_is_labelled_so(page):
     run = replace(snapshots.one_gpu().runs[0], epoch=None, epochs_planned=None, steps=0)
     page.open(replace(snapshots.one_gpu(), runs=(run,)))
     assert "no epochs and no steps its output shows no progress" in run_text(page)
@@ -58,21 +58,21 @@ def test_a_run_whose_output_told_nothing_says_so(page):
 
 
 @pytest.mark.parametrize("stored", [None, StoredRun(840.0, 211.0, 4, epoch_cost_usd=41.3)], ids=["part", "stored"])
-def test_a_run_whose_epochs_are_counted_elsewhere_is_not_called_silent(page, stored):
-    """Only the machine of rank 0 counts epochs: on the others there are none, and that is no fault."""
+def test_a_run_whose_epochs_are_counted_elsewhere_is_not_labelled_silent(page, stored):
+    """Only the machine of rank 0 counts epochs: on the others there are none, and that is not an error."""
     run = replace(
         snapshots.eight_gpus().runs[0], leader=False, epoch=None, steps=None, current_epoch_cost_usd=None,
         current_epoch_seconds=None, last_epoch_cost_usd=None, epoch_seconds_sum=0.0, epoch_count=0,
         epoch_cost_usd_sum=None, history=(), counted=None, stored=stored,
     )  # fmt: skip
     page.open(replace(snapshots.eight_gpus(), runs=(run,)))
-    shown = run_text(page)
-    assert "epochs are counted on another machine rank 0 is there" in shown
-    assert "first epoch" not in shown
-    assert "its output" not in shown
+    text = run_text(page)
+    assert "epochs are counted on another machine rank 0 is there" in text
+    assert "first epoch" not in text
+    assert "its output" not in text
 
 
-def test_money_goes_where_the_states_say_and_the_bar_says_it_aloud(page):
+def test_the_bar_shows_dollars_by_state_with_an_accessible_name(page):
     page.open(snapshots.one_gpu())
     rows = [row.split("\n") for row in page.texts("#moneylegend li")]
     assert [row[0] for row in rows] == ["useful", "idle", "startup", "boot", "vacant"]
@@ -102,7 +102,7 @@ def test_runs_come_and_go(page):
     assert page.text("#norun") == ""
     page.snapshot = later(snapshots.eight_gpus(), 2)
     wait_for(lambda: len(page.texts("#runs > :not([hidden])")) == 3, what="three cards")
-    last = "#runs > details.ended:last-of-type"  # what has ended comes last, folded
+    last = "#runs > details.ended:last-of-type"  # ended runs come last, collapsed
     assert page.text(last).startswith("smoke-test failed $0.00031 · 7 minutes ago")
     assert "for the whole run" not in page.text(last)
     page.run("document.querySelector(arguments[0] + ' > summary').click()", last)
@@ -112,33 +112,33 @@ def test_runs_come_and_go(page):
 
 
 @pytest.mark.parametrize("field", ["run", "node", "gpu", "problem"])
-def test_hostile_text_is_shown_and_never_run(page, field):
+def test_hostile_text_is_shown_and_never_executed(page, field):
     base = snapshots.one_gpu()
     run = replace(base.runs[0], run=RunId(HOSTILE), experiment=HOSTILE, framework=HOSTILE)
     node = replace(base.node.node, node=HOSTILE, instance_type=HOSTILE, zone=HOSTILE)
     gpu = replace(base.gpus[0], sample=replace(base.gpus[0].sample, model=HOSTILE, index=HOSTILE))
-    changed = {
+    snapshots_by_part = {
         "run": replace(base, runs=(run,)),
         "node": replace(base, node=replace(base.node, node=node, price_source=HOSTILE)),
         "gpu": replace(base, gpus=(gpu,)),
         "problem": replace(base, problems=(HOSTILE,)),
     }[field]
-    page.open(changed)
+    page.open(snapshots_by_part)
     assert "<script>" in page.text("main")
     assert page.run("return document.querySelectorAll('main img, main script').length") == 0
     assert page.run("return document.title") != "owned"
     assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_only_this_server_is_ever_asked_and_the_browser_has_nothing_to_complain_about(page):
+def test_only_this_server_gets_requests_and_the_browser_logs_no_error(page):
     page.open(snapshots.eight_gpus())
     page.snapshot = later(page.snapshot)
     wait_for(lambda: sum(url.endswith("/v1/live") for url in page.requested()) >= 1, what="a further question")
     page.driver.get(page.server.url)
     wait_for(lambda: page.text("#link") == "live", what="live")
-    asked = page.requested()
-    assert asked
-    assert all(url.startswith((page.server.url, "data:image/svg+xml")) for url in asked), asked
+    urls = page.requested()
+    assert urls
+    assert all(url.startswith((page.server.url, "data:image/svg+xml")) for url in urls), urls
     assert page.complaints() == []
 
 
@@ -150,8 +150,10 @@ SCENES = {
     "sweep": snapshots.sweep,
     "empty": snapshots.cpu_only,
     "unpriced": snapshots.price_unknown,
-    "unbroken": lambda: snapshots.named("x" * 200),
-    "hostile": lambda: snapshots.named(f"{HOSTILE} \u0639\u0631\u0628\u064a \U0001f680 " + "a-long-name-" * 12),
+    "unbroken": lambda: snapshots.hostile_snapshot("x" * 200),
+    "hostile": lambda: snapshots.hostile_snapshot(
+        f"{HOSTILE} \u0639\u0631\u0628\u064a \U0001f680 " + "a-long-name-" * 12
+    ),
 }
 WIDTHS = (320, 390, 768, 1100, 1600)
 # The heart of each line of text: glyph boxes are taller than their lines.
@@ -177,7 +179,7 @@ return out.slice(0, 5);
 
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_sticks_out_or_covers_anything_at_any_width(page, scene, scheme):
+def test_nothing_overflows_or_overlaps_at_any_width(page, scene, scheme):
     page.open(SCENES[scene](), WIDTHS[0], scheme)
     for width in WIDTHS:
         page.view(width, scheme)
@@ -202,12 +204,12 @@ FIGURES += "#moneylegend .share, .plot .high, .plot .low"
 @pytest.mark.parametrize("scene", ["one", "eight", "slices", "empty", "unpriced"])
 def test_every_figure_has_its_unit(page, scene):
     page.open(SCENES[scene]())
-    shown = [figure.replace("\xa0", " ") for figure in page.texts(FIGURES) if figure]
-    assert len(shown) > 5
-    assert [figure for figure in shown if not re.fullmatch(UNIT, figure)] == []
+    text = [figure.replace("\xa0", " ") for figure in page.texts(FIGURES) if figure]
+    assert len(text) > 5
+    assert [figure for figure in text if not re.fullmatch(UNIT, figure)] == []
 
 
-def test_many_gpus_use_the_width_of_the_page_and_one_stands_beside_its_run(page):
+def test_many_gpus_use_the_width_of_the_page_and_one_is_beside_its_run(page):
     page.open(snapshots.of_its_own(8), 1600)
     width = "return document.querySelector('#devices').offsetWidth / document.querySelector('main').offsetWidth"
     rows = "return new Set([...document.querySelectorAll('#gpus > li')].map((e) => e.offsetTop)).size"
@@ -217,7 +219,7 @@ def test_many_gpus_use_the_width_of_the_page_and_one_stands_beside_its_run(page)
     assert page.run(width) < 0.5
 
 
-def test_many_runs_stand_beside_each_other_where_there_is_room(page):
+def test_many_runs_are_side_by_side_where_there_is_room(page):
     lefts = "return new Set([...document.querySelectorAll('#runs > :not([hidden])')].map((e) => e.offsetLeft)).size"
     page.open(snapshots.sweep(), 1600)
     assert page.run(lefts) == 2
@@ -225,7 +227,7 @@ def test_many_runs_stand_beside_each_other_where_there_is_room(page):
     assert page.run(lefts) == 1
 
 
-def test_a_gpu_that_does_not_say_how_busy_it_is_says_so_and_stays_in_line(page):
+def test_a_gpu_without_utilisation_is_labelled_so_and_stays_aligned(page):
     page.open(snapshots.slices(), 390)
     rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
     assert rows[0].startswith("0:0 busy 70 % memory 8.2/9.8 GiB training")
@@ -237,8 +239,8 @@ def test_a_gpu_that_does_not_say_how_busy_it_is_says_so_and_stays_in_line(page):
     )
 
 
-def test_a_name_from_right_to_left_turns_nothing_but_itself_round(page):
-    page.open(snapshots.named("\u202eturned"))
+def test_a_right_to_left_name_affects_only_itself(page):
+    page.open(snapshots.hostile_snapshot("\u202eturned"))
     places = page.run("""
         const walk = document.createTreeWalker(document.querySelector("article.run p"), NodeFilter.SHOW_TEXT);
         for (let n; (n = walk.nextNode());) {
@@ -254,26 +256,26 @@ def test_a_name_from_right_to_left_turns_nothing_but_itself_round(page):
     assert places[0] < places[1]
 
 
-def test_a_preemption_is_louder_than_any_other_problem(page):
+def test_a_preemption_is_more_prominent_than_other_problems(page):
     page.open(replace(snapshots.one_gpu(), problems=("preemption: taken away at 12:00:00 UTC", "price unknown: x")))
     loud = page.texts("#problems .loud")
     assert loud == ["preemption: taken away at 12:00:00 UTC"]
     assert len(page.texts("#problems .banner")) == 2
 
 
-def test_the_state_of_a_run_has_its_colour_and_its_word(page):
+def test_the_state_of_a_run_has_its_colour_and_its_name(page):
     page.open(snapshots.sweep())
-    shown = page.run(
+    text = page.run(
         "return [...document.querySelectorAll('.badge')].filter((e) => e.getClientRects().length).map((e) => "
         "[e.innerText.trim(), getComputedStyle(e.querySelector('.dot')).backgroundColor])"
     )
-    assert {word for word, _ in shown} == {state.value for state in RunState}
-    for word, colour in shown:
-        wanted = PALETTE[SHOWN_AS[RunState(word)]]
-        assert colour == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (1, 3, 5))})", word
+    assert {word for word, _ in text} == {state.value for state in RunState}
+    for word, colour in text:
+        expected = PALETTE[SHOWN_AS[RunState(word)]]
+        assert colour == f"rgb({', '.join(str(int(expected[i : i + 2], 16)) for i in (1, 3, 5))})", word
 
 
-def test_an_end_on_another_day_names_the_day(page):
+def test_an_end_on_another_day_includes_the_day(page):
     run = replace(snapshots.reference_run(), eta_seconds=3 * 86400.0)
     page.open(replace(snapshots.one_gpu(), runs=(run,)))
     assert "until Fri, Nov 17" in run_text(page)
@@ -317,7 +319,7 @@ def test_a_machine_without_gpu_shows_its_cpu_and_memory_and_what_to_add_for_a_ru
     assert "$0.1567/h" in page.text("#price")
 
 
-def test_an_unknown_price_is_said_and_no_figure_in_dollars_is_shown(page):
+def test_an_unknown_price_is_labelled_and_no_dollars_are_shown(page):
     page.open(snapshots.price_unknown())
     assert page.text("#problems").startswith("price unknown: no price for aws")
     assert page.text("#price") == "unknown"
@@ -338,13 +340,13 @@ def test_eight_gpus_each_with_its_state_and_an_unreadable_one_without_figures(pa
     assert page.text("#devices .heading") == "8 GPUs NVIDIA H100 80GB HBM3"
 
 
-def test_a_run_that_will_cost_more_than_its_budget_says_by_how_much(page):
+def test_a_run_projected_over_its_budget_shows_the_excess(page):
     big = replace(snapshots.eight_gpus().runs[0], nodes=1)
     page.open(replace(snapshots.eight_gpus(), runs=(big,)))
     assert "will be over by $42.49" in page.text("main")
 
 
-def test_a_run_over_several_machines_is_called_a_part_and_not_compared_with_its_budget(page):
+def test_a_run_over_several_machines_is_labelled_a_part_without_a_budget_comparison(page):
     page.open(replace(snapshots.eight_gpus(), runs=snapshots.eight_gpus().runs[:1]))
     card = run_text(page)
     assert "this machine's part of 4" in card
@@ -372,24 +374,24 @@ def test_with_a_store_its_dollars_are_those_of_all_machines(page):
 
 
 @pytest.mark.parametrize("state", [RunState.FINISHED, RunState.FAILED, RunState.PREEMPTED, RunState.LOST])
-def test_an_ended_run_shows_what_it_cost_in_all(page, state):
-    ended = replace(snapshots.ended_run(), state=state)
-    page.open(snapshots.cpu_only((ended,)))
-    shown = run_text(page)
+def test_an_ended_run_shows_its_total_cost(page, state):
+    ended_run = replace(snapshots.ended_run(), state=state)
+    page.open(snapshots.cpu_only((ended_run,)))
+    text = run_text(page)
     assert page.text("details.ended > summary") == f"smoke-test {state.value} $0.00031 · 7 minutes ago"
-    assert "$0.00031 for the whole run" in shown
-    assert "Time left" not in shown
-    assert "ended 7 minutes ago" in shown
+    assert "$0.00031 for the whole run" in text
+    assert "Time left" not in text
+    assert "ended 7 minutes ago" in text
 
 
-def test_a_run_that_has_said_nothing_but_hello_has_a_card_without_invented_figures(page):
+def test_a_run_with_only_a_start_event_has_a_card_without_invented_figures(page):
     fresh = RunView(run=RunId("fresh"), state=RunState.STARTUP, started_ts=snapshots.NOW, counted=CountedProgress())
     page.open(snapshots.cpu_only((fresh,)))
-    shown = run_text(page)
-    assert shown == "fresh startup started just now 0.0 s in all, price unknown"
+    text = run_text(page)
+    assert text == "fresh startup started just now 0.0 s in all, price unknown"
 
 
-def test_the_chart_has_a_bar_for_each_epoch_and_one_for_that_under_way(page):
+def test_the_chart_has_a_bar_for_each_epoch_and_one_for_the_current(page):
     page.open(snapshots.one_gpu())
     titles = page.run("return [...document.querySelectorAll('article.run svg title')].map((e) => e.textContent)")
     assert titles == ["epoch 1: $0.1445", "epoch 2: $0.1134", "epoch 3: $0.1038", "epoch 4: $0.0411 so far"]
@@ -397,12 +399,12 @@ def test_the_chart_has_a_bar_for_each_epoch_and_one_for_that_under_way(page):
     assert label == "Cost of each epoch: 3 epochs, lowest $0.1038, highest $0.1445, mean $0.1206"
 
 
-def test_simulated_data_says_so_on_top(page):
+def test_simulated_data_is_labelled_at_the_top(page):
     page.open(replace(snapshots.one_gpu(), simulated=True))
     assert page.text("#simulated") == "Simulated data: no machine of yours is behind these figures"
 
 
-def test_an_agent_that_answers_no_more_is_called_stale_and_live_again_when_it_does(page):
+def test_an_unresponsive_agent_is_labelled_stale_and_live_again_when_it_responds(page):
     page.open(snapshots.one_gpu())
     page.failing = True
     wait_for(lambda: page.text("#link").startswith("no response since"), what="the stale sign")
@@ -423,7 +425,7 @@ def test_before_the_first_sample_the_page_waits(page):
 
 
 @pytest.mark.parametrize(
-    ("amount", "shown"),
+    ("amount", "text"),
     [
         (0, "$0.00"),
         (0.00031, "$0.00031"),
@@ -436,18 +438,18 @@ def test_before_the_first_sample_the_page_waits(page):
         (12345.678, "$12,345.68"),
     ],
 )
-def test_money_has_digits_enough_for_the_price_of_an_epoch(page, amount, shown):
+def test_dollars_have_enough_digits_for_the_price_of_an_epoch(page, amount, text):
     page.open(snapshots.one_gpu())
-    assert page.run("return usd(arguments[0])", amount) == shown
+    assert page.run("return usd(arguments[0])", amount) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "text"),
     [(0.25, "0.3 s"), (42, "42 s"), (60, "1 min"), (200, "3 min 20 s"), (33120, "9 h 12 min"), (187200, "2 d 4 h")],
 )
-def test_time_is_said_in_two_units_at_most(page, seconds, shown):
+def test_time_is_shown_in_two_units_at_most(page, seconds, text):
     page.open(snapshots.one_gpu())
-    assert page.run("return span(arguments[0])", seconds) == shown
+    assert page.run("return span(arguments[0])", seconds) == text
 
 
 def test_landmarks_headings_and_meters_have_names(page):
@@ -462,10 +464,10 @@ def test_landmarks_headings_and_meters_have_names(page):
     assert page.run("return document.documentElement.lang") == "en"
 
 
-def test_what_the_guard_waits_for_and_who_keeps_what_is_said_in_words(page) -> None:
+def test_pending_guard_steps_and_keeps_are_described(page) -> None:
     waiting = Waiting("hung-run", "r-1", "stalled", 0.0, 3.0, 1.0, "checkpoint", seconds=600.0, dry_run=False)
-    kept = Keep("file keep.1", 1001, "", snapshots.one_gpu().t + 3600, "user 1001", "<b>debugging</b>")
-    page.open(replace(snapshots.one_gpu(), guard=GuardView(waiting=(waiting,), keeps=(kept,), void="no price")))
+    keep = Keep("file keep.1", 1001, "", snapshots.one_gpu().t + 3600, "user 1001", "<b>debugging</b>")
+    page.open(replace(snapshots.one_gpu(), guard=GuardView(waiting=(waiting,), keeps=(keep,), void="no price")))
     assert page.texts("#guard .banner") == [
         "guard: nothing is decided now: no price",
         "guard hung-run: run r-1 is stalled for 10 min; next: checkpoint",
@@ -484,14 +486,16 @@ def busy_hour(snapshot: Snapshot) -> RecentHour:
             replace(g, sample=replace(g.sample, utilization_ratio=share), utilization_seconds=share * 30 * k)
             for g in snapshot.gpus
         )
-        spent = snapshots.totals(snapshot.node.price_usd_per_hour, useful=30 * k * share, idle=30 * k * (1 - share))
-        node = replace(snapshot.node, totals=spent, power_watts=300 + 200 * share)
+        usd_so_far = snapshots.totals(
+            snapshot.node.price_usd_per_hour, useful=30 * k * share, idle=30 * k * (1 - share)
+        )
+        node = replace(snapshot.node, totals=usd_so_far, power_watts=300 + 200 * share)
         runs = tuple(replace(run, steps=50 * k, samples=3200 * k) for run in snapshot.runs if run.ended_ts is None)
         recent.add(replace(snapshot, t=t, gpus=gpus, node=node, runs=runs))
     return recent
 
 
-def test_the_last_hour_is_drawn_and_said_aloud(page):
+def test_the_last_hour_is_drawn_with_an_accessible_description(page):
     page.recent = busy_hour(snapshots.one_gpu())
     page.open(snapshots.one_gpu())
     assert page.text("#recenthead") == "Last hour"
@@ -507,7 +511,7 @@ def test_without_an_hour_there_is_no_empty_picture(page):
     assert page.text("#recent") == ""
 
 
-def test_speed_and_what_a_run_reports_stand_beside_its_dollars(page):
+def test_speed_and_reported_metrics_are_beside_the_dollars_of_a_run(page):
     page.recent = busy_hour(snapshots.one_gpu())
     run = snapshots.reference_run(steps=6000, samples=384_000, reported={"loss": 0.31, "val_accuracy": 0.9123})
     page.open(replace(snapshots.one_gpu(), runs=(run,)))
@@ -515,14 +519,14 @@ def test_speed_and_what_a_run_reports_stand_beside_its_dollars(page):
     assert page.texts(".reported li") == ["loss\n0.31", "val_accuracy\n0.9123"]
 
 
-def test_a_tile_never_says_busy_and_idle_at_once(page):
+def test_a_tile_never_shows_busy_and_idle_at_once(page):
     for use, word in ((0.48, "training"), (0.0, "a run is on it, waiting")):
         page.open(replace(snapshots.one_gpu(), gpus=(snapshots.gpu(0, State.IDLE, use, 4.0, 12.0),)))
         assert word in page.text("#gpus > li")
         assert "idle" not in page.text("#gpus > li")
 
 
-def test_a_machine_that_was_up_before_the_agent_is_not_called_wasteful(page):
+def test_a_machine_that_was_up_before_the_agent_is_not_labelled_wasteful(page):
     young = replace(
         snapshots.one_gpu().node, totals=snapshots.totals(0.9, boot=1440, vacant=24), boot_ts=snapshots.NOW - 1464
     )
@@ -531,7 +535,7 @@ def test_a_machine_that_was_up_before_the_agent_is_not_called_wasteful(page):
     assert "98" not in page.text("#node")
 
 
-def test_owners_processes_and_advice_are_in_words(page):
+def test_owners_processes_and_advice_are_described(page):
     owner = GpuOwner("GPU-0000-0", "user", "ada", 1.0, user="ada")
     spot = replace(snapshots.one_gpu().node, terms=NodeTerms(spot_usd_per_hour=0.3))
     one = replace(snapshots.one_gpu(), owners=(owner,), processes={"GPU-0000-0": ((4711, 3 * 2**30),)}, node=spot)

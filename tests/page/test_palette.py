@@ -19,13 +19,13 @@ def test_every_state_has_a_colour_of_its_own():
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_any_two_states_stay_apart_whatever_colours_a_reader_sees(vision):
+def test_any_two_states_are_distinguishable_with_any_colour_vision(vision):
     apart, *pair = closest(STATES, vision)
     assert apart >= APART[vision], pair
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-def test_each_state_stands_out_from_its_ground_by_three_to_one(ground):
+def test_each_state_has_a_contrast_of_three_to_one(ground):
     for name, colour in STATES.items():
         assert contrast(colour, GROUNDS[ground]) >= 3, name
 

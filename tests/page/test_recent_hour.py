@@ -17,7 +17,7 @@ from epochcost.model import GpuOwner, PurchaseOption, RunState, State
 
 
 def at(snapshot: Snapshot, t: float, busy: dict[int, float] | None = None, **node: object) -> Snapshot:
-    """``snapshot`` at ``t``, its GPUs having been busy for so many seconds by then."""
+    """``snapshot`` at ``t``, whose GPUs have been busy for so many seconds."""
     gpus = tuple(replace(g, utilization_seconds=(busy or {}).get(i, 0.0)) for i, g in enumerate(snapshot.gpus))
     return replace(snapshot, t=t, gpus=gpus, node=replace(snapshot.node, **node))  # type: ignore[arg-type]
 
@@ -46,15 +46,15 @@ def test_no_more_than_an_hour_is_kept_and_it_is_small():
 def test_dollars_are_those_of_an_hour_between_two_points():
     snapshot, recent = snapshots.one_gpu(), RecentHour()
     for k in range(3):
-        spent = totals(0.90, useful=60.0 * k, idle=60.0 * k)
-        recent.add(at(snapshot, NOW + 120 * k, totals=spent))
+        usd_so_far = totals(0.90, useful=60.0 * k, idle=60.0 * k)
+        recent.add(at(snapshot, NOW + 120 * k, totals=usd_so_far))
     hour = live_json(snapshot, recent)["recent"]
     assert hour["usd_per_hour"] == [None, 0.9, 0.9]
     assert hour["wasted_usd_per_hour"] == [None, 0.45, 0.45]
     assert len(hour["t"]) == len(hour["utilization_ratio"]) == len(hour["power_watts"]) == 3
 
 
-def test_what_is_not_known_is_no_point_of_a_line():
+def test_unknown_values_are_gaps_in_a_line():
     recent = RecentHour()
     recent.add(snapshots.price_unknown())
     hour = live_json(snapshots.price_unknown(), recent)["recent"]
@@ -62,7 +62,7 @@ def test_what_is_not_known_is_no_point_of_a_line():
     assert live_json(snapshots.one_gpu())["recent"]["t"] == []
 
 
-def test_a_clock_that_was_set_back_begins_anew():
+def test_a_clock_that_was_set_back_starts_over():
     recent = idle_hour(snapshots.one_gpu())
     assert recent.due(NOW - 10 * HOUR)
     recent.add(at(snapshots.one_gpu(), NOW - 10 * HOUR))
@@ -86,10 +86,10 @@ def test_the_speed_of_a_run_is_that_of_the_last_two_minutes():
     assert recent.speed(replace(now, steps=1), NOW + 300).steps is None
 
 
-def vacant(*indices: int, held: float = 0.1) -> Snapshot:
-    """Eight GPUs, some of which do nothing and hold ``held`` GiB; the others train."""
+def vacant(*indices: int, held_gib: float = 0.1) -> Snapshot:
+    """Eight GPUs, some of which are idle and hold ``held_gib`` GiB; the others train."""
     gpus = tuple(
-        snapshots.gpu(i, State.VACANT if i in indices else State.USEFUL, 0.0 if i in indices else 0.9, held)
+        snapshots.gpu(i, State.VACANT if i in indices else State.USEFUL, 0.0 if i in indices else 0.9, held_gib)
         for i in range(8)
     )
     eight = snapshots.eight_gpus()
@@ -97,21 +97,21 @@ def vacant(*indices: int, held: float = 0.1) -> Snapshot:
     return replace(eight, t=NOW, gpus=gpus, runs=(), node=node)
 
 
-def test_a_gpu_that_nobody_uses_is_named_with_its_dollars():
+def test_an_unused_gpu_is_named_with_its_dollars():
     snapshot = vacant(5)
     recent = idle_hour(snapshot, 40, busy=(0, 1, 2, 3, 4, 6, 7))
     assert advice(snapshot, recent) == "GPU 5 unused for 40 min: $11.00/h."
 
 
-def test_a_whole_machine_that_nobody_uses_may_be_shut_down():
+def test_an_unused_machine_may_be_shut_down():
     snapshot = vacant(*range(8))
     sentence = advice(snapshot, idle_hour(snapshot))
     assert sentence == "All GPUs unused for 60 min: $88.00/h. Shut the machine down if nobody needs it."
 
 
-def test_a_gpu_that_somebody_holds_is_not_called_unused():
+def test_a_gpu_with_held_memory_is_not_called_unused():
     owner = GpuOwner("GPU-0000-3", "user", "ada", 1.0, user="ada")
-    snapshot = replace(vacant(3, held=20.0), owners=(owner,))
+    snapshot = replace(vacant(3, held_gib=20.0), owners=(owner,))
     sentence = advice(snapshot, idle_hour(snapshot, 30, busy=(0, 1, 2, 4, 5, 6, 7)))
     assert sentence == "GPU 3 held by ada and idle for 30 min: $11.00/h. Ask whether the memory is still needed."
 
@@ -123,19 +123,19 @@ def test_there_is_no_advice_without_a_price_or_for_cents(price):
     assert advice(snapshot, idle_hour(snapshot)) == ""
 
 
-def test_nothing_is_advised_before_it_was_watched_for_ten_minutes():
+def test_there_is_no_advice_before_ten_minutes_of_data():
     assert advice(vacant(*range(8)), idle_hour(vacant(*range(8)), 9)) == ""
     assert advice(vacant(*range(8)), RecentHour()) == ""
 
 
-def test_the_largest_sum_is_the_one_that_is_said():
+def test_the_largest_amount_is_shown():
     snapshot = vacant(5)
     run = replace(snapshots.eight_gpus().runs[0], state=RunState.STALLED, share=0.875, last_event_ts=NOW - 1200)
     sentence = advice(replace(snapshot, runs=(run,)), idle_hour(snapshot, 40))
     assert sentence.startswith(f"Run {run.run} has made no progress for 20 min: $77.00/h.")
 
 
-def test_spot_that_is_cheaper_is_said_with_both_figures():
+def test_cheaper_spot_prices_are_shown_with_both_figures():
     one = snapshots.one_gpu()
     node = replace(one.node.node, purchase_option=PurchaseOption.ON_DEMAND)
     view = replace(one.node, node=node, price_usd_per_hour=88.25, terms=NodeTerms(spot_usd_per_hour=36.40))
@@ -143,7 +143,7 @@ def test_spot_that_is_cheaper_is_said_with_both_figures():
     assert sentence == "Spot machines of this type cost $36.40/h here: $51.85/h less, and may be taken away."
 
 
-def test_a_run_whose_gpus_wait_says_what_that_costs():
+def test_a_run_whose_gpus_wait_shows_the_cost():
     run = replace(
         snapshots.reference_run(), totals=totals(10.0, useful=1800, idle=1800), share=1.0, state=RunState.TRAINING
     )

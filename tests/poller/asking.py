@@ -1,4 +1,4 @@
-"""Asks a poller over HTTP, as an agent, Prometheus or a person would."""
+"""Queries a poller over HTTP, as an agent, Prometheus or a user would."""
 
 from __future__ import annotations
 

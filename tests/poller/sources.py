@@ -1,4 +1,4 @@
-"""Price sources that do as a test tells them, through the same contract as the real ones."""
+"""Price sources whose behaviour a test sets, with the same contract as the real ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from epochcost.prices.price_source import Catalogue, Want, Wanted
 def price(
     usd: float,
     *,
-    source: str = "told",
+    source: str = "scripted",
     provider: str = "aws",
     region: str = "us-east-1",
     zone: str = "",
@@ -26,18 +26,18 @@ def price(
 
 
 @dataclass
-class ToldSource:
-    """Answers with ``answer(wanted, now)``, which may raise or wait; remembers every question."""
+class ScriptedSource:
+    """Returns ``respond(wanted, now)``, which may raise or wait; records every request."""
 
-    answer: Callable[[Wanted, float], Catalogue]
-    name: str = "told"
+    respond: Callable[[Wanted, float], Catalogue]
+    name: str = "scripted"
     provider: str = "aws"
     refresh_seconds: float = 3600.0
     watched: frozenset[Want] = frozenset()
-    questions: list[Wanted] = field(default_factory=list)
+    requests: list[Wanted] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        self.questions.append(wanted)
+        self.requests.append(wanted)
         self.threads.add(threading.current_thread().name)
-        return self.answer(wanted, now)
+        return self.respond(wanted, now)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.poller.asking import ask_price, get
-from tests.poller.sources import ToldSource, price
+from tests.poller.sources import ScriptedSource, price
 from tests.prices.aws_server import AwsPriceServer, TypeFacts, capacity_block_twin, ec2_error, product, spot
 from tests.waiting import wait_for
 
@@ -60,9 +60,9 @@ def samples(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def value(url: str, metric: str, **labels: str) -> float | None:
-    found = [v for (name, has), v in samples(url).items() if name == metric and labels.items() <= dict(has).items()]
-    assert len(found) <= 1, f"{metric}{labels} has {len(found)} series"
-    return found[0] if found else None
+    values = [v for (name, has), v in samples(url).items() if name == metric and labels.items() <= dict(has).items()]
+    assert len(values) <= 1, f"{metric}{labels} has {len(values)} series"
+    return values[0] if values else None
 
 
 OWNED = {"owned_price_usd": 2000.0, "owned_years": 2.0, "owned_watts": 355.0, "owned_tariff": 0.12}
@@ -71,12 +71,12 @@ OWNED = {"owned_price_usd": 2000.0, "owned_years": 2.0, "owned_watts": 355.0, "o
 def test_the_owned_desktop_of_the_reference_is_priced_end_to_end(tmp_path: Path) -> None:
     with running(settings(tmp_path, prices_sources=("owned",), **OWNED)) as app:
         node = Node("me", "owned", "", "", "desktop", PurchaseOption.OWNED)
-        found = wait_for(lambda: _quote(app.url, node), what="the price")
-        assert found.price.usd_per_hour == 2000 / (2 * 8766) + 0.355 * 0.12
-        assert math.isclose(found.price.usd_per_hour, 0.1566771161305042, rel_tol=1e-15)
-        assert (found.price.steps[0].ts, found.on_demand_usd_per_hour) == (-math.inf, None)
-        shown = value(app.url, "epochcost_instance_price_usd_per_hour", provider="owned", purchase_option="owned")
-        assert shown == found.price.usd_per_hour
+        quote = wait_for(lambda: _quote(app.url, node), what="the price")
+        assert quote.price.usd_per_hour == 2000 / (2 * 8766) + 0.355 * 0.12
+        assert math.isclose(quote.price.usd_per_hour, 0.1566771161305042, rel_tol=1e-15)
+        assert (quote.price.steps[0].ts, quote.on_demand_usd_per_hour) == (-math.inf, None)
+        exported = value(app.url, "epochcost_instance_price_usd_per_hour", provider="owned", purchase_option="owned")
+        assert exported == quote.price.usd_per_hour
 
 
 def _quote(url: str, node: Node):
@@ -100,10 +100,10 @@ def test_spot_and_on_demand_of_the_real_client_reach_the_agent_and_the_scrape(
     options = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), prices_sources=("aws",))
     with running(options) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200 and ask_price(app.url, **DEMAND)[0] == 200, 30, "prices")
-        found = RemotePrice(app.url, Node("n", *list(SPOT.values())[:4], PurchaseOption.SPOT)).fetch(now)  # type: ignore[arg-type, call-arg]
-        assert [s.ts for s in found.price.steps] == [now - 7200, now - 600]
-        assert [s.usd_per_hour for s in found.price.steps] == [0.28, 0.30]
-        assert found.on_demand_usd_per_hour == 0.9
+        quote = RemotePrice(app.url, Node("n", *list(SPOT.values())[:4], PurchaseOption.SPOT)).fetch(now)  # type: ignore[arg-type, call-arg]
+        assert [s.ts for s in quote.price.steps] == [now - 7200, now - 600]
+        assert [s.usd_per_hour for s in quote.price.steps] == [0.28, 0.30]
+        assert quote.on_demand_usd_per_hour == 0.9
         status, demand = ask_price(app.url, **DEMAND)
         assert (status, demand["usd_per_hour"], demand["zone"], demand["source"]) == (200, 0.9, "", "aws")
         status, other = ask_price(app.url, **{**SPOT, "zone": "us-east-1c"})
@@ -118,7 +118,7 @@ def test_spot_and_on_demand_of_the_real_client_reach_the_agent_and_the_scrape(
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="aws_spot") == 1, what="the success")
 
 
-def test_an_unknown_type_is_fetched_within_the_minute_after_an_agent_asked(tmp_path: Path, aws: AwsPriceServer) -> None:
+def test_an_unknown_type_is_fetched_within_a_minute_of_an_agents_request(tmp_path: Path, aws: AwsPriceServer) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, time.time() - 60)]
     with running(settings(tmp_path)) as app:  # nothing is watched; the listed price of 2016 is known
@@ -130,24 +130,24 @@ def test_an_unknown_type_is_fetched_within_the_minute_after_an_agent_asked(tmp_p
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 60, "the spot price")
 
 
-def test_a_dated_price_answers_where_the_live_source_cannot(
+def test_a_dated_price_is_used_where_the_live_source_has_none(
     tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with running(settings(tmp_path)) as app:
         wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, 30, "the listed price")
-        found = ask_price(app.url, **DEMAND)[1]
-        assert (found["usd_per_hour"], found["source"]) == (0.9, "listed")
-        assert found["fetched_ts"] == 1538352000.0  # the date of the row: October 2018
+        document = ask_price(app.url, **DEMAND)[1]
+        assert (document["usd_per_hour"], document["source"]) == (0.9, "listed")
+        assert document["fetched_ts"] == 1538352000.0  # the date of the row: October 2018
         assert value(app.url, "epochcost_price_source_success", source="aws") is None  # skipped, neither 0 nor 1
         assert "no AWS credentials found" in ask_price(app.url, **SPOT)[1]["error"]
 
 
-def timeless(answer: Mapping[str, object]) -> dict[str, Any]:
-    """An answer without when it was given, which it says; the poller's id is in it and stays."""
-    assert isinstance(answer["now"], float)
-    return {name: value for name, value in answer.items() if name != "now"}
+def timeless(document: Mapping[str, object]) -> dict[str, Any]:
+    """A response without its timestamp; it keeps the poller's id."""
+    assert isinstance(document["now"], float)
+    return {name: value for name, value in document.items() if name != "now"}
 
 
 def test_the_last_good_prices_survive_a_restart_without_any_network(
@@ -176,16 +176,18 @@ def test_a_spot_price_that_changes_later_extends_the_history(tmp_path: Path, aws
     options = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), aws_spot_interval=0.5)
     with running(options) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the spot price")
-        # The change of five minutes ago is only told now, and what was told first is no longer in the answer.
+        # The change of five minutes ago is published only now, and the first steps are no longer in the response.
         aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.35, now - 300)]
-        found = wait_for(
-            lambda: (got := ask_price(app.url, **SPOT)[1])["usd_per_hour"] == 0.35 and got, 30, "the new price"
+        document = wait_for(
+            lambda: (response := ask_price(app.url, **SPOT)[1])["usd_per_hour"] == 0.35 and response,
+            30,
+            "the new price",
         )
-        assert [step["usd_per_hour"] for step in found["steps"]] == [0.28, 0.35]
-        assert found["steps"][1]["ts"] == pytest.approx(now - 300, abs=0.001)
+        assert [step["usd_per_hour"] for step in document["steps"]] == [0.28, 0.35]
+        assert document["steps"][1]["ts"] == pytest.approx(now - 300, abs=0.001)
 
 
-def test_a_throttled_region_leaves_prices_and_says_so(tmp_path: Path, aws: AwsPriceServer) -> None:
+def test_a_throttled_region_keeps_prices_and_is_reported(tmp_path: Path, aws: AwsPriceServer) -> None:
     aws.spot_history = [spot("p2.xlarge", zone, 0.28, time.time() - 60) for zone in ("us-east-1a", "eu-west-1a")]
     aws.faults = [ec2_error("DescribeSpotPriceHistory", "AuthFailure", "no", 401)]
     options = settings(tmp_path, aws_regions=("eu-west-1", "us-east-1"), aws_instance_types=("p2.xlarge",))
@@ -195,26 +197,26 @@ def test_a_throttled_region_leaves_prices_and_says_so(tmp_path: Path, aws: AwsPr
         assert "AuthFailure" in get(app.url + "/")[1]
 
 
-def scripted_source() -> ToldSource:
-    return ToldSource(lambda wanted, now: Catalogue((price(0.9, at=now), price(2.0, zone="z", at=now))))
+def scripted_source() -> ScriptedSource:
+    return ScriptedSource(lambda wanted, now: Catalogue((price(0.9, at=now), price(2.0, zone="z", at=now))))
 
 
-def test_a_scrape_never_asks_a_source(tmp_path: Path) -> None:
+def test_a_scrape_causes_no_request_to_a_source(tmp_path: Path) -> None:
     source = scripted_source()
     with running(settings(tmp_path), [source]) as app:
-        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="told"), what="the first answer")
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="scripted"), what="the first answer")
         for _ in range(20):
             get(f"{app.url}/metrics")
-        assert len(source.questions) == 1
+        assert len(source.requests) == 1
 
 
 def test_a_scrape_passes_promtool_and_has_one_series_a_key(tmp_path: Path) -> None:
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+    def respond(wanted: Wanted, now: float) -> Catalogue:
         facts = InstanceFacts("aws", "p2.xlarge", "K80", 1.0, 12, 4, 61)
         return Catalogue((price(0.9, at=now),), (facts, InstanceFacts("aws", "unsaid")))
 
-    used = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
-    sources = [ToldSource(answer, name="listed"), ToldSource(answer, name="live", watched=used)]
+    types = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
+    sources = [ScriptedSource(respond, name="listed"), ScriptedSource(respond, name="live", watched=types)]
     with running(settings(tmp_path), sources) as app:
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="live"), what="the first answer")
         status, body = get(f"{app.url}/metrics")
@@ -226,9 +228,9 @@ def test_a_scrape_passes_promtool_and_has_one_series_a_key(tmp_path: Path) -> No
     assert (linted.returncode, linted.stderr) == (0, "")
 
 
-def test_a_price_that_starts_only_later_is_neither_answered_nor_exported(tmp_path: Path) -> None:
+def test_a_future_price_is_neither_returned_nor_exported(tmp_path: Path) -> None:
     later = time.time() + 3600
-    source = ToldSource(lambda wanted, now: Catalogue((price(0.9, since=later),)))
+    source = ScriptedSource(lambda wanted, now: Catalogue((price(0.9, since=later),)))
     with running(settings(tmp_path), [source]) as app:
         wait_for(lambda: not ask_price(app.url, **DEMAND)[1]["pending"], what="the answer")
         status, response = ask_price(app.url, **DEMAND)
@@ -252,13 +254,13 @@ def test_a_price_that_starts_only_later_is_neither_answered_nor_exported(tmp_pat
 def test_a_bad_parameter_is_named(tmp_path: Path, parameters: dict[str, str], response: str) -> None:
     source = scripted_source()
     with running(settings(tmp_path), [source]) as app:
-        status, answer = ask_price(app.url, **parameters)
-        assert (status, answer["error"][: len(response)]) == (400, response)
+        status, document = ask_price(app.url, **parameters)
+        assert (status, document["error"][: len(response)]) == (400, response)
         status, body = get(f"{app.url}/v1/price?provider=a&provider=b&purchase_option=spot")
         assert (status, json.loads(body)["error"]) == (400, "provider: given 2 times; allowed: once")
 
 
-def test_a_corrupt_state_does_not_keep_the_poller_from_starting(tmp_path: Path) -> None:
+def test_a_corrupt_state_does_not_prevent_a_start(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "prices.json").write_bytes(b"\x00garbage")
     with running(settings(tmp_path), [scripted_source()]) as app:
@@ -266,13 +268,13 @@ def test_a_corrupt_state_does_not_keep_the_poller_from_starting(tmp_path: Path) 
     assert (tmp_path / "state" / "prices.json.corrupt").exists()
 
 
-def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_state_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"--state\.dir: .*file/state' cannot be written: Not a directory"):
         PollerApp(settings(tmp_path, state_dir=str(tmp_path / "file" / "state")), [])
 
 
-def test_without_a_word_the_state_lies_where_the_system_says(tmp_path: Path) -> None:
+def test_by_default_the_state_is_in_the_systems_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     own, home = str(tmp_path / "own"), str(tmp_path / "home")
     assert state_file("", {"STATE_DIRECTORY": own, "HOME": home}) == Path(own) / "prices.json"
@@ -288,9 +290,11 @@ def test_a_users_list_wins_and_a_mistake_in_it_later_keeps_the_last_good_prices(
     own.write_text(header + "aws,us-east-1,p2.xlarge,on_demand,0.5,2020-01-01\n")
     options = settings(tmp_path, prices_sources=("listed",), listed_files=(str(own),))
     with running(options) as app:
-        found = wait_for(lambda: (got := ask_price(app.url, **DEMAND))[0] == 200 and got[1], what="the price")
+        document = wait_for(
+            lambda: (response := ask_price(app.url, **DEMAND))[0] == 200 and response[1], what="the price"
+        )
         wait_for(lambda: ask_price(app.url, **DEMAND)[1]["source"] == "listed_file", what="the user's own price")
-        assert ask_price(app.url, **DEMAND)[1]["usd_per_hour"] == 0.5, found
+        assert ask_price(app.url, **DEMAND)[1]["usd_per_hour"] == 0.5, document
     own.write_text(header + "aws,us-east-1,p2.xlarge,on_demand,free,2020-01-01\n")
     with running(options) as app:
         wait_for(
@@ -309,7 +313,7 @@ sys.exit(run(PollerSettings(web_listen_address=("127.0.0.1", int(sys.argv[1])), 
 """
 
 
-def test_the_program_ends_well_on_sigterm(tmp_path: Path) -> None:
+def test_the_program_shuts_down_cleanly_on_sigterm(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, "0", str(tmp_path)], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
@@ -328,50 +332,52 @@ def test_the_program_ends_well_on_sigterm(tmp_path: Path) -> None:
 
 def test_an_address_in_use_ends_the_program_with_a_reason(tmp_path: Path) -> None:
     with running(settings(tmp_path), [scripted_source()]) as app:
-        ended = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-c", RUN, str(app.port), str(tmp_path)], capture_output=True, text=True, check=False
         )
-    assert ended.returncode == 1
-    assert str(app.port) in ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert completed.returncode == 1
+    assert str(app.port) in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
-def test_the_history_of_a_price_is_told_whole(tmp_path: Path) -> None:
+def test_the_complete_history_of_a_price_is_returned(tmp_path: Path) -> None:
     now = time.time()
 
-    def answer(wanted: Wanted, at: float) -> Catalogue:
+    def respond(wanted: Wanted, at: float) -> Catalogue:
         steps = tuple(PriceStep(now - 100 + n, 1.0 + n) for n in range(3))
         return Catalogue((dataclasses.replace(price(1.0, at=at), steps=steps),))
 
-    with running(settings(tmp_path), [ToldSource(answer)]) as app:
-        found = wait_for(lambda: (got := ask_price(app.url, **DEMAND))[0] == 200 and got[1], what="the price")
-        assert found["usd_per_hour"] == 3.0
-        assert [(s["ts"], s["usd_per_hour"]) for s in found["steps"]] == [(now - 100 + n, 1.0 + n) for n in range(3)]
-        assert found["v"] == 1
+    with running(settings(tmp_path), [ScriptedSource(respond)]) as app:
+        document = wait_for(
+            lambda: (response := ask_price(app.url, **DEMAND))[0] == 200 and response[1], what="the price"
+        )
+        assert document["usd_per_hour"] == 3.0
+        assert [(s["ts"], s["usd_per_hour"]) for s in document["steps"]] == [(now - 100 + n, 1.0 + n) for n in range(3)]
+        assert document["v"] == 1
 
 
-def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_are(tmp_path: Path) -> None:
-    """Thousands of prices take a tenth of a second to be written for scrapes: until then agents hear the old ones."""
+def test_the_next_scrape_has_the_prices_returned_to_an_agent_however_many_there_are(tmp_path: Path) -> None:
+    """Thousands of prices take a tenth of a second to render for scrapes: until then agents get the old ones."""
     rise = [1.0]
-    used = frozenset(
+    types = frozenset(
         {Want("aws", "us-east-1", f"t{n}.large") for n in range(2000)} | {Want("aws", "us-east-1", "p2.xlarge")}
     )
 
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+    def respond(wanted: Wanted, now: float) -> Catalogue:
         rise[0] += 0.01
-        many = [price(rise[0], instance_type=f"t{n}.large", at=now) for n in range(2000)]
-        return Catalogue((price(rise[0], at=now), *many))
+        prices = [price(rise[0], instance_type=f"t{n}.large", at=now) for n in range(2000)]
+        return Catalogue((price(rise[0], at=now), *prices))
 
-    seen = set()
-    with running(settings(tmp_path), [ToldSource(answer, watched=used, refresh_seconds=0.3)]) as app:
+    values_seen = set()
+    with running(settings(tmp_path), [ScriptedSource(respond, watched=types, refresh_seconds=0.3)]) as app:
         wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, what="the first price")
         deadline = time.monotonic() + 30
-        while len(seen) < 6 and time.monotonic() < deadline:
+        while len(values_seen) < 6 and time.monotonic() < deadline:
             options = ask_price(app.url, **DEMAND)[1]["steps"][-1]["usd_per_hour"]
-            shown = value(app.url, "epochcost_instance_price_usd_per_hour", instance_type="p2.xlarge")
-            assert shown >= options, "a scrape is never behind what an agent was told"
-            seen.add(options)
-    assert len(seen) >= 6
+            exported = value(app.url, "epochcost_instance_price_usd_per_hour", instance_type="p2.xlarge")
+            assert exported >= options, "a scrape is never behind a response to an agent"
+            values_seen.add(options)
+    assert len(values_seen) >= 6
 
 
 MISSPELT = Want("aws", "us-east-1", "p2.xlagre")
@@ -383,12 +389,12 @@ def misspelt(wanted: Wanted, now: float) -> Catalogue:
     )
 
 
-def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_answer(
+def test_a_requested_type_without_a_price_is_a_metric_a_log_line_and_in_the_response(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = ToldSource(misspelt, watched=frozenset({MISSPELT, Want("aws", "us-east-1", "p2.xlarge")}))
+    source = ScriptedSource(misspelt, watched=frozenset({MISSPELT, Want("aws", "us-east-1", "p2.xlarge")}))
     with running(settings(tmp_path), [source]) as app:
-        name = {"source": "told"}
+        name = {"source": "scripted"}
         wait_for(lambda: value(app.url, "epochcost_price_source_unpriced_types", **name) == 1, what="the metric")
         assert value(app.url, "epochcost_price_source_success", **name) == 1, "no failure of the source"
         query = {"provider": "aws", "region": "us-east-1", "zone": "", "purchase_option": "on_demand"}
@@ -396,7 +402,7 @@ def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_
         assert status == 404
         assert "Nearest: p2.xlarge" in response["error"]
         page = get(f"{app.url}/")[1]
-        assert "told: p2.xlagre: no price in us-east-1" in page
+        assert "scripted: p2.xlagre: no price in us-east-1" in page
         assert "marketoption=Lottery" in page
         wait_for(
             lambda: value(app.url, "epochcost_price_source_unknown_fields_total", **name) == 1,
@@ -406,15 +412,16 @@ def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_
     assert len([r for r in caplog.records if "marketoption=Lottery" in r.getMessage()]) == 1
 
 
-def test_what_nobody_wants_any_more_is_not_missed(tmp_path: Path) -> None:
-    answers = iter([frozenset({MISSPELT}), frozenset[Want]()])
+def test_types_no_longer_requested_are_not_reported_missing(tmp_path: Path) -> None:
+    wants = iter([frozenset({MISSPELT}), frozenset[Want]()])
 
-    def answer(wanted: Wanted, now: float) -> Catalogue:
-        return Catalogue(requested=next(answers, frozenset()))
+    def respond(wanted: Wanted, now: float) -> Catalogue:
+        return Catalogue(requested=next(wants, frozenset()))
 
-    source = ToldSource(answer, refresh_seconds=0.3)
+    source = ScriptedSource(respond, refresh_seconds=0.3)
     with running(settings(tmp_path), [source]) as app:
-        wait_for(lambda: len(source.questions) > 1, what="two questions")
+        wait_for(lambda: len(source.requests) > 1, what="two questions")
         wait_for(
-            lambda: value(app.url, "epochcost_price_source_unpriced_types", source="told") == 0, what="nothing missing"
+            lambda: value(app.url, "epochcost_price_source_unpriced_types", source="scripted") == 0,
+            what="nothing missing",
         )

@@ -1,4 +1,4 @@
-"""The poller's metrics are made once for as long as nothing changes, and never a moment longer."""
+"""The poller's metrics are rendered once until something changes, and are never stale."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def poller() -> Poller:
     return Poller(PollerSnapshot(NOW, prices((-math.inf, 0.9), (NOW + 3600, 0.7)), facts))
 
 
-def test_while_nothing_changes_scrapes_share_what_was_made(poller: Poller) -> None:
+def test_while_nothing_changes_scrapes_share_the_rendered_metrics(poller: Poller) -> None:
     first = poller.families()
     poller.change(t=NOW + 60, sources={"aws": SourceHealth(success=True)})
     second = poller.families()
@@ -62,12 +62,12 @@ def test_while_nothing_changes_scrapes_share_what_was_made(poller: Poller) -> No
     assert poller.value("epochcost_price_source_success") == 1, "how sources fare is made at each scrape"
 
 
-def test_a_price_that_changes_by_the_clock_changes_in_its_second(poller: Poller) -> None:
-    seen = []
+def test_a_time_of_day_price_changes_in_its_second(poller: Poller) -> None:
+    values = []
     for t in (NOW, NOW + 3599.999, NOW + 3600, NOW + 7200, NOW + 10):  # the clock is set back in the end
         poller.change(t=t)
-        seen.append(poller.value(USD))
-    assert seen == [0.9, 0.9, 0.7, 0.7, 0.9]
+        values.append(poller.value(USD))
+    assert values == [0.9, 0.9, 0.7, 0.7, 0.9]
 
 
 def test_a_price_that_only_starts_later_appears_when_it_starts(poller: Poller) -> None:
@@ -83,13 +83,13 @@ def test_a_price_that_is_confirmed_is_younger_at_the_next_scrape(poller: Poller)
     assert poller.value("epochcost_instance_price_timestamp_seconds") == NOW + 60
 
 
-def test_an_extra_is_shown_while_it_is_paid(poller: Poller) -> None:
+def test_an_extra_is_exported_while_it_is_charged(poller: Poller) -> None:
     poller.change(extras=(Extra("disk", 0.11, since_ts=NOW + 60, until_ts=NOW + 120),))
-    seen = []
+    values = []
     for t in (NOW, NOW + 59, NOW + 60, NOW + 119, NOW + 120):
         poller.change(t=t)
-        seen.append(poller.value("epochcost_instance_extra_price_usd_per_hour"))
-    assert seen == [None, None, 0.11, 0.11, None]
+        values.append(poller.value("epochcost_instance_extra_price_usd_per_hour"))
+    assert values == [None, None, 0.11, 0.11, None]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_each_change_shows_at_the_next_scrape(
     assert (poller.value(family), before == value) == (value, False)
 
 
-def test_what_is_prepared_is_there_for_the_scrapes_that_see_it_and_not_before(poller: Poller) -> None:
+def test_a_prepared_snapshot_is_used_from_its_first_scrape_on_and_not_before(poller: Poller) -> None:
     before = poller.families()[USD]
     coming = replace(poller.snapshot, prices=prices((-math.inf, 1.1)))
     poller.prepare(coming)

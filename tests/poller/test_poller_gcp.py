@@ -20,8 +20,8 @@ KEY = "AIzaSyTheKeyOfTheTest"
 
 
 def machine(instance_type: str, option: str = "spot") -> dict[str, str]:
-    place = {"provider": "gcp", "region": "us-central1", "zone": "us-central1-a"}
-    return {**place, "instance_type": instance_type, "purchase_option": option}
+    location = {"provider": "gcp", "region": "us-central1", "zone": "us-central1-a"}
+    return {**location, "instance_type": instance_type, "purchase_option": option}
 
 
 def test_agents_get_the_price_of_the_region_with_the_gpus_of_the_name(tmp_path: Path) -> None:
@@ -40,8 +40,8 @@ def test_agents_get_the_price_of_the_region_with_the_gpus_of_the_name(tmp_path: 
             wait_for(
                 lambda: ask_price(app.url, **machine("n1-standard-16"))[1].get("pending") is False, what="an answer"
             )
-            status, refused = ask_price(app.url, **machine("n1-standard-16"))
-            assert (status, "does not specify its GPUs" in refused["error"]) == (404, True)
+            status, error = ask_price(app.url, **machine("n1-standard-16"))
+            assert (status, "does not specify its GPUs" in error["error"]) == (404, True)
         finally:
             app.stop()
 
@@ -58,8 +58,8 @@ def test_a_failing_catalogue_shows_in_health_and_log_without_the_key(
         app.start()
         try:
             ask_price(app.url, **machine(P4))
-            failed = 'epochcost_price_source_success{source="gcp"} 0.0'
-            wait_for(lambda: failed in get(f"{app.url}/metrics")[1], what="the failure")
+            metric = 'epochcost_price_source_success{source="gcp"} 0.0'
+            wait_for(lambda: metric in get(f"{app.url}/metrics")[1], what="the failure")
             assert "PermissionDenied" in get(app.url + "/")[1]
             assert KEY not in get(app.url + "/")[1] + get(f"{app.url}/metrics")[1] + caplog.text
         finally:

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.poller.asking import ask_price, get
 from tests.prices import test_azure, test_digitalocean, test_lambda_cloud, test_oci, test_runpod, test_vast
 from tests.prices.asking_http import KEY
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.json_server import JsonServer, Reply
 from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
@@ -31,12 +31,12 @@ def server() -> Iterator[JsonServer]:
     with JsonServer() as running:
         running.on("/azure", test_azure.page([test_azure.row(98.32), test_azure.spot(18.169536)]))
         running.on("/do/sizes", test_digitalocean.page([test_digitalocean.H100_8]))
-        running.on("/lambda/instance-types", Answer({"data": test_lambda_cloud.TYPES}))
-        running.on("/oci", Answer({"items": test_oci.PARTS}))
-        running.on("/shapes", Answer({"items": [test_oci.H100, test_oci.A10]}))
-        running.on("/runpod", Answer({"data": {"gpuTypes": [test_runpod.gpu()]}}))
-        running.on("/vast/v0/bundles/", Answer({"offers": [test_vast.offer(15.2, 9.1, gpus=8)]}))
-        running.on("/vast/v1/instances/", Answer({"instances": [test_vast.machine(101, 0.8123)]}))
+        running.on("/lambda/instance-types", Reply({"data": test_lambda_cloud.TYPES}))
+        running.on("/oci", Reply({"items": test_oci.PARTS}))
+        running.on("/shapes", Reply({"items": [test_oci.H100, test_oci.A10]}))
+        running.on("/runpod", Reply({"data": {"gpuTypes": [test_runpod.gpu()]}}))
+        running.on("/vast/v0/bundles/", Reply({"offers": [test_vast.offer(15.2, 9.1, gpus=8)]}))
+        running.on("/vast/v1/instances/", Reply({"instances": [test_vast.machine(101, 0.8123)]}))
         yield running
 
 
@@ -76,20 +76,20 @@ def running(options: PollerSettings) -> Iterator[PollerApp]:
 
 def samples(app: PollerApp, metric: str, *labels: str) -> dict[Any, float]:
     families = text_string_to_metric_families(get(f"{app.url}/metrics")[1])
-    found = [s for family in families for s in family.samples if s.name == metric]
-    return {tuple(s.labels[name] for name in labels): s.value for s in found}
+    matching = [s for family in families for s in family.samples if s.name == metric]
+    return {tuple(s.labels[name] for name in labels): s.value for s in matching}
 
 
-def all_answered(app: PollerApp, success: float = 1.0) -> bool:
+def all_succeeded(app: PollerApp, success: float = 1.0) -> bool:
     return samples(app, "epochcost_price_source_success", "source") == {(name,): success for name in NAMES}
 
 
 def test_all_of_them_are_exported_with_their_source_and_age_and_one_spelling_of_the_gpu(
     server: JsonServer, tmp_path: Path
 ) -> None:
-    began = time.time()
+    started_at = time.time()
     with running(settings(server, tmp_path)) as app:
-        wait_for(lambda: all_answered(app), what="an answer of every source")
+        wait_for(lambda: all_succeeded(app), what="an answer of every source")
         by_source = samples(app, PRICE, "source", "region", "instance_type", "purchase_option")
         assert by_source["azure", "eastus", test_azure.H100, "on_demand"] == 98.32
         assert by_source["azure", "eastus", test_azure.H100, "spot"] == 18.169536
@@ -100,7 +100,7 @@ def test_all_of_them_are_exported_with_their_source_and_age_and_one_spelling_of_
         assert by_source["runpod", "secure", "8x H100 SXM", "on_demand"] == 21.52
         assert by_source["vast", "any", "8x H100 SXM", "spot"] == 9.1
         assert by_source["vast_rented", "", "C.101", "on_demand"] == 0.8123
-        assert all(began - 1 <= ts <= time.time() for ts in samples(app, AGE, *_LABELS).values())
+        assert all(started_at - 1 <= ts <= time.time() for ts in samples(app, AGE, *_LABELS).values())
         gpus = samples(app, "epochcost_instance_gpus", "provider", "instance_type", "gpu_model")
         eight = {provider for (provider, _, model), count in gpus.items() if (model, count) == ("H100", 8.0)}
         assert eight == {"azure", "digitalocean", "lambda", "oci", "runpod", "vastai"}
@@ -111,27 +111,27 @@ _LABELS = ("source", "region", "instance_type", "purchase_option")
 
 def test_a_machine_rented_at_vast_pays_its_own_rate_and_not_the_markets(server: JsonServer, tmp_path: Path) -> None:
     with running(settings(server, tmp_path)) as app:
-        wait_for(lambda: all_answered(app), what="an answer of every source")
-        ours = {"provider": "vastai", "instance_type": "C.101", "purchase_option": "on_demand"}
+        wait_for(lambda: all_succeeded(app), what="an answer of every source")
+        query = {"provider": "vastai", "instance_type": "C.101", "purchase_option": "on_demand"}
         for region in ("", "US"):
-            status, response = ask_price(app.url, region=region, **ours)
+            status, response = ask_price(app.url, region=region, **query)
             assert (status, response["usd_per_hour"], response["source"]) == (200, 0.8123, "vast_rented")
-        assert ask_price(app.url, region="US", **{**ours, "purchase_option": "spot"})[0] == 404
+        assert ask_price(app.url, region="US", **{**query, "purchase_option": "spot"})[0] == 404
 
 
-def test_a_machine_rented_a_moment_ago_is_looked_for_at_once(server: JsonServer, tmp_path: Path) -> None:
+def test_a_newly_rented_machine_is_looked_up_at_once(server: JsonServer, tmp_path: Path) -> None:
     with running(settings(server, tmp_path)) as app:
-        wait_for(lambda: all_answered(app), what="an answer of every source")
+        wait_for(lambda: all_succeeded(app), what="an answer of every source")
         machines = [test_vast.machine(number, number / 100) for number in (101, 102)]
-        server.on("/vast/v1/instances/", Answer({"instances": machines}))
-        ours = {"provider": "vastai", "region": "US", "instance_type": "C.102", "purchase_option": "on_demand"}
-        found = wait_for(lambda: ask_price(app.url, **ours)[1].get("usd_per_hour"), what="the new machine's price")
-        assert found == 1.02
+        server.on("/vast/v1/instances/", Reply({"instances": machines}))
+        query = {"provider": "vastai", "region": "US", "instance_type": "C.102", "purchase_option": "on_demand"}
+        document = wait_for(lambda: ask_price(app.url, **query)[1].get("usd_per_hour"), what="the new machine's price")
+        assert document == 1.02
 
 
-def test_no_market_price_of_anywhere_is_ever_charged(server: JsonServer, tmp_path: Path) -> None:
+def test_a_market_price_of_any_region_is_never_charged(server: JsonServer, tmp_path: Path) -> None:
     with running(settings(server, tmp_path)) as app:
-        wait_for(lambda: all_answered(app), what="an answer of every source")
+        wait_for(lambda: all_succeeded(app), what="an answer of every source")
         query = {"provider": "vastai", "region": "FR", "instance_type": "8x H100 SXM", "purchase_option": "spot"}
         response = wait_for(
             lambda: (a := ask_price(app.url, **query))[1].get("pending") is False and a, what="an answer"
@@ -139,25 +139,25 @@ def test_no_market_price_of_anywhere_is_ever_charged(server: JsonServer, tmp_pat
         assert response[0] == 404
 
 
-def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_key(
+def test_when_all_fail_the_last_prices_stay_with_their_age_and_no_key_is_logged(
     server: JsonServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = settings(server, tmp_path)
     with running(options) as app:
-        wait_for(lambda: all_answered(app), what="an answer of every source")
+        wait_for(lambda: all_succeeded(app), what="an answer of every source")
         before, ages = samples(app, PRICE, *_LABELS), samples(app, AGE, *_LABELS)
-    echo = Answer({"error": f"key {KEY} has expired"}, 401)
-    for path in ("/azure", "/shapes"):  # they were given no key
-        server.on(path, Answer({}, 401))
+    echo = Reply({"error": f"key {KEY} has expired"}, 401)
+    for path in ("/azure", "/shapes"):  # they have no key
+        server.on(path, Reply({}, 401))
     for path in ("/do/sizes", "/lambda/instance-types", "/runpod", "/vast/v0/bundles/", "/vast/v1/instances/"):
         server.on(path, echo)
     with caplog.at_level(logging.DEBUG), running(options) as app:
-        wait_for(lambda: all_answered(app, success=0.0), what="a failure of every source")
+        wait_for(lambda: all_succeeded(app, success=0.0), what="a failure of every source")
         assert samples(app, PRICE, *_LABELS) == before
         assert samples(app, AGE, *_LABELS) == ages
-        everything = caplog.text + get(f"{app.url}/")[1] + get(f"{app.url}/metrics")[1]
+        texts = caplog.text + get(f"{app.url}/")[1] + get(f"{app.url}/metrics")[1]
     assert "HTTP 401" in caplog.text
-    assert KEY not in everything
+    assert KEY not in texts
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.driven import T0, Driven, World
+from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
 from tests.line import Line
 from tests.poller.asking import get
 from tests.poller.test_poller_app import value
@@ -34,7 +34,7 @@ PRICE_TS = "epochcost_instance_price_timestamp_seconds"
 
 
 def true_usd(until: float) -> float:
-    """What ``until`` seconds from T0 on cost by the market above."""
+    """The cost of ``until`` seconds from T0 on, by the market above."""
     ends = [ts for ts, _ in CHANGES[1:]] + [float("inf")]
     return sum(
         usd * max(0.0, min(end, until) - max(0.0, begin)) / 3600
@@ -44,9 +44,9 @@ def true_usd(until: float) -> float:
 
 @dataclasses.dataclass
 class Site:
-    """A poller whose clock is the world's, over a simulated AWS."""
+    """A poller whose clock is the machine's, over a simulated AWS."""
 
-    world: World
+    machine: SimulatedMachine
     aws: AwsPriceServer
     line: Line
     """Between the two."""
@@ -64,7 +64,7 @@ class Site:
             aws_spot_interval=0.2,
             aws_on_demand_interval=3600.0,
         )
-        self.app = PollerApp(options, clock=lambda: self.world.wall)
+        self.app = PollerApp(options, clock=lambda: self.machine.wall)
         self.app.start()
         self.port = self.app.port
 
@@ -77,40 +77,40 @@ class Site:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def tell(self) -> None:
-        """The market as it is known up to now."""
-        known = [(T0 + ts, usd) for ts, usd in CHANGES if T0 + ts <= self.world.wall]
-        self.aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, ts) for ts, usd in known]
+    def publish(self) -> None:
+        """Publish the market's changes up to now."""
+        changes_so_far = [(T0 + ts, usd) for ts, usd in CHANGES if T0 + ts <= self.machine.wall]
+        self.aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, ts) for ts, usd in changes_so_far]
 
     def refreshed(self) -> None:
-        """The poller has asked since the clock was last moved."""
-        self.tell()
-        wait_for(lambda: value(self.url, SPOT, source="aws_spot") == self.world.wall, 60, "a refresh")
+        """Wait until the poller has polled since the clock was last moved."""
+        self.publish()
+        wait_for(lambda: value(self.url, SPOT, source="aws_spot") == self.machine.wall, 60, "a refresh")
 
-    def metered(self) -> Driven:
-        """An agent on the node, with a run and the price of now."""
+    def metered(self) -> DrivenAgent:
+        """An agent on the node, with a run and the current price."""
         self.refreshed()
-        it = Driven(self.world, prices__url=self.url, **NODE)
-        self.world.say("start")
+        it = DrivenAgent(self.machine, prices__url=self.url, **NODE)
+        self.machine.write_event("start")
         wait_for(it.ask_price, what="the first price")
         return it
 
     def price_age(self) -> float | None:
         ts = value(self.url, PRICE_TS, zone="us-east-1a")
-        return None if ts is None else self.world.wall - ts
+        return None if ts is None else self.machine.wall - ts
 
 
 @pytest.fixture
 def site(tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     line = Line(os.environ["AWS_ENDPOINT_URL_EC2"])
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", line.url)
-    monkeypatch.setattr(aws_client, "READ_TIMEOUT_SECONDS", 0.5)  # for a line that has gone silent
-    found = Site(World(tmp_path / "node"), aws, line, tmp_path / "poller")
-    found.tell()
-    found.start()
-    yield found
-    if found.app is not None:
-        found.kill()
+    monkeypatch.setattr(aws_client, "READ_TIMEOUT_SECONDS", 0.5)  # for a line that passes nothing
+    it = Site(SimulatedMachine(tmp_path / "node"), aws, line, tmp_path / "poller")
+    it.publish()
+    it.start()
+    yield it
+    if it.app is not None:
+        it.kill()
     line.close()
 
 
@@ -128,7 +128,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     assert not it.ask_price()
     assert it.sum("node_price_timestamp_seconds") == last_ts == T0, "the agent's price grows old"
     assert it.dollars("node_cost_usd") == pytest.approx(900 * 0.30 / 3600), "at the last known price, for now"
-    site.tell()
+    site.publish()
     site.start()
     site.refreshed()
     wait_for(it.ask_price, what="the price after the poller's restart")
@@ -144,15 +144,15 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     assert site.price_age() == pytest.approx(1690, abs=1e-6), "and says how old they are"
     assert value(site.url, PRICE, zone="us-east-1a") == 0.60
     it.run(1)
-    assert site.world.wall - it.sum("node_price_timestamp_seconds") == pytest.approx(1691)
-    site.tell()
+    assert site.machine.wall - it.sum("node_price_timestamp_seconds") == pytest.approx(1691)
+    site.publish()
     site.line.mend()
     site.refreshed()
     it.ask_price()
     it.run(99, every=10)  # a counter never goes down: it waits until the truth has caught up with what was charged
     assert it.dollars("node_cost_usd") == pytest.approx(true_usd(2700), rel=1e-12)
 
-    # The disk takes nothing; the market changes at 3300 s. Prices go on, and the log says once that they are not kept.
+    # The disk is full; the market changes at 3300 s. Prices continue, and one log line says that they are not saved.
     (site.state / "prices.json").rename(site.state / "as it was")
     (site.state / "prices.json").mkdir()
     it.run(990, every=10)
@@ -187,7 +187,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.close()
 
 
-def test_a_line_that_goes_silent_ends_in_a_failure_that_says_so_and_delays_no_scrape(
+def test_a_silent_line_ends_in_a_reported_failure_and_delays_no_scrape(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     it = site.metered()

@@ -1,4 +1,4 @@
-"""The poller's settings: flags, environment, file; errors that name place, value and what is allowed."""
+"""The poller's settings: flags, environment, file; errors that name location, value and allowed values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def from_flags(flags: dict[str, str]) -> PollerSettings:
     return load(PollerSettings, "prices", flags, {})
 
 
-def test_without_a_word_it_listens_on_loopback_and_uses_every_source_but_the_one_of_huge_files() -> None:
+def test_by_default_it_listens_on_loopback_and_uses_every_source_but_aws_bulk() -> None:
     plain = from_flags({})
     assert plain.web_listen_address == ("127.0.0.1", 10836)
     assert set(SOURCES) - set(plain.prices_sources) == {"aws_bulk"}
@@ -54,7 +54,7 @@ def test_many_machines_come_from_the_file_and_one_more_from_flags(tmp_path: Path
     assert [machine.instance_type for machine in read.owned_machines] == ["rack", "lab", "desktop"]
 
 
-def test_one_machine_may_stand_in_the_file_as_a_mapping_too(tmp_path: Path) -> None:
+def test_one_machine_may_be_a_mapping_in_the_file_too(tmp_path: Path) -> None:
     path = tmp_path / "epochcost.yml"
     path.write_text("prices:\n  owned: {price-usd: 2000, years: 2, watts: 355, tariff-usd-per-kwh: 0.12}\n")
     (machine,) = from_flags({"config.file": str(path)}).owned_machines
@@ -81,7 +81,7 @@ def test_one_machine_may_stand_in_the_file_as_a_mapping_too(tmp_path: Path) -> N
         ("oci.instance-types", "BM.GPU.GB200.4 (NVL72)"),
     ],
 )
-def test_names_that_providers_have_are_taken(flag: str, word: str) -> None:
+def test_names_of_providers_are_accepted(flag: str, word: str) -> None:
     family = flag.partition(".")[0]
     more = {
         "aws": {"regions": "us-east-1", "instance-types": "p2.xlarge"},
@@ -136,12 +136,12 @@ def test_a_default_address_that_is_given_by_hand_is_the_default(flag: str) -> No
         for field, option in ((f, f.metadata.get("option")) for f in dataclasses.fields(PollerSettings))
         if option is not None and option.flag == flag
     )
-    given = load(PollerSettings, "prices", {flag: default}, {})  # type: ignore[dict-item]
-    assert given == PollerSettings()
+    loaded = load(PollerSettings, "prices", {flag: default}, {})  # type: ignore[dict-item]
+    assert loaded == PollerSettings()
 
 
 @pytest.mark.parametrize("flag", ["oci.url", "oci.shapes-url", "azure.url", "runpod.url"])
-def test_the_slash_at_the_end_of_a_documents_address_stays_as_it_is_given(flag: str) -> None:
+def test_the_trailing_slash_of_a_documents_url_is_kept(flag: str) -> None:
     name = flag.replace(".", "_").replace("-", "_")
     for url in ("http://127.0.0.1:1/p/", "http://127.0.0.1:1/p"):
         assert getattr(load(PollerSettings, "prices", {flag: url}, {}), name) == url

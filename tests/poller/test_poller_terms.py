@@ -1,4 +1,4 @@
-"""What the poller answers beside a price, and what the real client of the agent makes of it."""
+"""The poller's terms beside a price, as parsed by the agent's real client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.poller.asking import ask_price
-from tests.poller.sources import ToldSource, price
+from tests.poller.sources import ScriptedSource, price
 from tests.poller.test_poller_app import running, settings
 from tests.waiting import wait_for
 
@@ -29,17 +29,17 @@ LIMITS = parse_limits(
 )
 
 
-def answer_for(url: str, node: Node) -> NodePrice | None:
+def response_for(url: str, node: Node) -> NodePrice | None:
     try:
         return RemotePrice(url, node).fetch(time.time())
     except PriceSourceError:
         return None
 
 
-def test_parts_limits_and_credit_of_a_machine_reach_its_agent(tmp_path: Path) -> None:
+def test_components_limits_and_credit_of_a_machine_reach_its_agent(tmp_path: Path) -> None:
     now = time.time()
     account = Credit("account", "aws", 40.0, now, spend_usd_per_hour=2.0)
-    source = ToldSource(lambda *_: Catalogue((price(0.9, at=now),), credits=(account,)))
+    source = ScriptedSource(lambda *_: Catalogue((price(0.9, at=now),), credits=(account,)))
     options = settings(
         tmp_path,
         extras=parse_extras(
@@ -58,20 +58,20 @@ def test_parts_limits_and_credit_of_a_machine_reach_its_agent(tmp_path: Path) ->
         ),
     )
     with running(options, [source]) as app:
-        found = wait_for(lambda: answer_for(app.url, NODE), what="the price")
-    assert found.price is not None
-    assert found.price.usd_per_hour == pytest.approx(1.0)
-    assert found.terms.parts == {"published": pytest.approx(0.9), "extra disk": pytest.approx(0.1)}
-    assert found.terms.limits == (Limit("p2", session_seconds=86400.0),)
-    assert {credit.name for credit in found.terms.credits} == {"grant", "account"}
-    assert account in found.terms.credits
+        document = wait_for(lambda: response_for(app.url, NODE), what="the price")
+    assert document.price is not None
+    assert document.price.usd_per_hour == pytest.approx(1.0)
+    assert document.terms.parts == {"published": pytest.approx(0.9), "extra disk": pytest.approx(0.1)}
+    assert document.terms.limits == (Limit("p2", session_seconds=86400.0),)
+    assert {credit.name for credit in document.terms.credits} == {"grant", "account"}
+    assert account in document.terms.credits
 
 
-def test_what_has_free_hours_and_no_price_is_answered_with_the_hours_alone(tmp_path: Path) -> None:
-    with running(settings(tmp_path, limits=LIMITS), [ToldSource(lambda *_: Catalogue())]) as app:
-        found = wait_for(lambda: answer_for(app.url, KERNEL), what="the free hours")
-        assert found.price is None
-        assert [(each.name, each.free_seconds, each.period) for each in found.terms.limits] == [
+def test_free_hours_without_a_price_are_returned_alone(tmp_path: Path) -> None:
+    with running(settings(tmp_path, limits=LIMITS), [ScriptedSource(lambda *_: Catalogue())]) as app:
+        document = wait_for(lambda: response_for(app.url, KERNEL), what="the free hours")
+        assert document.price is None
+        assert [(each.name, each.free_seconds, each.period) for each in document.terms.limits] == [
             ("kaggle", 108000.0, "week")
         ]
         status, raw = ask_price(app.url, provider="kaggle", instance_type="T4 x2", purchase_option="on_demand")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.poller.asking import ask_price, get
-from tests.poller.sources import ToldSource, price
+from tests.poller.sources import ScriptedSource, price
 from tests.poller.test_poller_app import running, settings, value
 from tests.waiting import wait_for
 
@@ -52,21 +52,21 @@ MARKET = Catalogue(
 )
 
 
-def shown(watch: str = "", *wants: Want, most: int = 100) -> list[str]:
+def exported_types(watch: str = "", *requested: Want, most: int = 100) -> list[str]:
     shelf = SourcePrices({p.key: p for p in MARKET.prices}, {(f.provider, f.instance_type): f for f in MARKET.facts})
-    exported = select(bind({"told": shelf}, ()), parse_watch(watch), frozenset(wants), most)
-    assert {place[1] for place in exported.facts} <= {k.instance_type for k in exported.prices}
+    exported = select(bind({"scripted": shelf}, ()), parse_watch(watch), frozenset(requested), most)
+    assert {key_parts[1] for key_parts in exported.facts} <= {k.instance_type for k in exported.prices}
     assert len(exported.prices) + exported.unwatched + exported.over_limit == len(MARKET.prices)
     return [f"{k.provider} {k.region} {k.instance_type}" for k in exported.prices]
 
 
-def test_what_nobody_uses_or_watches_is_not_exported() -> None:
-    assert shown() == []
+def test_types_neither_used_nor_watched_are_not_exported() -> None:
+    assert exported_types() == []
 
 
-def test_what_is_in_use_is_exported_in_its_region_and_where_one_price_holds_everywhere() -> None:
-    wants = (Want("aws", "us-east-1", "p4d.24xlarge"), Want("lambda", "us-west-1", "gpu_1x_h100_sxm5"))
-    assert shown("", *wants) == ["aws us-east-1 p4d.24xlarge", "lambda  gpu_1x_h100_sxm5"]
+def test_types_in_use_are_exported_in_their_region_and_where_a_price_is_global() -> None:
+    requested = (Want("aws", "us-east-1", "p4d.24xlarge"), Want("lambda", "us-west-1", "gpu_1x_h100_sxm5"))
+    assert exported_types("", *requested) == ["aws us-east-1 p4d.24xlarge", "lambda  gpu_1x_h100_sxm5"]
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,18 @@ def test_what_is_in_use_is_exported_in_its_region_and_where_one_price_holds_ever
         ("provider=*", 6),
     ],
 )
-def test_the_watch_list_goes_by_provider_region_type_and_gpu(watch: str, count: int) -> None:
-    assert len(shown(watch)) == count
+def test_the_watch_list_selects_by_provider_region_type_and_gpu(watch: str, count: int) -> None:
+    assert len(exported_types(watch)) == count
 
 
-def test_beyond_the_bound_what_is_in_use_comes_first() -> None:
-    assert shown("provider=*", Want("aws", "us-east-1", "p5.48xlarge"), most=1) == ["aws us-east-1 p5.48xlarge"]
+def test_beyond_the_bound_types_in_use_come_first() -> None:
+    assert exported_types("provider=*", Want("aws", "us-east-1", "p5.48xlarge"), most=1) == [
+        "aws us-east-1 p5.48xlarge"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("pattern", "model", "named"),
+    ("pattern", "model", "matches"),
     [
         ("A10", "NVIDIA A10", True),
         ("A10", "NVIDIA A100", False),
@@ -104,11 +106,11 @@ def test_beyond_the_bound_what_is_in_use_comes_first() -> None:
         ("RTX*", "RTX 4090", True),
     ],
 )
-def test_a_gpu_is_named_by_whole_words(pattern: str, model: str, named: bool) -> None:
-    assert names_gpu(pattern, model) is named
+def test_a_gpu_is_named_by_whole_words(pattern: str, model: str, matches: bool) -> None:
+    assert names_gpu(pattern, model) is matches
 
 
-def test_a_type_in_a_region_that_is_watched_by_name_is_asked_for() -> None:
+def test_a_type_watched_by_name_in_a_region_is_requested() -> None:
     (watch,) = parse_watch("provider=aws region=us-east-1 instance-type=p4d.24xlarge")
     assert watch.want == Want("aws", "us-east-1", "p4d.24xlarge")
     assert ExportFilter("aws", "us-*", "p4d.24xlarge").want is None
@@ -117,7 +119,7 @@ def test_a_type_in_a_region_that_is_watched_by_name_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("text", ["H100", "gpu=H100", "provider=", "provider=aws provider=gcp", "x provider=aws"])
-def test_a_bad_watch_list_is_refused_with_what_is_allowed(text: str) -> None:
+def test_a_bad_watch_list_is_rejected_with_the_allowed_form(text: str) -> None:
     with pytest.raises(SettingsError, match=r"--prices.watch: .* keys: provider, region, instance-type, gpu-model"):
         load(PollerSettings, "prices", {"prices.watch": text}, {})
 
@@ -133,7 +135,7 @@ def test_a_bad_watch_list_is_refused_with_what_is_allowed(text: str) -> None:
         ("prices.currencies", "euro=1.08", "must be a currency"),
     ],
 )
-def test_other_bad_settings_of_the_market_are_refused(flag: str, text: str, error: str) -> None:
+def test_other_bad_settings_of_the_market_are_rejected(flag: str, text: str, error: str) -> None:
     with pytest.raises(SettingsError, match=error):
         load(PollerSettings, "prices", {flag: text}, {})
 
@@ -147,33 +149,33 @@ def test_max_age_is_given_for_all_and_by_name() -> None:
 # --- the poller ---
 
 
-def test_a_type_that_an_agent_asks_for_appears_in_the_metrics_by_the_next_scrape(tmp_path: Path) -> None:
-    source = ToldSource(lambda wanted, now: MARKET, name="told")
+def test_a_type_requested_by_an_agent_is_in_the_metrics_by_the_next_scrape(tmp_path: Path) -> None:
+    source = ScriptedSource(lambda wanted, now: MARKET, name="scripted")
     with running(settings(tmp_path), [source]) as app:
-        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="told"), what="the first answer")
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="scripted"), what="the first answer")
         assert value(app.url, PRICE) is None
         assert value(app.url, DROPPED, reason="unwatched") == 6
         query = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
-        found = wait_for(
-            lambda: (got := ask_price(app.url, **query, purchase_option="on_demand"))[0] == 200 and got[1],
+        document = wait_for(
+            lambda: (response := ask_price(app.url, **query, purchase_option="on_demand"))[0] == 200 and response[1],
             what="the price",
         )
-        assert wait_for(lambda: value(app.url, PRICE), what="the series") == found["usd_per_hour"] == 22.0
+        assert wait_for(lambda: value(app.url, PRICE), what="the series") == document["usd_per_hour"] == 22.0
 
 
-def test_a_watched_type_is_asked_for_without_any_agent(tmp_path: Path) -> None:
-    source = ToldSource(lambda wanted, now: MARKET)
+def test_a_watched_type_is_requested_without_any_agent(tmp_path: Path) -> None:
+    source = ScriptedSource(lambda wanted, now: MARKET)
     options = settings(tmp_path, prices_watch=parse_watch("provider=aws region=us-east-1 instance-type=p5.48xlarge"))
     with running(options, [source]) as app:
         wait_for(lambda: value(app.url, PRICE) == 55.0, what="the watched price")
-        assert source.questions[0] == Wanted(frozenset({Want("aws", "us-east-1", "p5.48xlarge")}))
+        assert source.requests[0] == Wanted(frozenset({Want("aws", "us-east-1", "p5.48xlarge")}))
 
 
-def test_the_bound_is_kept_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    source = ToldSource(lambda wanted, now: MARKET, refresh_seconds=0.05)
+def test_the_bound_is_kept_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = ScriptedSource(lambda wanted, now: MARKET, refresh_seconds=0.05)
     options = settings(tmp_path, prices_watch=parse_watch("provider=*"), prices_max_series=4)
     with caplog.at_level(logging.WARNING), running(options, [source]) as app:
-        wait_for(lambda: len(source.questions) > 3, what="several refreshes")
+        wait_for(lambda: len(source.requests) > 3, what="several refreshes")
         assert get(f"{app.url}/metrics")[1].count(f"{PRICE}{{") == 4
         assert value(app.url, DROPPED, reason="limit") == 2
     response = [record.getMessage() for record in caplog.records if "max-series" in record.getMessage()]
@@ -181,45 +183,45 @@ def test_the_bound_is_kept_counted_and_said_once(tmp_path: Path, caplog: pytest.
     assert response[0].startswith("2 prices are not exported: more than --prices.max-series")
 
 
-def test_what_is_held_back_is_out_of_the_metric_counted_and_said_once(
+def test_a_price_held_back_is_not_exported_and_is_counted_and_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     usd = [0.9]
-    refused = (Refused(key("g5.xlarge"), 0.0),)
-    source = ToldSource(lambda wanted, now: Catalogue((price(usd[0], at=now),), refused=refused))
+    rejected = (Refused(key("g5.xlarge"), 0.0),)
+    source = ScriptedSource(lambda wanted, now: Catalogue((price(usd[0], at=now),), refused=rejected))
     source.watched = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
     with caplog.at_level(logging.WARNING), running(settings(tmp_path), [source]) as app:
         wait_for(lambda: value(app.url, PRICE) == 0.9, what="the first price")
         usd[0] = 90.0
-        app._schedule._refresh("told")
+        app._schedule._refresh("scripted")
         assert value(app.url, PRICE) == 0.9
-        held = "epochcost_price_source_held_back_prices"
-        assert value(app.url, held, source="told", reason="jump") == 1
-        assert value(app.url, held, source="told", reason="zero") == 1
+        held_metric = "epochcost_price_source_held_back_prices"
+        assert value(app.url, held_metric, source="scripted", reason="jump") == 1
+        assert value(app.url, held_metric, source="scripted", reason="zero") == 1
         assert "from $0.9 to $90 an hour is held back" in get(f"{app.url}/")[1]
-        app._schedule._refresh("told")  # the next answer confirms it
+        app._schedule._refresh("scripted")  # the next answer confirms it
         assert value(app.url, PRICE) == 90.0
-        assert value(app.url, held, source="told", reason="jump") == 0
+        assert value(app.url, held_metric, source="scripted", reason="jump") == 0
         total = "epochcost_price_source_held_back_total"
-        assert value(app.url, total, source="told", reason="jump") == 1
-        assert value(app.url, total, source="told", reason="zero") == 3
-        assert value(app.url, "epochcost_price_source_success", source="told") == 1
+        assert value(app.url, total, source="scripted", reason="jump") == 1
+        assert value(app.url, total, source="scripted", reason="zero") == 3
+        assert value(app.url, "epochcost_price_source_success", source="scripted") == 1
     assert len([r for r in caplog.records if "implausible" in r.getMessage() and "$90" in r.getMessage()]) == 1
 
 
 def test_a_source_that_is_accepted_jumps_at_once(tmp_path: Path) -> None:
     usd = [0.9]
-    source = ToldSource(lambda wanted, now: Catalogue((price(usd[0], at=now),)))
+    source = ScriptedSource(lambda wanted, now: Catalogue((price(usd[0], at=now),)))
     source.watched = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
-    with running(settings(tmp_path, prices_accept=("told",)), [source]) as app:
+    with running(settings(tmp_path, prices_accept=("scripted",)), [source]) as app:
         wait_for(lambda: value(app.url, PRICE) == 0.9, what="the first price")
         usd[0] = 90.0
-        app._schedule._refresh("told")
+        app._schedule._refresh("scripted")
         assert value(app.url, PRICE) == 90.0
 
 
 def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_configured(tmp_path: Path) -> None:
-    source = ToldSource(lambda wanted, now: MARKET)
+    source = ScriptedSource(lambda wanted, now: MARKET)
     source.watched = frozenset({Want("aws", "us-east-1", "p4d.24xlarge")})
     options = settings(
         tmp_path,
@@ -240,14 +242,14 @@ def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_
         assert value(app.url, extra, extra="address", charged="false") == 0.005
         assert value(app.url, extra, extra="elsewhere") is None
         query = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
-        found = ask_price(app.url, **query, purchase_option="on_demand")[1]
-        assert found["usd_per_hour"] == found["steps"][-1]["usd_per_hour"] == pytest.approx(20.05)
-        assert found["on_demand_usd_per_hour"] == pytest.approx(20.05)
-        assert [each["name"] for each in found["extras"]] == ["disk", "address"]
+        document = ask_price(app.url, **query, purchase_option="on_demand")[1]
+        assert document["usd_per_hour"] == document["steps"][-1]["usd_per_hour"] == pytest.approx(20.05)
+        assert document["on_demand_usd_per_hour"] == pytest.approx(20.05)
+        assert [each["name"] for each in document["extras"]] == ["disk", "address"]
 
 
-def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_path: Path) -> None:
-    source = ToldSource(lambda wanted, now: MARKET)
+def test_an_account_has_its_own_rate_and_the_components_of_a_price_are_returned(tmp_path: Path) -> None:
+    source = ScriptedSource(lambda wanted, now: MARKET)
     source.watched = frozenset({Want("aws", "us-east-1", "p4d.24xlarge")})
     options = settings(
         tmp_path,
@@ -261,10 +263,10 @@ def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_pat
     query = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "on_demand"}
     with running(options, [source]) as app:
         wait_for(lambda: value(app.url, PRICE), what="the price")
-        ours, all_others = (ask_price(app.url, **query, **account)[1] for account in ({"account": "123"}, {}))
-        assert (ours["usd_per_hour"], all_others["usd_per_hour"]) == (pytest.approx(9.9), pytest.approx(19.8))
-        assert [each["name"] for each in ours["parts"]] == ["published", "all", "team"]
-        assert sum(each["usd_per_hour"] for each in ours["parts"]) == pytest.approx(9.9)
+        own_price, all_others = (ask_price(app.url, **query, **account)[1] for account in ({"account": "123"}, {}))
+        assert (own_price["usd_per_hour"], all_others["usd_per_hour"]) == (pytest.approx(9.9), pytest.approx(19.8))
+        assert [each["name"] for each in own_price["parts"]] == ["published", "all", "team"]
+        assert sum(each["usd_per_hour"] for each in own_price["parts"]) == pytest.approx(9.9)
         assert value(app.url, PRICE) == pytest.approx(19.8), "what is exported is everybody's"
         part = "epochcost_instance_price_part_usd_per_hour"
         assert (value(app.url, part, part="published"), value(app.url, part, part="all")) == (22.0, pytest.approx(-2.2))
@@ -275,7 +277,7 @@ def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_pat
         assert ask_price(app.url, **query, account="a\nb")[0] == 400
 
 
-def test_a_reservation_is_asked_for_by_its_id_and_shown_apart(tmp_path: Path) -> None:
+def test_a_reservation_is_requested_by_its_id_and_exported_separately(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     row = "aws,us-east-1,us-east-1a,p5.48xlarge,reserved"
     path.write_text(
@@ -285,25 +287,25 @@ def test_a_reservation_is_asked_for_by_its_id_and_shown_apart(tmp_path: Path) ->
     query = {"provider": "aws", "region": "us-east-1", "zone": "us-east-1a", "instance_type": "p5.48xlarge"}
     options = settings(tmp_path, listed_files=(str(path),), prices_sources=("listed",))
     with running(options) as app:
-        found = wait_for(
+        document = wait_for(
             lambda: ask_price(app.url, **query, purchase_option="reserved", reservation="cr-2"), what="an answer"
         )
         wait_for(lambda: value(app.url, "epochcost_reservation_price_usd_per_hour", reservation="cr-1"), what="the row")
-        found = ask_price(app.url, **query, purchase_option="reserved", reservation="cr-2")
-        assert (found[0], found[1]["usd_per_hour"], found[1]["reservation"]) == (200, 44.1, "cr-2")
+        document = ask_price(app.url, **query, purchase_option="reserved", reservation="cr-2")
+        assert (document[0], document[1]["usd_per_hour"], document[1]["reservation"]) == (200, 44.1, "cr-2")
         status, response = ask_price(app.url, **query, purchase_option="reserved")
         assert status == 404
         assert "us-east-1a in cr-1, us-east-1a in cr-2 only" in response["error"]
         assert value(app.url, PRICE, purchase_option="reserved") is None
 
 
-def test_a_zone_is_found_by_its_id_and_both_are_shown(tmp_path: Path) -> None:
+def test_a_zone_is_found_by_its_id_and_both_are_exported(tmp_path: Path) -> None:
     now = time.time()
     spot = price(
         8.1, zone="us-east-1a", instance_type="p4d.24xlarge", option=PurchaseOption.SPOT, since=now - 9, at=now
     )
     zones = (Zone("aws", "us-east-1", "us-east-1a", "use1-az4"),)
-    source = ToldSource(lambda wanted, now: Catalogue((spot,), zones=zones))
+    source = ScriptedSource(lambda wanted, now: Catalogue((spot,), zones=zones))
     query = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "spot"}
     options = settings(tmp_path)
     with running(options, [source]) as app:
@@ -311,5 +313,5 @@ def test_a_zone_is_found_by_its_id_and_both_are_shown(tmp_path: Path) -> None:
         assert ask_price(app.url, **query, zone="use1-az4")[1]["zone"] == "us-east-1a"
         assert ask_price(app.url, **query, zone="use1-az1")[0] == 404
         assert value(app.url, "epochcost_zone_info", zone="us-east-1a", zone_id="use1-az4") == 1
-    with running(options, [ToldSource(lambda wanted, now: Catalogue())]) as app:
+    with running(options, [ScriptedSource(lambda wanted, now: Catalogue())]) as app:
         assert ask_price(app.url, **query, zone="use1-az4")[0] == 200, "ids survive a restart"

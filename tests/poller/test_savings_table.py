@@ -33,42 +33,42 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
     with running(settings(tmp_path, prices_sources=("listed",))) as app:
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="listed"), 60, "the list")
         targets = {"prices": [f"127.0.0.1:{app.port}"]}
-        with Prometheus(tmp_path / "prometheus", targets) as found:
-            yield found
+        with Prometheus(tmp_path / "prometheus", targets) as it:
+            yield it
 
 
-def test_the_table_of_the_article_comes_out_of_the_pollers_metrics(prometheus: Prometheus) -> None:
+def test_the_table_of_the_article_follows_from_the_pollers_metrics(prometheus: Prometheus) -> None:
     saving = "max without (region, zone) (market:epochcost_spot_saving_ratio:now)"
     wait_for(lambda: len(prometheus.query(saving)) >= 3, 60, "the rule of savings")
 
     def column(expr: str) -> dict[tuple[str, str], float]:
         return {(labels["provider"], labels["instance_type"]): usd for labels, usd in prometheus.query(expr)}
 
-    on_demand, spot, saved = column(USD.format("on_demand")), column(USD.format("spot")), column(saving)
-    for place, (usd, spot_usd, ratio) in TABLE.items():
-        assert (on_demand[place], spot[place]) == (usd, spot_usd), place
-        assert saved[place] == pytest.approx(1 - spot_usd / usd, abs=1e-12)
-        assert round(saved[place], 2) == ratio
+    on_demand, spot, saving_by_type = column(USD.format("on_demand")), column(USD.format("spot")), column(saving)
+    for row, (usd, spot_usd, ratio) in TABLE.items():
+        assert (on_demand[row], spot[row]) == (usd, spot_usd), row
+        assert saving_by_type[row] == pytest.approx(1 - spot_usd / usd, abs=1e-12)
+        assert round(saving_by_type[row], 2) == ratio
     cheapest = prometheus.query(f"topk(1, {saving})")[0][0]["provider"]
     assert cheapest == "azure"
     assert not prometheus.unhealthy_rules()
 
 
-def test_every_row_says_that_it_is_listed_and_how_old_it_is(prometheus: Prometheus) -> None:
+def test_every_row_is_marked_as_listed_with_its_age(prometheus: Prometheus) -> None:
     age = 'time() - epochcost_instance_price_timestamp_seconds{instance_type="g3.4xlarge",region="us"}'
     rows = wait_for(lambda: prometheus.query(age), 60, "the ages")
     assert {labels["source"] for labels, _ in rows} == {"listed"}
     assert all(seconds > 5 * 365 * 86400 for _, seconds in rows)
 
 
-def test_the_same_gpu_is_compared_over_all_providers(prometheus: Prometheus) -> None:
+def test_one_gpu_is_compared_over_all_providers(prometheus: Prometheus) -> None:
     expr = 'sort(min by (provider) (market:epochcost_gpu_price_usd_per_hour:now{gpu_model="H100"}))'
     wait_for(lambda: len(prometheus.query(expr)) >= 4, 60, "the rule of prices a GPU")
-    found = [(labels["provider"], round(usd, 4)) for labels, usd in prometheus.query(expr)]
-    assert found == [("runpod", 2.69), ("lambda", 3.99), ("aws", 6.88), ("gcp", 11.0612), ("azure", 12.29)]
+    rates = [(labels["provider"], round(usd, 4)) for labels, usd in prometheus.query(expr)]
+    assert rates == [("runpod", 2.69), ("lambda", 3.99), ("aws", 6.88), ("gcp", 11.0612), ("azure", 12.29)]
 
 
-def test_the_same_table_comes_out_of_prices_of_now(tmp_path: Path, aws: AwsPriceServer) -> None:
+def test_the_same_table_follows_from_current_prices(tmp_path: Path, aws: AwsPriceServer) -> None:
     size = test_azure.H100
     aws.products = [product("g5.xlarge", "us-east-1", 1.006), capacity_block_twin("g5.xlarge", "us-east-1")]
     since = time.time() - 600
@@ -92,9 +92,11 @@ def test_the_same_table_comes_out_of_prices_of_now(tmp_path: Path, aws: AwsPrice
             Prometheus(tmp_path / "prometheus", {"prices": [f"127.0.0.1:{app.port}"]}) as prometheus,
         ):
             saving = "market:epochcost_spot_saving_ratio:now"
-            rows = wait_for(lambda: len(found := prometheus.query(saving)) >= 3 and found, 60, "the rule of savings")
-            saved = {(labels["instance_type"], labels.get("zone", "")): ratio for labels, ratio in rows}
-            assert saved == pytest.approx(
+            rows = wait_for(
+                lambda: len(rows_found := prometheus.query(saving)) >= 3 and rows_found, 60, "the rule of savings"
+            )
+            saving_by_type = {(labels["instance_type"], labels.get("zone", "")): ratio for labels, ratio in rows}
+            assert saving_by_type == pytest.approx(
                 {("g5.xlarge", "us-east-1a"): 0.5, ("g5.xlarge", "us-east-1b"): 0.7, (size, ""): 0.75}
             )
             ages = prometheus.query("time() - epochcost_instance_price_timestamp_seconds")

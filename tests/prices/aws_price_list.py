@@ -62,7 +62,7 @@ def _csv(cells: list[str]) -> str:
 
 
 def big(rows: int, instance_type: str, usd: str) -> Iterator[bytes]:
-    """A list of ``rows`` rows of other machines and terms in blocks, the one that is wanted in the middle."""
+    """A list of ``rows`` rows of other machines and terms in blocks, with the wanted one in the middle."""
     yield header().encode()
     other = line("0.5", "OTHER", **{"Instance Type": "m7i.large", "PriceDescription": "x" * 200})
     reserved = line("0.5", "RES", **{"Instance Type": instance_type, "TermType": "Reserved"})
@@ -74,12 +74,12 @@ def big(rows: int, instance_type: str, usd: str) -> Iterator[bytes]:
 
 
 class PriceListServer:
-    """Serves one list for every region; ``status``, ``cut`` and ``paths`` as a test wants them."""
+    """Serves one list for every region; ``status``, ``truncated`` and ``paths`` as a test sets them."""
 
     def __init__(self, body: Callable[[], Iterable[bytes]]) -> None:
         self.body = body
         self.status = 200
-        self.cut = False
+        self.truncated = False
         self.length: int | None = None
         self.paths: list[str] = []
         server = self
@@ -92,13 +92,13 @@ class PriceListServer:
                     blocks = list(blocks)
                 length = server.length if server.length is not None else sum(map(len, blocks))
                 self.send_response(server.status)
-                self.send_header("Content-Length", str(length + (1000 if server.cut else 0)))
+                self.send_header("Content-Length", str(length + (1000 if server.truncated else 0)))
                 self.end_headers()
                 for block in blocks:
                     self.wfile.write(block)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                """Stay silent."""
+                """Print nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"

@@ -86,14 +86,14 @@ class TypeFacts:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is answered to ``operation`` instead of the truth; with ``times`` None for ever."""
+    """The response to ``operation`` instead of the true one; with ``times`` None, forever."""
 
     operation: str
     status: int
     body: str
     content_type: str = "application/x-amz-json-1.1"
     times: int | None = 1
-    cut: bool = False
+    truncated: bool = False
     """Promise a longer body and close the connection."""
 
 
@@ -108,8 +108,8 @@ def ec2_error(operation: str, code: str, message: str, status: int = 400, times:
 
 
 @dataclass
-class Question:
-    """What boto3 asked, as it arrived."""
+class ReceivedRequest:
+    """A request of boto3 as it arrived."""
 
     operation: str
     region: str
@@ -131,7 +131,7 @@ class AwsPriceServer:
     page_size: int = 100
     filters: bool = True
     faults: list[Fault] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
     hold: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class AwsPriceServer:
         self._lock = threading.Lock()
 
     def start(self) -> str:
-        """Begin to serve on a port of 127.0.0.1; the URL for both endpoint variables."""
+        """Start to serve on a port of 127.0.0.1; the URL for both endpoint variables."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = False
         self._http.block_on_close = True
@@ -154,7 +154,7 @@ class AwsPriceServer:
         self._http.server_close()
 
     def environment(self, url: str) -> dict[str, str]:
-        """Variables for boto3 in a process that is to talk to this server; the credentials are made up."""
+        """Variables that direct a process's boto3 to this server; the credentials are made up."""
         return {
             "AWS_ENDPOINT_URL_PRICING": url,
             "AWS_ENDPOINT_URL_EC2": url,
@@ -167,46 +167,46 @@ class AwsPriceServer:
         }
 
     def count(self, operation: str) -> int:
-        return sum(question.operation == operation for question in self.questions)
+        return sum(request.operation == operation for request in self.requests)
 
-    def answer(self, question: Question) -> Fault:
-        """What to write, after what was asked is noted."""
-        self.questions.append(question)
-        fault = self._fault(question.operation)
+    def respond(self, request: ReceivedRequest) -> Fault:
+        """The response to write; records the request."""
+        self.requests.append(request)
+        fault = self._fault(request.operation)
         if fault is not None:
             return fault
-        if question.operation == "GetProducts":
-            return Fault("", 200, json.dumps(self._get_products(question.arguments)))
-        if question.operation == "DescribeSpotPriceHistory":
-            return Fault("", 200, self._describe_spot(question), "text/xml;charset=UTF-8")
-        if question.operation == "DescribeInstanceTypes":
-            return Fault("", 200, self._describe_types(question.arguments), "text/xml;charset=UTF-8")
-        return Fault("", 400, f"unknown operation {question.operation}", "text/plain")
+        if request.operation == "GetProducts":
+            return Fault("", 200, json.dumps(self._get_products(request.arguments)))
+        if request.operation == "DescribeSpotPriceHistory":
+            return Fault("", 200, self._describe_spot(request), "text/xml;charset=UTF-8")
+        if request.operation == "DescribeInstanceTypes":
+            return Fault("", 200, self._describe_types(request.arguments), "text/xml;charset=UTF-8")
+        return Fault("", 400, f"unknown operation {request.operation}", "text/plain")
 
     def _fault(self, operation: str) -> Fault | None:
         with self._lock:
             for index, fault in enumerate(self.faults):
                 if fault.operation == operation:
                     if fault.times is not None:
-                        left = replace(fault, times=fault.times - 1)
-                        self.faults[index : index + 1] = [left] if left.times else []
+                        remaining = replace(fault, times=fault.times - 1)
+                        self.faults[index : index + 1] = [remaining] if remaining.times else []
                     return fault
         return None
 
     def _get_products(self, arguments: Mapping[str, object]) -> dict[str, Any]:
-        wanted = {each["Field"]: each["Value"] for each in arguments["Filters"]}  # type: ignore[attr-defined, index]
-        rows = [row for row in self.products if not self.filters or _matches(row, wanted)]
+        filters = {each["Field"]: each["Value"] for each in arguments["Filters"]}  # type: ignore[attr-defined, index]
+        rows = [row for row in self.products if not self.filters or _matches(row, filters)]
         page, token = self._page(rows, arguments.get("NextToken"))
-        answer: dict[str, Any] = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(row) for row in page]}
-        return {**answer, "NextToken": token} if token else answer
+        response: dict[str, Any] = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(row) for row in page]}
+        return {**response, "NextToken": token} if token else response
 
-    def _describe_spot(self, question: Question) -> str:
-        arguments = question.arguments
+    def _describe_spot(self, request: ReceivedRequest) -> str:
+        arguments = request.arguments
         start, end = (_moment(str(arguments[name])) for name in ("StartTime", "EndTime"))
         rows = [
             row
             for row in self.spot_history
-            if str(row["zone"]).startswith(question.region)
+            if str(row["zone"]).startswith(request.region)
             and (not self.filters or row["instanceType"] in arguments["Filter"])  # type: ignore[operator]
             and float(row["ts"]) <= end  # type: ignore[arg-type]
             and float(row["ts"]) >= self._in_effect_at(row, start)  # type: ignore[arg-type]
@@ -241,9 +241,9 @@ class AwsPriceServer:
         return rows[first:last], str(last) if last < len(rows) else ""
 
 
-def _matches(row: Row, wanted: Mapping[str, str]) -> bool:
+def _matches(row: Row, filters: Mapping[str, str]) -> bool:
     attributes = row["product"]["attributes"]  # type: ignore[index]
-    return all(attributes.get(name) == value for name, value in wanted.items())
+    return all(attributes.get(name) == value for name, value in filters.items())
 
 
 def _facts_xml(facts: TypeFacts) -> str:
@@ -287,10 +287,10 @@ def _handler(server: AwsPriceServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             server.hold.wait(30)
-            answer = server.answer(_question(dict(self.headers), body))
-            raw = answer.body.encode()
-            length = len(raw) + (100 if answer.cut else 0)
-            head = f"HTTP/1.0 {answer.status} x\r\nContent-Type: {answer.content_type}\r\nContent-Length: {length}"
+            response = server.respond(_received(dict(self.headers), body))
+            raw = response.body.encode()
+            length = len(raw) + (100 if response.truncated else 0)
+            head = f"HTTP/1.0 {response.status} x\r\nContent-Type: {response.content_type}\r\nContent-Length: {length}"
             self.wfile.write(f"{head}\r\n\r\n".encode() + raw)
 
         def log_message(self, *_: object) -> None:
@@ -299,12 +299,12 @@ def _handler(server: AwsPriceServer) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _question(headers: Mapping[str, str], body: str) -> Question:
+def _received(headers: Mapping[str, str], body: str) -> ReceivedRequest:
     scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/", headers.get("Authorization", ""))
     region = scope[1] if scope else ""
     target = headers.get("X-Amz-Target", "")
     if target:
-        return Question(target.rpartition(".")[2], region, json.loads(body), headers)
+        return ReceivedRequest(target.rpartition(".")[2], region, json.loads(body), headers)
     form = {name: values[0] for name, values in parse_qs(body).items()}
     filtered = [value for name, value in form.items() if name.startswith("Filter.1.Value.")]
-    return Question(form["Action"], region, {**form, "Filter": filtered}, headers)
+    return ReceivedRequest(form["Action"], region, {**form, "Filter": filtered}, headers)

@@ -23,6 +23,6 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsPriceServer]:
 
 @pytest.fixture
 def server() -> Iterator[JsonServer]:
-    """A local HTTP server with scripted answers."""
+    """A local HTTP server with scripted replies."""
     with JsonServer() as running:
         yield running

@@ -47,8 +47,8 @@ def recorded() -> dict[str, list[Row]]:
 def money(usd: float, currency: str = "USD") -> Row:
     """As the API writes it: whole units as text, and left out where there are none."""
     units = int(usd)
-    whole = {"units": str(units)} if units else {}
-    return {"currencyCode": currency, **whole, "nanos": round((usd - units) * 1e9)}
+    amount = {"units": str(units)} if units else {}
+    return {"currencyCode": currency, **amount, "nanos": round((usd - units) * 1e9)}
 
 
 def sku(
@@ -61,8 +61,8 @@ def sku(
     sku_id: str = "",
 ) -> Row:
     """One SKU; several ``usd`` are its tiers, the unit follows from the text where it is not given."""
-    words = description.lower()
-    guessed = "GiBy.h" if " ram " in f"{words} " else "GiBy.mo" if "storage" in words else "h"
+    text = description.lower()
+    guessed = "GiBy.h" if " ram " in f"{text} " else "GiBy.mo" if "storage" in text else "h"
     rates = [usd] if isinstance(usd, (int, float)) else usd
     tiers = [{"startUsageAmount": i * 720, "unitPrice": money(rate, currency)} for i, rate in enumerate(rates)]
     identity = sku_id or f"{abs(hash((description, usage, regions))) % 16**12:012X}"
@@ -79,7 +79,7 @@ def sku(
 
 @dataclass(frozen=True)
 class Fault:
-    """What is answered instead of a page; with ``times`` None for ever, only from ``page`` (0 is the first) on."""
+    """The response instead of a page; with ``times`` None, forever; from ``page`` (0 is the first) on."""
 
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
     message: str = "try again"
@@ -98,7 +98,7 @@ class GcpServer:
     page_size: int = 7
     faults: list[Fault] = field(default_factory=list)
     circle: bool = False
-    questions: list[ListSkusRequest] = field(default_factory=list)
+    requests: list[ListSkusRequest] = field(default_factory=list)
     api_keys: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -127,10 +127,10 @@ class GcpServer:
 
     def requested_services(self) -> list[str]:
         """Which services were read, in order, each first page once."""
-        return [request.parent.removeprefix("services/") for request in self.questions if not request.page_token]
+        return [request.parent.removeprefix("services/") for request in self.requests if not request.page_token]
 
     def _list_skus(self, request: ListSkusRequest, context: grpc.ServicerContext) -> bytes:
-        self.questions.append(request)
+        self.requests.append(request)
         self.api_keys += [str(value) for name, value in context.invocation_metadata() if name == "x-goog-api-key"]
         service = request.parent.removeprefix("services/")
         fault = self._fault(service, int(request.page_token or 0) // self.page_size)
@@ -146,17 +146,17 @@ class GcpServer:
             for index, fault in enumerate(self.faults):
                 if fault.service in ("", service) and page >= fault.page:
                     if fault.times is not None:
-                        left = replace(fault, times=fault.times - 1)
-                        self.faults[index : index + 1] = [left] if left.times else []
+                        remaining = replace(fault, times=fault.times - 1)
+                        self.faults[index : index + 1] = [remaining] if remaining.times else []
                     return fault
         return None
 
     def _page(self, service: str, first: int) -> ListSkusResponse:
         rows = self.skus.get(service, ())
         last = first + self.page_size
-        answer = ListSkusResponse(skus=[parsed(row) for row in rows[first:last]])
-        answer.next_page_token = str(last) if last < len(rows) else "0" if self.circle else ""
-        return answer
+        response = ListSkusResponse(skus=[parsed(row) for row in rows[first:last]])
+        response.next_page_token = str(last) if last < len(rows) else "0" if self.circle else ""
+        return response
 
 
 def parsed(row: Row) -> Sku:
@@ -186,7 +186,7 @@ class GcpRestServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                """Stay silent."""
+                """Print nothing."""
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -194,7 +194,7 @@ class GcpRestServer:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def client(self, key: str) -> CloudCatalogClient:

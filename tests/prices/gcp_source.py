@@ -1,4 +1,4 @@
-"""A Google Cloud price source at a local catalogue, and short questions to it."""
+"""A Google Cloud price source at a local catalogue, and shortcuts for its requests."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def wanted(*types: str, regions: tuple[str, ...] = ("us-central1",)) -> Wanted:
     return Wanted(frozenset(Want("gcp", region, name) for region in regions for name in types))
 
 
-def ask(server: GcpServer, *types: str, regions: tuple[str, ...] = ("us-central1",)) -> Catalogue:
+def fetch(server: GcpServer, *types: str, regions: tuple[str, ...] = ("us-central1",)) -> Catalogue:
     with source(server) as prices:
         return prices.fetch(wanted(*types, regions=regions), NOW)
 
 
 def dollars(catalogue: Catalogue, option: PurchaseOption = ON_DEMAND) -> dict[str, float]:
-    """By instance type, of the one region that was asked for."""
+    """Dollars per hour by instance type, in the one requested region."""
     return {p.key.instance_type: p.usd_per_hour for p in catalogue.prices if p.key.purchase_option is option}

@@ -1,9 +1,9 @@
-"""A local HTTP server that gives scripted answers, for sources that ask for JSON. All it serves is simulated.
+"""A local HTTP server with scripted replies, for sources that request JSON. All its data is simulated.
 
-The last answer of a path is given for ever::
+The last reply of a path repeats forever::
 
     with JsonServer() as server:
-        server.on("/sizes", Answer(status=429, headers={"Retry-After": "1"}), Answer({"sizes": []}))
+        server.on("/sizes", Reply(status=429, headers={"Retry-After": "1"}), Reply({"sizes": []}))
         api.get(f"{server.url}/sizes")
 """
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What is answered: ``body`` as JSON, or as it stands where it is bytes."""
+class Reply:
+    """A reply: ``body`` as JSON, or unchanged if it is bytes."""
 
     body: object = None
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    cut: bool = False
+    truncated: bool = False
     """Promise a longer body and close the connection."""
     hold: threading.Event | None = None
     """Wait until it is set, 30 s at most."""
@@ -40,8 +40,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What was asked, as it arrived."""
+class ReceivedRequest:
+    """A request as it arrived."""
 
     method: str
     path: str
@@ -50,15 +50,15 @@ class Question:
     headers: Mapping[str, str]
 
 
-Script = Callable[[Question], Answer]
+Script = Callable[[ReceivedRequest], Reply]
 
 
 class JsonServer:
-    """Answers by path; ``questions`` holds all that was asked, in order."""
+    """Replies by path; ``requests`` holds all requests in order."""
 
     def __init__(self) -> None:
-        self.questions: list[Question] = []
-        self._scripts: dict[str, list[Answer] | Script] = {}
+        self.requests: list[ReceivedRequest] = []
+        self._scripts: dict[str, list[Reply] | Script] = {}
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = False
@@ -74,12 +74,12 @@ class JsonServer:
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    def on(self, path: str, *answers: Answer) -> None:
-        """From now on answer ``path`` with these, one after another."""
-        self._scripts[path] = list(answers)
+    def on(self, path: str, *replies: Reply) -> None:
+        """Reply to ``path`` with these from now on, one after another."""
+        self._scripts[path] = list(replies)
 
-    def ask(self, path: str, script: Script) -> None:
-        """From now on answer ``path`` with what ``script`` makes of the question."""
+    def script(self, path: str, script: Script) -> None:
+        """Reply to ``path`` with the result of ``script`` from now on."""
         self._scripts[path] = script
 
     def stop(self) -> None:
@@ -87,13 +87,13 @@ class JsonServer:
         self._http.server_close()
         self._thread.join()
 
-    def answer(self, question: Question) -> Answer:
-        self.questions.append(question)
-        script = self._scripts.get(question.path)
+    def reply_to(self, request: ReceivedRequest) -> Reply:
+        self.requests.append(request)
+        script = self._scripts.get(request.path)
         if script is None:
-            return Answer({"error": "no such path"}, 404)
+            return Reply({"error": "no such path"}, 404)
         if callable(script):
-            return script(question)
+            return script(request)
         with self._lock:
             return script.pop(0) if len(script) > 1 else script[0]
 
@@ -101,24 +101,24 @@ class JsonServer:
 def _handler(server: JsonServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer(None)
+            self._reply(None)
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             form = self.headers["Content-Type"] == "application/x-www-form-urlencoded"
-            self._answer(dict(parse_qsl(body)) if form else json.loads(body))
+            self._reply(dict(parse_qsl(body)) if form else json.loads(body))
 
-        def _answer(self, body: object) -> None:
+        def _reply(self, body: object) -> None:
             url = urlsplit(self.path)
-            question = Question(self.command, url.path, dict(parse_qsl(url.query)), body, dict(self.headers))
-            answer = server.answer(question)
-            if answer.hold is not None:
-                answer.hold.wait(30)
-            length = len(answer.raw) + (100 if answer.cut else 0)
-            headers = {"Content-Type": "application/json", "Content-Length": str(length), **answer.headers}
+            request = ReceivedRequest(self.command, url.path, dict(parse_qsl(url.query)), body, dict(self.headers))
+            reply = server.reply_to(request)
+            if reply.hold is not None:
+                reply.hold.wait(30)
+            length = len(reply.raw) + (100 if reply.truncated else 0)
+            headers = {"Content-Type": "application/json", "Content-Length": str(length), **reply.headers}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             try:
-                self.wfile.write(f"HTTP/1.0 {answer.status} x\r\n{lines}\r\n".encode() + answer.raw)
+                self.wfile.write(f"HTTP/1.0 {reply.status} x\r\n{lines}\r\n".encode() + reply.raw)
             except (BrokenPipeError, ConnectionResetError):
                 return  # the client did not wait, which is what such a test is about
 

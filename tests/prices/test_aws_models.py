@@ -1,4 +1,4 @@
-"""What is kept of the descriptions that boto3 reads: enough for every call, and little else."""
+"""The slimmed-down service descriptions for boto3: enough for every call, and little else."""
 
 from __future__ import annotations
 
@@ -18,57 +18,57 @@ from epochcost.prices.aws.aws_models import USED, make_loader, slim
 from epochcost.prices.collector_pause import no_collection, set_aside
 
 
-def whole(service: str) -> dict[str, Any]:
+def full_description(service: str) -> dict[str, Any]:
     return botocore.loaders.Loader().load_service_model(service, "service-2")
 
 
 def shapes(operation: OperationModel) -> set[str]:
     """Names of every shape of what goes out and comes back, as botocore itself walks them."""
-    found: set[str] = set()
+    shape_names: set[str] = set()
     ahead: list[Shape] = [shape for shape in (operation.input_shape, operation.output_shape) if shape is not None]
     while ahead:
         shape = ahead.pop()
-        if shape.name not in found:
-            found.add(shape.name)
+        if shape.name not in shape_names:
+            shape_names.add(shape.name)
             ahead += getattr(shape, "members", {}).values()
             ahead += [part for name in ("member", "key", "value") if (part := getattr(shape, name, None)) is not None]
-    return found
+    return shape_names
 
 
 @pytest.mark.parametrize("name", USED["ec2"])
-def test_an_operation_that_is_used_keeps_every_shape_that_botocore_may_ask_for(name: str) -> None:
-    full = ServiceModel(whole("ec2"), "ec2").operation_model(name)
-    kept = ServiceModel(slim(whole("ec2")), "ec2").operation_model(name)
-    assert shapes(kept) == shapes(full)
-    assert len(shapes(kept)) > 5, "the walk above must see something"
+def test_a_used_operation_keeps_every_shape_that_botocore_may_need(name: str) -> None:
+    full = ServiceModel(full_description("ec2"), "ec2").operation_model(name)
+    slimmed = ServiceModel(slim(full_description("ec2")), "ec2").operation_model(name)
+    assert shapes(slimmed) == shapes(full)
+    assert len(shapes(slimmed)) > 5, "the walk above must see something"
 
 
 def test_ec2_becomes_a_hundredth_and_other_services_stay_whole() -> None:
-    ec2, pricing = whole("ec2"), whole("pricing")
+    ec2, pricing = full_description("ec2"), full_description("pricing")
     assert len(slim(ec2)["operations"]) == 2 < len(ec2["operations"]) / 100
     assert len(slim(ec2)["shapes"]) < len(ec2["shapes"]) / 10
     assert slim(pricing) == pricing
 
 
 def test_every_operation_that_a_price_source_calls_on_ec2_is_kept() -> None:
-    called = set()
+    operations = set()
     for file in Path(aws_models.__file__).parent.glob("aws_*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "pages":
                 service, _, operation = node.args[:3]
                 if ast.literal_eval(service) == "ec2":
-                    called.add(ast.literal_eval(operation))
+                    operations.add(ast.literal_eval(operation))
     client = boto3.client("ec2", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    assert {client.meta.method_to_api_mapping[name] for name in called} == set(USED["ec2"])
+    assert {client.meta.method_to_api_mapping[name] for name in operations} == set(USED["ec2"])
 
 
-def test_what_is_no_description_of_a_service_stays_as_it_is() -> None:
+def test_anything_but_a_service_description_is_unchanged() -> None:
     for read in (None, [], "text", {"pagination": {}}, {"metadata": {"endpointPrefix": "ec2"}}):
         assert slim(read) is read
 
 
 def test_a_description_without_an_operation_that_is_used_is_an_error_and_not_a_client_without_it() -> None:
-    model = whole("ec2")
+    model = full_description("ec2")
     renamed = {**model, "operations": {f"{name}V2": each for name, each in model["operations"].items()}}
     with pytest.raises(KeyError, match="DescribeInstanceTypes"):
         slim(renamed)
@@ -84,7 +84,7 @@ def test_the_loader_gives_boto3_clients_of_both_kinds() -> None:
     assert session.client("pricing", region_name="us-east-1").can_paginate("get_products")
 
 
-def test_collections_go_on_after_a_pause_whatever_happens_in_it() -> None:
+def test_garbage_collection_continues_after_a_pause_whatever_happens_in_it() -> None:
     with no_collection():
         assert not gc.isenabled()
     with pytest.raises(ZeroDivisionError), no_collection():

@@ -1,4 +1,4 @@
-"""Azure's retail prices against a local server, with the twins that stand beside every Linux row."""
+"""Azure's retail prices against a local server, with the similar rows beside every Linux row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wanted
-from tests.prices.json_server import Answer, JsonServer, Question
+from tests.prices.json_server import JsonServer, ReceivedRequest, Reply
 
 from epochcost.model import InstanceFacts
 from epochcost.prices.azure.azure_sizes import size_facts
@@ -51,23 +51,23 @@ def spot(usd: float, size: str = H100, **changes: Any) -> Row:
     return row(usd, size, meterId="m-s", meterName="ND96isrH100v5 Spot", skuName="ND96isrH100v5 Spot", **changes)
 
 
-def page(rows: Sequence[Row], link: str | None = None) -> Answer:
-    return Answer({"BillingCurrency": "USD", "Items": list(rows), "NextPageLink": link, "Count": len(rows)})
+def page(rows: Sequence[Row], link: str | None = None) -> Reply:
+    return Reply({"BillingCurrency": "USD", "Items": list(rows), "NextPageLink": link, "Count": len(rows)})
 
 
 def catalogue_of(rows: Sequence[Row]) -> Any:
-    """Answers as the API does: filters heed the case of names."""
+    """Responds as the API does: filters are case-sensitive."""
 
-    def script(asked: Question) -> Answer:
-        names = re.findall(r"armSkuName eq '([^']*)'", asked.query["$filter"])
-        (region,) = re.findall(r"armRegionName eq '([^']*)'", asked.query["$filter"])
+    def script(request: ReceivedRequest) -> Reply:
+        names = re.findall(r"armSkuName eq '([^']*)'", request.query["$filter"])
+        (region,) = re.findall(r"armRegionName eq '([^']*)'", request.query["$filter"])
         return page([each for each in rows if each["armSkuName"] in names and each["armRegionName"] == region])
 
     return script
 
 
 def fetch(server: JsonServer, rows: Sequence[Row], *types: str) -> Catalogue:
-    server.ask("/prices", catalogue_of(rows))  # type: ignore[arg-type]
+    server.script("/prices", catalogue_of(rows))  # type: ignore[arg-type]
     return source(server).fetch(wanted("azure", *(("eastus", each) for each in types or (H100,))), NOW)
 
 
@@ -77,7 +77,7 @@ def source(server: JsonServer) -> Azure:
 
 def test_linux_on_demand_and_spot_are_found_among_their_twins(server: JsonServer) -> None:
     # The four rows of one size in eastus, and the published prices of two others.
-    found = fetch(
+    catalogue = fetch(
         server,
         [
             row(102.736, productName="Virtual Machines NDsr H100 v5 Series Windows", meterId="m-w"),
@@ -91,14 +91,14 @@ def test_linux_on_demand_and_spot_are_found_among_their_twins(server: JsonServer
         T4,
         A100,
     )
-    assert dollars(found) == {
+    assert dollars(catalogue) == {
         ("eastus", H100, ON_DEMAND): 98.32,  # 12.29 a GPU x 8
         ("eastus", H100, SPOT): 18.169536,  # 2.271192 a GPU x 8
         ("eastus", T4, ON_DEMAND): 0.526,
         ("eastus", A100, ON_DEMAND): 3.673,
     }
-    assert found.problems == ()
-    assert {price.source for price in found.prices} == {"azure"}
+    assert catalogue.problems == ()
+    assert {price.source for price in catalogue.prices} == {"azure"}
 
 
 TWINS: Mapping[str, Row] = {
@@ -119,7 +119,9 @@ TWINS: Mapping[str, Row] = {
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_what_is_not_an_hour_of_plain_linux_neither_has_a_price_nor_spoils_one(server: JsonServer, name: str) -> None:
+def test_rows_other_than_an_hour_of_plain_linux_neither_have_a_price_nor_affect_one(
+    server: JsonServer, name: str
+) -> None:
     alone = fetch(server, [TWINS[name]])
     assert (alone.prices, alone.problems, alone.facts) == ((), (), fetch(server, []).facts)
     both = fetch(server, [TWINS[name], row(98.32)])
@@ -127,16 +129,16 @@ def test_what_is_not_an_hour_of_plain_linux_neither_has_a_price_nor_spoils_one(s
     assert both.problems == ()
 
 
-def test_a_spot_row_is_told_by_its_meter_or_its_sku(server: JsonServer) -> None:
+def test_a_spot_row_is_recognised_by_its_meter_or_its_sku(server: JsonServer) -> None:
     assert dollars(fetch(server, [row(5.0, skuName="ND96isrH100v5 Spot")])) == {("eastus", H100, SPOT): 5.0}
     assert dollars(fetch(server, [row(5.0, meterName="ND96isr H100 v5 Spot")])) == {("eastus", H100, SPOT): 5.0}
 
 
-def test_a_size_is_asked_for_in_azures_own_case_and_priced_under_the_name_it_was_asked_for(server: JsonServer) -> None:
-    asked = "standard_nd96ISR_h100_V5"
-    found = fetch(server, [row(98.32)], asked)
-    assert dollars(found) == {("eastus", asked, ON_DEMAND): 98.32}
-    assert [fact.gpus for fact in found.facts] == [8.0]
+def test_a_size_is_requested_in_azures_own_case_and_priced_under_the_requested_name(server: JsonServer) -> None:
+    request = "standard_nd96ISR_h100_V5"
+    catalogue = fetch(server, [row(98.32)], request)
+    assert dollars(catalogue) == {("eastus", request, ON_DEMAND): 98.32}
+    assert [fact.gpus for fact in catalogue.facts] == [8.0]
 
 
 @pytest.mark.parametrize(
@@ -149,15 +151,15 @@ def test_azures_spelling_of_a_size_is_known_whatever_its_case(size: str) -> None
     assert spelt(size.lower()) == spelt(size.upper()) == spelt(size) == size
 
 
-def test_two_prices_of_one_date_cannot_both_be_right_so_none_is_taken(server: JsonServer) -> None:
-    found = fetch(server, [row(98.32), row(99.0), row(0.526, T4)], H100, T4)
-    assert dollars(found) == {("eastus", T4, ON_DEMAND): 0.526}
-    assert found.problems == (
+def test_two_prices_of_one_date_are_ambiguous_so_none_is_used(server: JsonServer) -> None:
+    catalogue = fetch(server, [row(98.32), row(99.0), row(0.526, T4)], H100, T4)
+    assert dollars(catalogue) == {("eastus", T4, ON_DEMAND): 0.526}
+    assert catalogue.problems == (
         f"azure: {H100} on_demand in eastus: 2 rows match, not one ($98.32, $99): no price taken",
     )
 
 
-def test_two_prices_of_two_meters_cannot_both_be_right_whatever_their_dates(server: JsonServer) -> None:
+def test_two_prices_of_two_meters_are_ambiguous_whatever_their_dates(server: JsonServer) -> None:
     with pytest.raises(PriceSourceError, match="2 rows match, not one"):
         fetch(server, [row(98.32), row(99.0, meterId="m-2", effectiveStartDate="2024-01-01T00:00:00Z")])
 
@@ -166,7 +168,7 @@ def test_two_rows_of_one_price_are_one_price(server: JsonServer) -> None:
     assert dollars(fetch(server, [row(98.32), row(98.32, meterId="m-2")])) == {("eastus", H100, ON_DEMAND): 98.32}
 
 
-def test_a_price_holds_from_its_date_and_a_change_that_is_announced_only_from_its_own(server: JsonServer) -> None:
+def test_a_price_is_valid_from_its_date_and_an_announced_change_from_its_own(server: JsonServer) -> None:
     (price,) = fetch(server, [row(90.0, effectiveStartDate="2027-01-01T00:00:00Z"), row(98.32)]).prices
     dates = [datetime(2023, 8, 1, tzinfo=timezone.utc), datetime(2027, 1, 1, tzinfo=timezone.utc)]
     assert [(step.ts, step.usd_per_hour) for step in price.steps] == [
@@ -187,60 +189,60 @@ def test_a_price_holds_from_its_date_and_a_change_that_is_announced_only_from_it
         ({"effectiveStartDate": "soon"}, "effectiveStartDate: 'soon' is not a date"),
     ],
 )
-def test_a_row_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+def test_an_unexpected_row_is_named_and_does_not_affect_the_others(
     server: JsonServer, changes: Row, message: str
 ) -> None:
-    found = fetch(server, [{**row(98.32), **changes}, row(0.526, T4)], H100, T4)
-    assert dollars(found) == {("eastus", T4, ON_DEMAND): 0.526}
-    (problem,) = found.problems
+    catalogue = fetch(server, [{**row(98.32), **changes}, row(0.526, T4)], H100, T4)
+    assert dollars(catalogue) == {("eastus", T4, ON_DEMAND): 0.526}
+    (problem,) = catalogue.problems
     assert problem.startswith(f"azure: {H100} on_demand in eastus: {message}")
 
 
 def test_all_pages_are_read_with_the_filter_of_the_link(server: JsonServer) -> None:
     link = "https://prices.azure.com:443/api/retail/prices?api-version=2023-01-01-preview&$filter=x&$skip=1000"
     server.on("/prices", page([row(98.32)], link), page([spot(18.169536)]))
-    found = source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
-    assert len(found.prices) == 2
-    first, second = server.questions
+    catalogue = source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
+    assert len(catalogue.prices) == 2
+    first, second = server.requests
     assert first.query["meterRegion"] == "'primary'"
     assert first.query["currencyCode"] == "'USD'"
     assert "priceType eq 'Consumption' and armRegionName eq 'eastus'" in first.query["$filter"]
     assert second.query["$skip"] == "1000"
 
 
-def test_a_region_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
-    answers = catalogue_of([row(98.32)])
-    server.ask(
+def test_a_failing_region_does_not_affect_the_others(server: JsonServer) -> None:
+    replies = catalogue_of([row(98.32)])
+    server.script(
         "/prices",
-        lambda asked: Answer({}, 500) if "'westus'" in asked.query["$filter"] else answers(asked),  # type: ignore[operator]
+        lambda request: Reply({}, 500) if "'westus'" in request.query["$filter"] else replies(request),  # type: ignore[operator]
     )
-    found = source(server).fetch(wanted("azure", ("eastus", H100), ("westus", H100)), NOW)
-    assert dollars(found) == {("eastus", H100, ON_DEMAND): 98.32}
-    assert found.problems == (f"azure: GET {server.host}/prices: HTTP 500: {{}}",)
+    catalogue = source(server).fetch(wanted("azure", ("eastus", H100), ("westus", H100)), NOW)
+    assert dollars(catalogue) == {("eastus", H100, ON_DEMAND): 98.32}
+    assert catalogue.problems == (f"azure: GET {server.host}/prices: HTTP 500: {{}}",)
 
 
-def test_many_sizes_are_asked_for_ten_at_a_time(server: JsonServer) -> None:
+def test_many_sizes_are_requested_ten_at_a_time(server: JsonServer) -> None:
     names = [f"Standard_D{number}s_v5" for number in range(25)]
     assert fetch(server, [row(1.0, name) for name in names], *names).problems == ()
-    assert len(server.questions) == 3
+    assert len(server.requests) == 3
 
 
-def test_a_name_that_could_break_out_of_the_filter_is_not_asked_for(server: JsonServer) -> None:
-    found = fetch(server, [row(98.32)], "x' or armSkuName ne '")
-    assert (found.prices, found.facts, found.problems) == ((), (), ())
-    assert server.questions == []
+def test_a_name_that_could_break_out_of_the_filter_is_not_requested(server: JsonServer) -> None:
+    catalogue = fetch(server, [row(98.32)], "x' or armSkuName ne '")
+    assert (catalogue.prices, catalogue.facts, catalogue.problems) == ((), (), ())
+    assert server.requests == []
 
 
-def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
-    server.on("/prices", Answer({"Items": {}}))
+def test_a_response_of_another_form_is_an_error(server: JsonServer) -> None:
+    server.on("/prices", Reply({"Items": {}}))
     message = r"azure: prices of eastus: not a response of Azure's retail price API: Items: \{\} is not a list"
     with pytest.raises(PriceSourceError, match=message):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 
 
-def test_nothing_is_asked_while_nothing_is_wanted(server: JsonServer) -> None:
+def test_there_is_no_request_while_nothing_is_wanted(server: JsonServer) -> None:
     assert source(server).fetch(wanted("azure"), NOW) == Catalogue()
-    assert server.questions == []
+    assert server.requests == []
 
 
 def test_what_a_size_holds_comes_from_the_table(server: JsonServer) -> None:
@@ -258,9 +260,9 @@ def test_what_a_size_holds_comes_from_the_table(server: JsonServer) -> None:
 def test_an_ended_row_of_one_meter_is_followed_by_another_meters(server: JsonServer) -> None:
     old = row(98.32, meterId="old", effectiveStartDate="2024-01-01T00:00:00Z", effectiveEndDate="2025-12-31T23:59:59Z")
     new = row(88.0, meterId="new", effectiveStartDate="2026-01-01T00:00:00Z")
-    found = fetch(server, [new, old])
-    assert [step.usd_per_hour for step in found.prices[0].steps] == [98.32, 88.0]
-    assert found.problems == ()
+    catalogue = fetch(server, [new, old])
+    assert [step.usd_per_hour for step in catalogue.prices[0].steps] == [98.32, 88.0]
+    assert catalogue.problems == ()
 
 
 @pytest.mark.parametrize(
@@ -278,10 +280,10 @@ def test_two_meters_of_one_time_are_no_price(server: JsonServer, changes: Row, m
         fetch(server, [old, new])
 
 
-def test_a_price_that_has_ended_and_has_no_successor_is_none(server: JsonServer) -> None:
-    ended = row(98.32, effectiveStartDate="2024-01-01T00:00:00Z", effectiveEndDate="2025-12-31T23:59:59Z")
+def test_an_ended_price_without_a_successor_is_absent(server: JsonServer) -> None:
+    ended_row = row(98.32, effectiveStartDate="2024-01-01T00:00:00Z", effectiveEndDate="2025-12-31T23:59:59Z")
     with pytest.raises(PriceSourceError, match="has ended"):
-        fetch(server, [ended])
+        fetch(server, [ended_row])
 
 
 @pytest.mark.parametrize(
@@ -302,13 +304,13 @@ def test_newer_sizes_and_their_gpus(size: str, gpus: float | None, model: str) -
     assert spelt(size.lower()) == size, "the metadata service may say it in lower case"
 
 
-def test_rows_that_are_not_primary_are_said_to_be_the_reason(server: JsonServer) -> None:
-    found = fetch(server, [row(98.32, isPrimaryMeterRegion=False)])
-    (missing,) = unpriced(found)
+def test_rows_that_are_not_primary_are_reported_as_the_reason(server: JsonServer) -> None:
+    catalogue = fetch(server, [row(98.32, isPrimaryMeterRegion=False)])
+    (missing,) = unpriced(catalogue)
     assert "not of the primary meter region" in missing.reason
 
 
-def test_a_size_that_nobody_sells_is_named_with_the_nearest(server: JsonServer) -> None:
+def test_an_unknown_size_is_named_with_the_nearest(server: JsonServer) -> None:
     (missing,) = unpriced(fetch(server, [], "Standard_ND96isr_H100_v9"))
     assert "Standard_ND96isr_H100_v5" in missing.nearest
 
@@ -317,13 +319,13 @@ def test_another_type_of_price_is_noticed(server: JsonServer) -> None:
     assert fetch(server, [row(98.32), row(1.0, type="Lottery")]).unknown == ("Lottery",)
 
 
-def test_a_page_with_fewer_rows_than_it_counts_is_no_answer(server: JsonServer) -> None:
-    server.on("/prices", Answer({"Items": [row(98.32)], "NextPageLink": None, "Count": 3}))
+def test_a_page_with_fewer_rows_than_its_count_is_an_error(server: JsonServer) -> None:
+    server.on("/prices", Reply({"Items": [row(98.32)], "NextPageLink": None, "Count": 3}))
     with pytest.raises(PriceSourceError, match="1 of 3 rows were received"):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 
 
-def test_rows_are_found_however_azure_writes_the_case_of_a_size(server: JsonServer) -> None:
+def test_rows_are_found_in_any_case_of_a_size(server: JsonServer) -> None:
     server.on("/prices", page([row(98.32, H100.lower()), row(3.67, A100.upper())]))
-    found = source(server).fetch(wanted("azure", ("eastus", H100), ("eastus", A100)), NOW)
-    assert dollars(found) == {("eastus", H100, ON_DEMAND): 98.32, ("eastus", A100, ON_DEMAND): 3.67}
+    catalogue = source(server).fetch(wanted("azure", ("eastus", H100), ("eastus", A100)), NOW)
+    assert dollars(catalogue) == {("eastus", H100, ON_DEMAND): 98.32, ("eastus", A100, ON_DEMAND): 3.67}

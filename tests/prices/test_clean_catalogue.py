@@ -1,4 +1,4 @@
-"""What an API, hijacked or not, puts into names and figures, on its way through a look at the market."""
+"""Untrusted names and figures of an API, sanitised in a query of the market."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def priced(instance_type: str, usd: float = 1.0) -> Price:
     return Price(key, (PriceStep(-math.inf, usd),), "acme", 0.0)
 
 
-class Answers:
+class FixedSource:
     watched: frozenset[object] = frozenset()
     provider = ""
 
-    def __init__(self, name: str, answer: Catalogue | Exception) -> None:
-        self.name, self._answer = name, answer
+    def __init__(self, name: str, result: Catalogue | Exception) -> None:
+        self.name, self._result = name, result
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
 
 
-def test_rows_with_names_that_cannot_be_shown_are_left_out_and_said_and_the_others_stay():
+def test_rows_with_unprintable_names_are_left_out_and_reported_and_the_others_stay():
     dirty = Catalogue(
         prices=(priced("good"), priced("<b>&\"'"), *map(priced, EVIL)),
         facts=tuple(InstanceFacts("acme", name, "H100", 8) for name in ("good", *EVIL)),
@@ -45,33 +45,33 @@ def test_rows_with_names_that_cannot_be_shown_are_left_out_and_said_and_the_othe
         names=frozenset(["good", *EVIL]),
         reasons={"good": "w\x1b", "\x1b": "x"},
     )
-    found = clean("acme", dirty)
-    assert [price.key.instance_type for price in found.prices] == ["good", "<b>&\"'"]
-    assert [fact.instance_type for fact in found.facts] == ["good"]
-    assert [zone.zone for zone in found.zones] == ["z"]
-    assert found.names == {"good"}
-    assert found.notes[-1].startswith("acme: 6 rows were left out")
-    texts = [*found.problems, *found.notes, *found.unknown, *found.reasons, *found.reasons.values()]
+    cleaned = clean("acme", dirty)
+    assert [price.key.instance_type for price in cleaned.prices] == ["good", "<b>&\"'"]
+    assert [fact.instance_type for fact in cleaned.facts] == ["good"]
+    assert [zone.zone for zone in cleaned.zones] == ["z"]
+    assert cleaned.names == {"good"}
+    assert cleaned.notes[-1].startswith("acme: 6 rows were left out")
+    texts = [*cleaned.problems, *cleaned.notes, *cleaned.unknown, *cleaned.reasons, *cleaned.reasons.values()]
     assert all(text.isprintable() and len(text) <= 500 for text in texts)
 
 
 @pytest.mark.parametrize("figure", [1e308, math.inf, math.nan, -1.0, -1e308, 1e300])
-def test_what_no_machine_holds_is_not_known(figure: float):
+def test_impossible_machine_facts_are_unknown(figure: float):
     fact = InstanceFacts("acme", "good", "H\x1b", figure, figure, figure, figure)  # type: ignore[arg-type]
-    (found,) = clean("acme", Catalogue(facts=(fact,))).facts
-    assert found == InstanceFacts("acme", "good")
+    (cleaned_fact,) = clean("acme", Catalogue(facts=(fact,))).facts
+    assert cleaned_fact == InstanceFacts("acme", "good")
 
 
-def test_a_clean_answer_stays_as_it_is():
+def test_a_clean_response_is_unchanged():
     catalogue = Catalogue((priced("good"),), (InstanceFacts("acme", "good", "H100", 8, 80, 4, 5),))
     assert clean("acme", catalogue) == catalogue
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 @pytest.mark.parametrize("fault", [OverflowError("int too large"), KeyError("\x1b[2J"), RecursionError()])
-def test_a_source_that_breaks_in_a_way_nobody_foresaw_leaves_the_others_their_rows(form: str, fault: Exception):
+def test_an_unexpected_error_of_a_source_does_not_affect_the_rows_of_others(form: str, fault: Exception):
     huge = Catalogue((priced("huge"),), (InstanceFacts("acme", "huge", "H100", 1e308, None, 1e308, 10**400),))
-    sources = [Answers("broken", fault), Answers("acme", huge)]
+    sources = [FixedSource("broken", fault), FixedSource("acme", huge)]
     look = run_once(PollerSettings(), sources, lambda: 0.0, Printout(form=form))  # type: ignore[arg-type]
     assert "huge" in look.text
     assert not look.complete

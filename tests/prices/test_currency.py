@@ -13,7 +13,7 @@ def test_dollars_need_no_rate_and_other_currencies_their_own() -> None:
 
 
 @pytest.mark.parametrize("currency", ["CNY", "EUR", "", "usd"])
-def test_a_currency_without_a_rate_is_refused_with_what_to_set(currency: str) -> None:
+def test_a_currency_without_a_rate_is_rejected_with_the_setting(currency: str) -> None:
     with pytest.raises(NoRateError, match=r"has no rate: set --prices\.currencies"):
         usd(1.0, currency, {"GBP": 1.3})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, NOW, ON_DEMAND, api, dollars, wanted
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.json_server import JsonServer, Reply
 
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
@@ -27,24 +27,26 @@ ADA = size("gpu-4000adax1-20gb", 0.76, "nvidia_rtx4000_ada", 1, 20)
 PLAIN = size("s-1vcpu-1gb", 0.00893)
 
 
-def page(sizes: list[dict[str, Any]], link: str = "") -> Answer:
-    return Answer({"sizes": sizes, "links": {"pages": {"next": link}} if link else {}, "meta": {"total": 147}})
+def page(sizes: list[dict[str, Any]], link: str = "") -> Reply:
+    return Reply({"sizes": sizes, "links": {"pages": {"next": link}} if link else {}, "meta": {"total": 147}})
 
 
-def fetch(server: JsonServer, *pages: Answer, types: tuple[str, ...] = ()) -> Catalogue:
+def fetch(server: JsonServer, *pages: Reply, types: tuple[str, ...] = ()) -> Catalogue:
     server.on("/v2/sizes", *pages)
-    wants = wanted("digitalocean", *(("nyc1", each) for each in types))
-    return DigitalOcean(f"{server.url}/v2", 86400.0, api("digitalocean")).fetch(wants, NOW)
+    requested = wanted("digitalocean", *(("nyc1", each) for each in types))
+    return DigitalOcean(f"{server.url}/v2", 86400.0, api("digitalocean")).fetch(requested, NOW)
 
 
 def test_every_size_with_a_gpu_is_priced_per_droplet_over_all_pages(server: JsonServer) -> None:
-    found = fetch(server, page([PLAIN, H100_1], "https://elsewhere/v2/sizes?page=2&per_page=200"), page([H100_8, ADA]))
-    assert dollars(found) == {
+    catalogue = fetch(
+        server, page([PLAIN, H100_1], "https://elsewhere/v2/sizes?page=2&per_page=200"), page([H100_8, ADA])
+    )
+    assert dollars(catalogue) == {
         ("", "gpu-h100x1-80gb", ON_DEMAND): 3.39,
         ("", "gpu-h100x8-640gb", ON_DEMAND): 23.92,  # 8 x $2.99
         ("", "gpu-4000adax1-20gb", ON_DEMAND): 0.76,
     }
-    assert [question.query for question in server.questions] == [{"per_page": "200"}, {"page": "2", "per_page": "200"}]
+    assert [request.query for request in server.requests] == [{"per_page": "200"}, {"page": "2", "per_page": "200"}]
 
 
 def test_a_size_without_a_gpu_is_priced_where_it_is_wanted(server: JsonServer) -> None:
@@ -59,7 +61,7 @@ def test_vram_is_of_all_gpus_together(server: JsonServer) -> None:
     assert ada.gpu_model == "RTX 4000 Ada"
 
 
-def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
+def test_vram_in_another_unit_is_unknown(server: JsonServer) -> None:
     other = size("gpu-x", 1.0, "nvidia_l40s", 1, 48)
     other["gpu_info"]["vram"]["unit"] = "mib"  # type: ignore[index]
     (fact,) = fetch(server, page([other])).facts
@@ -74,47 +76,47 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
         ({"gpu_info": {}}, "digitalocean: None: slug: None is not text"),
     ],
 )
-def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+def test_an_unexpected_size_is_named_and_does_not_affect_the_others(
     server: JsonServer, bad: dict[str, Any], message: str
 ) -> None:
-    found = fetch(server, page([bad, H100_1]))
-    assert dollars(found) == {("", "gpu-h100x1-80gb", ON_DEMAND): 3.39}
-    (problem,) = found.problems
+    catalogue = fetch(server, page([bad, H100_1]))
+    assert dollars(catalogue) == {("", "gpu-h100x1-80gb", ON_DEMAND): 3.39}
+    (problem,) = catalogue.problems
     assert problem.startswith(message)
 
 
 @pytest.mark.parametrize("info", [{"count": 0, "model": "nvidia_h100"}, {"count": "8"}, 5, {"count": 8, "model": 1}])
-def test_what_a_size_holds_may_be_unreadable_and_its_price_stays(server: JsonServer, info: object) -> None:
-    found = fetch(server, page([{**H100_8, "gpu_info": info}, H100_1]))
-    assert dollars(found)["", "gpu-h100x8-640gb", ON_DEMAND] == 23.92
-    assert [fact.instance_type for fact in found.facts] == ["gpu-h100x1-80gb"]
-    assert [problem for problem in found.problems if problem.startswith("digitalocean: gpu-h100x8-640gb: ")]
+def test_unreadable_facts_of_a_size_do_not_affect_its_price(server: JsonServer, info: object) -> None:
+    catalogue = fetch(server, page([{**H100_8, "gpu_info": info}, H100_1]))
+    assert dollars(catalogue)["", "gpu-h100x8-640gb", ON_DEMAND] == 23.92
+    assert [fact.instance_type for fact in catalogue.facts] == ["gpu-h100x1-80gb"]
+    assert [problem for problem in catalogue.problems if problem.startswith("digitalocean: gpu-h100x8-640gb: ")]
 
 
 def test_a_size_at_two_prices_has_none(server: JsonServer) -> None:
-    found = fetch(server, page([H100_1, H100_8, {**H100_1, "price_hourly": 9.0}, H100_8]))
-    assert dollars(found) == {("", "gpu-h100x8-640gb", ON_DEMAND): 23.92}
-    assert found.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one answer ($3.39, $9): none taken",)
+    catalogue = fetch(server, page([H100_1, H100_8, {**H100_1, "price_hourly": 9.0}, H100_8]))
+    assert dollars(catalogue) == {("", "gpu-h100x8-640gb", ON_DEMAND): 23.92}
+    assert catalogue.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one answer ($3.39, $9): none taken",)
 
 
-def test_fewer_sizes_than_the_answer_promises_are_said(server: JsonServer) -> None:
+def test_fewer_sizes_than_the_response_promises_are_reported(server: JsonServer) -> None:
     assert fetch(server, page([H100_1])).notes == (
         "digitalocean: 1 of 147 sizes were received: the others have no price",
     )
-    assert fetch(server, Answer({"sizes": [H100_1], "meta": {"total": 1}})).notes == ()
-    assert fetch(server, Answer({"sizes": [H100_1], "meta": None})).notes == ()
+    assert fetch(server, Reply({"sizes": [H100_1], "meta": {"total": 1}})).notes == ()
+    assert fetch(server, Reply({"sizes": [H100_1], "meta": None})).notes == ()
 
 
 @pytest.mark.parametrize("body", [{}, {"sizes": None}, {"sizes": [1]}])
-def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
+def test_a_response_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
     with pytest.raises(PriceSourceError, match="digitalocean: sizes: not a response of DigitalOcean's API: sizes: "):
-        fetch(server, Answer(body))
+        fetch(server, Reply(body))
 
 
 @pytest.mark.parametrize("links", [[1], {"pages": 5}])
 def test_links_of_another_form_are_an_error(server: JsonServer, links: object) -> None:
     with pytest.raises(PriceSourceError, match="digitalocean: sizes: "):
-        fetch(server, Answer({"sizes": [H100_1], "links": links}))
+        fetch(server, Reply({"sizes": [H100_1], "links": links}))
 
 
 def test_without_a_token_it_is_skipped() -> None:

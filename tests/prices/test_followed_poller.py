@@ -1,4 +1,4 @@
-"""Two pollers behind one name: one is followed while it answers, so that none rewrites another's past."""
+"""Two pollers behind one name: one is followed while it responds, so that none rewrites another's past."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ def price(*steps: tuple[float, float], at: float = 1000.0) -> Price:
 FOUR, TEN = price((0.0, 4.0)), price((0.0, 10.0))
 
 
-def test_the_first_that_answers_is_followed_and_another_one_rewrites_nothing() -> None:
-    followed = FollowedPoller()
-    assert followed.take("a", FOUR, 0.0) is FOUR
+def test_the_first_to_respond_is_followed_and_another_rewrites_nothing() -> None:
+    selection = FollowedPoller()
+    assert selection.take("a", FOUR, 0.0) is FOUR
     with pytest.raises(ContradictionError, match=r"price poller b contradicts a, .*: \$4 and \$10 an hour"):
-        followed.take("b", TEN, 60.0)
-    assert followed.take("a", FOUR, 120.0) is FOUR
+        selection.take("b", TEN, 60.0)
+    assert selection.take("a", FOUR, 120.0) is FOUR
 
 
 def test_another_one_is_followed_when_the_first_has_been_silent_for_long() -> None:
-    followed = FollowedPoller()
-    followed.take("a", FOUR, 0.0)
+    selection = FollowedPoller()
+    selection.take("a", FOUR, 0.0)
     with pytest.raises(PriceSourceError):
-        followed.take("b", TEN, FOLLOW_SECONDS - 1)
-    assert followed.take("b", TEN, FOLLOW_SECONDS) is TEN
+        selection.take("b", TEN, FOLLOW_SECONDS - 1)
+    assert selection.take("b", TEN, FOLLOW_SECONDS) is TEN
     with pytest.raises(PriceSourceError, match="price poller a contradicts b"):
-        followed.take("a", FOUR, FOLLOW_SECONDS + 1)
+        selection.take("a", FOUR, FOLLOW_SECONDS + 1)
 
 
-def test_one_that_says_the_same_is_heard_too() -> None:
-    followed = FollowedPoller()
-    followed.take("a", FOUR, 0.0)
+def test_one_that_agrees_is_used_too() -> None:
+    selection = FollowedPoller()
+    selection.take("a", FOUR, 0.0)
     newer = price((0.0, 4.0), (1500.0, 5.0), at=2000.0)
-    assert followed.take("b", newer, 60.0) is newer, "it knows of a change that the first has not confirmed against"
+    assert selection.take("b", newer, 60.0) is newer, "it knows of a change that the first has not confirmed against"
 
 
-def test_the_followed_one_may_say_whatever_it_has_learnt() -> None:
-    followed = FollowedPoller()
-    followed.take("a", FOUR, 0.0)
-    assert followed.take("a", TEN, 60.0) is TEN
+def test_the_followed_one_may_correct_its_own_past() -> None:
+    selection = FollowedPoller()
+    selection.take("a", FOUR, 0.0)
+    assert selection.take("a", TEN, 60.0) is TEN
 
 
 @pytest.mark.parametrize(

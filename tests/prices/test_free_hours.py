@@ -1,4 +1,4 @@
-"""Free hours: a price of nothing that ends when they are used up, and begins again with the period."""
+"""Free hours: a zero price that ends when they are used up, and restarts with the period."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MONDAY, NEXT_MONDAY = utc(2026, 11, 23), utc(2026, 11, 30)
         (THIRTY_A_WEEK, MONDAY, NEXT_MONDAY),
         (Limit("x", free_seconds=1.0, period="day"), utc(2026, 11, 25), utc(2026, 11, 26)),
         (Limit("x", free_seconds=1.0, period="month"), utc(2026, 11, 1), utc(2026, 12, 1)),
-        # Weeks that begin on Saturdays, told by a Saturday to come and by one long past.
+        # Weeks that begin on Saturdays, given by a future Saturday and by one long past.
         (
             Limit("x", free_seconds=1.0, period="week", since_ts=utc(2026, 12, 5)),
             utc(2026, 11, 21),
@@ -39,7 +39,7 @@ MONDAY, NEXT_MONDAY = utc(2026, 11, 23), utc(2026, 11, 30)
         (Limit("x", free_seconds=1.0, period="week", since_ts=utc(2024, 1, 6)), utc(2026, 11, 21), utc(2026, 11, 28)),
     ],
 )
-def test_periods_are_those_of_utc_or_of_the_day_that_is_given(limit: Limit, start: float, end: float) -> None:
+def test_periods_are_those_of_utc_or_of_the_given_day(limit: Limit, start: float, end: float) -> None:
     assert period_of(limit, NOW) == (start, end)
     assert period_of(limit, start) == (start, end)
 
@@ -51,17 +51,17 @@ def test_a_december_is_followed_by_january() -> None:
     )
 
 
-def test_hours_that_were_used_before_in_this_period_count_and_those_of_the_last_one_do_not() -> None:
-    used = [(MONDAY - 20 * HOUR, MONDAY - HOUR), (MONDAY + HOUR, MONDAY + 11 * HOUR), (NOW - 5 * HOUR, NOW)]
-    assert free_windows([THIRTY_A_WEEK], used, NOW, ()) == [
+def test_hours_used_earlier_in_this_period_count_and_those_of_the_last_one_do_not() -> None:
+    usage_windows = [(MONDAY - 20 * HOUR, MONDAY - HOUR), (MONDAY + HOUR, MONDAY + 11 * HOUR), (NOW - 5 * HOUR, NOW)]
+    assert free_windows([THIRTY_A_WEEK], usage_windows, NOW, ()) == [
         (MONDAY, NOW + 15 * HOUR),
         (NEXT_MONDAY, NEXT_MONDAY + 30 * HOUR),
     ]
 
 
 def test_when_they_are_used_up_the_window_has_an_end_in_the_past() -> None:
-    used = [(NOW - 40 * HOUR, NOW)]
-    windows = free_windows([THIRTY_A_WEEK], used, NOW, ())
+    usage_windows = [(NOW - 40 * HOUR, NOW)]
+    windows = free_windows([THIRTY_A_WEEK], usage_windows, NOW, ())
     assert windows[0] == (MONDAY, NOW - 10 * HOUR)
     assert free_until(windows, NOW) is None
     assert free_until(windows, NOW - 11 * HOUR) == NOW - 10 * HOUR
@@ -83,7 +83,7 @@ def test_an_end_does_not_move_by_rounding_and_does_when_the_machine_was_off() ->
     assert later[0] == (MONDAY, pytest.approx(NOW + HOUR + 30 * HOUR - 60.3))
 
 
-def test_windows_of_earlier_periods_stay_and_very_old_ones_go() -> None:
+def test_windows_of_earlier_periods_stay_and_very_old_ones_are_dropped() -> None:
     first = free_windows([THIRTY_A_WEEK], [(MONDAY, NOW)], NOW, ())
     next_week = NOW + 7 * 86400
     second = free_windows([THIRTY_A_WEEK], [(MONDAY, next_week)], next_week, first)
@@ -112,8 +112,8 @@ def test_whatever_limits_come_one_after_another_windows_follow_one_another(
     usage: list[tuple[Limit, float, float]],
 ) -> None:
     now, windows = 1_795_000_000.0, []
-    for limit, passed, elsewhere in usage:
-        now += passed
+    for limit, elapsed, elsewhere in usage:
+        now += elapsed
         windows = free_windows([limit], [(now - 4e6, now)], now, windows, elsewhere, now)
         assert all(start < end for start, end in windows)
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(windows))

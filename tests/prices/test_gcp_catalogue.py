@@ -1,4 +1,4 @@
-"""The catalogue as it answers in bad times: pages, faults, credentials; what is asked again and what errors say."""
+"""The catalogue under faults: pages, credentials, retries and error messages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 from tests.prices.gcp_server import COMPUTE, Fault, GcpRestServer, GcpServer, recorded, sku
-from tests.prices.gcp_source import DAY, NOW, QUICK, ask, dollars, serving, source, wanted
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.gcp_source import DAY, NOW, QUICK, dollars, fetch, serving, source, wanted
+from tests.prices.json_server import JsonServer, Reply
 
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.gcp.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
@@ -31,11 +31,11 @@ def error(server: GcpServer, patience: Patience = QUICK, key_file: str = "") -> 
 def test_every_page_is_read_in_dollars() -> None:
     with serving() as server, source(server) as prices:
         assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
-        assert len(server.questions) == -(-len(server.skus[COMPUTE]) // server.page_size) > 5
-        assert {(request.currency_code, request.page_size) for request in server.questions} == {("USD", PAGE_SIZE)}
+        assert len(server.requests) == -(-len(server.skus[COMPUTE]) // server.page_size) > 5
+        assert {(request.currency_code, request.page_size) for request in server.requests} == {("USD", PAGE_SIZE)}
 
 
-def test_pages_that_go_round_in_a_circle_end() -> None:
+def test_a_pagination_loop_ends() -> None:
     with serving() as server:
         server.circle = True
         assert "pagination loop: a page token was repeated" in error(server)
@@ -50,20 +50,20 @@ def test_a_row_that_a_changing_list_gives_twice_counts_once() -> None:
 @pytest.mark.parametrize(
     "code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL, StatusCode.DEADLINE_EXCEEDED]
 )
-def test_a_passing_fault_on_any_page_is_asked_again(code: StatusCode) -> None:
+def test_a_transient_fault_on_any_page_is_retried(code: StatusCode) -> None:
     with serving() as server, source(server) as prices:
         server.faults = [Fault(code, times=2, page=3)]
         assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
         assert server.faults == []
 
 
-def test_a_message_that_is_cut_short_is_asked_again() -> None:
+def test_a_truncated_message_is_retried() -> None:
     with serving() as server, source(server) as prices:
         server.faults = [Fault(garbage=True, page=2)]
         assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
 
 
-def test_a_fault_that_does_not_pass_is_given_up_and_said_with_service_and_page() -> None:
+def test_a_permanent_fault_is_reported_with_service_and_page() -> None:
     with serving() as server:
         server.faults = [Fault(StatusCode.UNAVAILABLE, "backend is down", times=None, page=1)]
         message = error(server, Patience(attempt=1, page=0.2, service=5, first_pause=0.01))
@@ -81,28 +81,28 @@ def test_a_fault_that_does_not_pass_is_given_up_and_said_with_service_and_page()
         (StatusCode.INVALID_ARGUMENT, "InvalidArgument"),
     ],
 )
-def test_a_refusal_is_not_asked_again(code: StatusCode, name: str) -> None:
+def test_a_permission_error_is_not_retried(code: StatusCode, name: str) -> None:
     with serving() as server:
         server.faults = [Fault(code, "API key expired", times=None)]
         assert f"page 1: {name}: " in error(server)
-        assert len(server.questions) == 1
+        assert len(server.requests) == 1
 
 
-def test_a_catalogue_that_hangs_is_given_up_in_bounded_time() -> None:
+def test_a_catalogue_that_hangs_times_out() -> None:
     with serving() as server:
         server.faults = [Fault(times=None, hang_seconds=30)]
-        began = time.monotonic()
+        started_at = time.monotonic()
         message = error(server, Patience(attempt=0.2, page=0.5, service=5, first_pause=0.01))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - started_at < 5
     assert "page 1: no response in 0.5 s: DeadlineExceeded" in message
 
 
-def test_a_catalogue_that_is_slow_on_every_page_is_given_up_too() -> None:
+def test_a_catalogue_that_is_slow_on_every_page_times_out_too() -> None:
     with serving() as server:
         assert "timed out after 0 s and 1 pages" in error(server, Patience(service=0.0))
 
 
-def test_a_server_that_is_gone_is_said() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with serving() as server:
         pass
     assert "page 1: ServiceUnavailable" in error(server, Patience(1, 0.3, 5, 0.01))
@@ -151,7 +151,7 @@ def test_a_new_key_is_read_after_a_failure(tmp_path: Path) -> None:
         ("é", "ASCII"),
     ],
 )
-def test_a_key_file_that_holds_no_key_is_said_and_its_content_is_not(
+def test_a_key_file_without_a_key_is_reported_without_its_content(
     tmp_path: Path, content: str | None, message: str
 ) -> None:
     path = tmp_path / "key"
@@ -163,7 +163,7 @@ def test_a_key_file_that_holds_no_key_is_said_and_its_content_is_not(
     assert "a b" not in str(caught.value)
 
 
-def test_without_credentials_the_source_is_skipped_and_says_what_would_help(
+def test_without_credentials_the_source_is_skipped_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
@@ -198,17 +198,17 @@ def test_credentials_that_are_broken_are_a_failure_and_not_skipped(
         GcpCatalogue("gcp").connect()
     assert not isinstance(caught.value, NotConfiguredError)
     assert f"gcp: credentials {path} cannot be used: " in str(caught.value)
-    if '"type": "SECRET"' not in content:  # which is no secret, and is what has to be said
+    if '"type": "SECRET"' not in content:  # which is not secret, and necessary in the message
         assert "SECRET" not in str(caught.value)
 
 
-def test_the_real_client_takes_the_key_and_asks_google() -> None:
+def test_the_real_client_uses_the_key_and_googles_endpoint() -> None:
     client = google_client(KEY)
     assert client.transport.host == "cloudbilling.googleapis.com:443"
     client.transport.close()
 
 
-def test_types_that_agents_ask_for_one_after_another_do_not_each_read_the_catalogue() -> None:
+def test_types_requested_one_after_another_do_not_each_read_the_catalogue() -> None:
     with serving() as server, source(server) as prices:
         prices.fetch(A2, NOW)
         later = prices.fetch(wanted("g2-standard-4"), NOW + REUSE_SECONDS - 1)
@@ -229,10 +229,10 @@ def test_a_clock_set_back_does_not_keep_old_rates() -> None:
 def test_nothing_wanted_reads_nothing() -> None:
     with serving() as server, source(server) as prices:
         assert prices.fetch(Wanted(), NOW).prices == ()
-        assert server.questions == []
+        assert server.requests == []
 
 
-def test_settings_say_what_is_watched() -> None:
+def test_settings_define_the_watched_types() -> None:
     options = PollerSettings(
         gcp_regions=("us-central1", "europe-west4"),
         gcp_machine_types=("a2-highgpu-1g", "n1-standard-16+nvidia-tesla-p4:1"),
@@ -255,7 +255,7 @@ def test_settings_say_what_is_watched() -> None:
         ("gcp.interval", "0s", "expected a duration above 0"),
     ],
 )
-def test_a_bad_setting_names_its_value_and_what_is_allowed(flag: str, value: str, message: str) -> None:
+def test_a_bad_setting_names_its_value_and_the_allowed_ones(flag: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(PollerSettings, "prices", {flag: value}, {})
     assert message in str(caught.value)
@@ -272,7 +272,7 @@ def test_every_kind_of_machine_can_be_watched() -> None:
 # --- another endpoint, a proxy ---
 
 
-def test_another_endpoint_is_asked_by_rest_with_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_endpoint_is_queried_by_rest_with_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     (tmp_path / "key").write_text("key-of-the-test-0123456789")
     server = GcpRestServer(recorded())
@@ -282,13 +282,13 @@ def test_another_endpoint_is_asked_by_rest_with_the_key(tmp_path: Path, monkeypa
     )  # fmt: skip
     (source,) = make(options)
     try:
-        found = source.fetch(Wanted(source.watched), NOW)
+        catalogue = source.fetch(Wanted(source.watched), NOW)
     finally:
         source.catalogue.forget()
         server.stop()
-    assert [price.key.instance_type for price in found.prices if price.key.purchase_option.value == "on_demand"] == [
-        "a2-highgpu-1g"
-    ]
+    assert [
+        price.key.instance_type for price in catalogue.prices if price.key.purchase_option.value == "on_demand"
+    ] == ["a2-highgpu-1g"]
     assert set(server.api_keys) == {"key-of-the-test-0123456789"}
 
 
@@ -302,7 +302,7 @@ def test_another_endpoint_is_asked_by_rest_with_the_key(tmp_path: Path, monkeypa
         ({"HTTP_PROXY": "http://proxy.invalid:3128"}, False),
     ],
 )
-def test_a_proxy_of_the_environment_is_heeded(
+def test_a_proxy_of_the_environment_is_used(
     proxies: dict[str, str], by_rest: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
@@ -329,8 +329,8 @@ def test_a_proxy_of_the_environment_is_heeded(
 )
 def test_newer_machines_are_the_sum_of_their_parts(text: str, instance_type: str, option: str, usd: float) -> None:
     with serving(sku(text, 12.0, "us-central1")) as server:
-        found = ask(server, instance_type)
-    assert [(price.key.purchase_option.value, price.usd_per_hour) for price in found.prices] == [(option, usd)]
+        catalogue = fetch(server, instance_type)
+    assert [(price.key.purchase_option.value, price.usd_per_hour) for price in catalogue.prices] == [(option, usd)]
 
 
 def test_a_g4_machine_is_its_cores_memory_and_gpus() -> None:
@@ -340,9 +340,9 @@ def test_a_g4_machine_is_its_cores_memory_and_gpus() -> None:
         sku("RTX 6000 96GB running in Americas", 2.0, "us-central1"),
     ]
     with serving(*skus) as server:
-        found = ask(server, "g4-standard-96")
-    assert [price.usd_per_hour for price in found.prices] == [pytest.approx(96 * 0.04 + 360 * 0.004 + 2 * 2.0)]
-    assert (found.facts[0].gpu_model, found.facts[0].gpus) == ("RTX PRO 6000", 2.0)
+        catalogue = fetch(server, "g4-standard-96")
+    assert [price.usd_per_hour for price in catalogue.prices] == [pytest.approx(96 * 0.04 + 360 * 0.004 + 2 * 2.0)]
+    assert (catalogue.facts[0].gpu_model, catalogue.facts[0].gpus) == ("RTX PRO 6000", 2.0)
 
 
 @pytest.mark.parametrize(
@@ -366,28 +366,30 @@ def test_a_fraction_of_a_g4_gpu_is_sold_by_slices_that_contain_the_rest(
         ),
     ]
     with serving(*skus) as server:
-        found = ask(server, machine_type)
-    assert [price.usd_per_hour for price in found.prices] == pytest.approx([slices * 0.7, slices * 0.2])
-    (facts,) = found.facts
+        catalogue = fetch(server, machine_type)
+    assert [price.usd_per_hour for price in catalogue.prices] == pytest.approx([slices * 0.7, slices * 0.2])
+    (facts,) = catalogue.facts
     assert (facts.gpu_model, facts.gpus, facts.gpu_memory_bytes) == ("RTX PRO 6000", gpus, 96 * 1024**3)
 
 
-def test_a_rate_beyond_all_prices_costs_that_machine_and_no_other() -> None:
+def test_an_implausible_rate_affects_only_that_machine() -> None:
     with serving(sku("RTX 6000 96GB running in Americas", 2e6, "us-central1")) as server:
-        found = ask(server, "a2-highgpu-1g", "g4-standard-48")
-    assert {price.key.instance_type for price in found.prices} == {"a2-highgpu-1g"}
-    assert any("g4-standard-48" in problem for problem in found.problems)
+        catalogue = fetch(server, "a2-highgpu-1g", "g4-standard-48")
+    assert {price.key.instance_type for price in catalogue.prices} == {"a2-highgpu-1g"}
+    assert any("g4-standard-48" in problem for problem in catalogue.problems)
 
 
-def test_a_new_way_of_paying_is_noticed() -> None:
+def test_a_new_purchase_option_is_noticed() -> None:
     with serving(sku("Nvidia L4 GPU running in Americas", 0.2, "us-central1", usage="FlexStart")) as server:
-        assert ask(server, "a2-highgpu-1g").unknown == ("usageType=FlexStart",)
+        assert fetch(server, "a2-highgpu-1g").unknown == ("usageType=FlexStart",)
 
 
-def test_a_rate_of_zero_for_a_free_tier_spoils_no_price() -> None:
+def test_a_zero_rate_of_a_free_tier_does_not_affect_prices() -> None:
     free = sku("A2 Instance Ram running in Americas for free tier", 0.0, "us-central1", unit="GiBy.h")
     with serving(free) as server:
-        assert [each.key.purchase_option.value for each in ask(server, "a2-highgpu-1g").prices].count("on_demand") == 1
+        assert [each.key.purchase_option.value for each in fetch(server, "a2-highgpu-1g").prices].count(
+            "on_demand"
+        ) == 1
 
 
 @pytest.mark.parametrize(
@@ -396,25 +398,25 @@ def test_a_rate_of_zero_for_a_free_tier_spoils_no_price() -> None:
      (b"[]", "not a response of the Cloud"), (b"", "page 1: ")],
     ids=["a page for people", "another document", "a list", "nothing"],
 )  # fmt: skip
-def test_what_is_no_answer_of_the_api_is_an_error_and_no_price(
+def test_an_invalid_response_is_an_error_without_a_price(
     body: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     (tmp_path / "key").write_text("key-of-the-test-0123456789")
     with JsonServer() as server:
-        server.on("/v1/services/6F81-5844-456A/skus", Answer(body))
+        server.on("/v1/services/6F81-5844-456A/skus", Reply(body))
         options = PollerSettings(gcp_url=server.url, gcp_api_key_file=str(tmp_path / "key"))
-        (found,) = make(options)
+        (source,) = make(options)
         with pytest.raises(PriceSourceError, match=message):
-            found.fetch(wanted("a2-highgpu-1g"), NOW)
-        found.catalogue.forget()
+            source.fetch(wanted("a2-highgpu-1g"), NOW)
+        source.catalogue.forget()
 
 
 def test_an_endpoint_that_cannot_be_reached_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     (tmp_path / "key").write_text("key-of-the-test-0123456789")
     options = PollerSettings(gcp_url="http://127.0.0.1:9", gcp_api_key_file=str(tmp_path / "key"))
-    (found,) = make(options)
+    (source,) = make(options)
     with pytest.raises(PriceSourceError, match="gcp: ListSkus"):
-        found.fetch(wanted("a2-highgpu-1g"), NOW)
-    found.catalogue.forget()
+        source.fetch(wanted("a2-highgpu-1g"), NOW)
+    source.catalogue.forget()

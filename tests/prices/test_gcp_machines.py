@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 import pytest
-from tests.prices.gcp_source import ask, dollars, serving
+from tests.prices.gcp_source import dollars, fetch, serving
 
 from epochcost.model import InstanceFacts
 from epochcost.prices.gcp import gcp_machines
@@ -45,7 +45,7 @@ def test_every_row_of_the_table_is_a_machine_that_can_be_billed() -> None:
         ("g2-standard-24", 24, 96, "L4", 2, 24, 0),
     ],
 )
-def test_what_gpu_machines_hold(
+def test_facts_of_gpu_machines(
     name: str, vcpus: int, memory_gib: int, model: str, gpus: int, gpu_memory_gib: int, ssd_gib: int
 ) -> None:
     facts = InstanceFacts("gcp", name, model, gpus, gpu_memory_gib * GIB, vcpus, memory_gib * GIB)
@@ -53,7 +53,7 @@ def test_what_gpu_machines_hold(
     assert gcp_machines.shapes()[name].local_ssd_gib == ssd_gib
 
 
-def test_a_machine_without_gpus_says_so() -> None:
+def test_a_machine_without_gpus_has_zero_gpus() -> None:
     assert machine("n2-standard-8").facts == InstanceFacts("gcp", "n2-standard-8", "", 0.0, None, 8, 32 * GIB)
 
 
@@ -65,10 +65,10 @@ def test_an_n1_machine_has_the_gpus_of_its_name() -> None:
 
 def test_an_n1_machine_that_does_not_name_its_gpus_has_no_price() -> None:
     with serving() as server:
-        found = ask(server, "n1-standard-16", "n1-standard-16+none")
-    assert dollars(found) == {"n1-standard-16+none": pytest.approx(16 * 0.031611 + 60 * 0.004237)}
+        catalogue = fetch(server, "n1-standard-16", "n1-standard-16+none")
+    assert dollars(catalogue) == {"n1-standard-16+none": pytest.approx(16 * 0.031611 + 60 * 0.004237)}
     message = "does not specify its GPUs: use n1-standard-16+nvidia-tesla-t4:1, or n1-standard-16+none"
-    assert found.problems == (f"gcp: 'n1-standard-16' {message}",)
+    assert catalogue.problems == (f"gcp: 'n1-standard-16' {message}",)
 
 
 @pytest.mark.parametrize(
@@ -87,26 +87,30 @@ def test_an_n1_machine_that_does_not_name_its_gpus_has_no_price() -> None:
         ("", "is in neither the table"),
     ],
 )
-def test_a_name_that_cannot_be_priced_is_refused_and_says_why(name: str, message: str) -> None:
+def test_a_name_that_cannot_be_priced_is_rejected_with_the_reason(name: str, message: str) -> None:
     with pytest.raises(UnknownMachineError) as caught:
         machine(name)
     assert message in str(caught.value)
     assert repr(name) in str(caught.value)
 
 
-def test_a_name_that_is_not_known_leaves_the_others_alone() -> None:
+def test_an_unknown_name_does_not_affect_the_others() -> None:
     with serving() as server:
-        found = ask(server, "n4-standard-8", "n2-standard-8")
-    assert list(dollars(found)) == ["n2-standard-8"]
-    assert found.problems == ("gcp: 'n4-standard-8' is in neither the table of machine types nor that of TPU slices",)
+        catalogue = fetch(server, "n4-standard-8", "n2-standard-8")
+    assert list(dollars(catalogue)) == ["n2-standard-8"]
+    assert catalogue.problems == (
+        "gcp: 'n4-standard-8' is in neither the table of machine types nor that of TPU slices",
+    )
 
 
-def test_a_machine_of_which_no_region_sells_a_part_is_said_once() -> None:
+def test_a_machine_with_a_component_sold_in_no_region_is_reported_once() -> None:
     with serving() as server:
-        found = ask(server, "g2-standard-4", "a2-highgpu-1g", regions=("us-central1", "us-east1", "antarctica-south1"))
-        assert found.problems == ()  # it is sold in two of the three
+        catalogue = fetch(
+            server, "g2-standard-4", "a2-highgpu-1g", regions=("us-central1", "us-east1", "antarctica-south1")
+        )
+        assert catalogue.problems == ()  # it is sold in two of the three
         with pytest.raises(PriceSourceError) as caught:
-            ask(server, "g2-standard-4", regions=("antarctica-south1", "moon-north1"))
+            fetch(server, "g2-standard-4", regions=("antarctica-south1", "moon-north1"))
     assert str(caught.value) == "gcp: g2-standard-4 is sold in none of antarctica-south1, moon-north1"
 
 
@@ -135,10 +139,10 @@ def test_tpu_models_are_spelled_as_everywhere(instance_type: str) -> None:
         (["Tesla P40"], "n1-standard-16"),
     ],
 )
-def test_the_driver_says_what_is_attached(models: list[str], name: str) -> None:
+def test_attached_gpus_come_from_the_driver(models: list[str], name: str) -> None:
     assert with_accelerators("n1-standard-16", models) == name
 
 
-def test_what_the_driver_says_changes_no_other_name() -> None:
+def test_the_drivers_gpus_change_no_other_name() -> None:
     assert with_accelerators("a2-highgpu-1g", ["NVIDIA A100-SXM4-40GB"]) == "a2-highgpu-1g"
     assert with_accelerators("n1-standard-8+nvidia-tesla-t4:1", []) == "n1-standard-8+nvidia-tesla-t4:1"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.prices.gcp_server import COMPUTE, GcpRestServer, GcpServer, recorded, sku
-from tests.prices.gcp_source import NOW, ON_DEMAND, SPOT, ask, dollars, serving, wanted
+from tests.prices.gcp_source import NOW, ON_DEMAND, SPOT, dollars, fetch, serving, wanted
 
 from epochcost.prices.gcp.gcp_client import GcpCatalogue
 from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
@@ -41,28 +41,28 @@ SPOT_SUMS = {
 
 def test_published_prices_are_the_sums_of_their_parts() -> None:
     with serving() as server:
-        found = dollars(ask(server, *PUBLISHED))
-    assert found == pytest.approx(PUBLISHED, rel=4e-4)  # the figures of the page are rounded, of c2 to four digits
+        usd = dollars(fetch(server, *PUBLISHED))
+    assert usd == pytest.approx(PUBLISHED, rel=4e-4)  # the figures of the page are rounded, of c2 to four digits
     exact = ("a2-highgpu-1g", "a2-highgpu-8g", "a2-megagpu-16g", "g2-standard-4", "n2-standard-8", "e2-standard-4")
-    assert {name: round(found[name], 6) for name in exact} == {name: round(PUBLISHED[name], 6) for name in exact}
+    assert {name: round(usd[name], 6) for name in exact} == {name: round(PUBLISHED[name], 6) for name in exact}
 
 
 def test_on_demand_and_spot_are_the_sums_of_exactly_their_own_skus() -> None:
     with serving() as server:
-        found = ask(server, *SUMS)
-    assert found.problems == ()
-    assert dollars(found) == pytest.approx(SUMS, rel=1e-12)
-    assert dollars(found, SPOT) == pytest.approx(SPOT_SUMS, rel=1e-12)
-    price = found.prices[0]
+        result = fetch(server, *SUMS)
+    assert result.problems == ()
+    assert dollars(result) == pytest.approx(SUMS, rel=1e-12)
+    assert dollars(result, SPOT) == pytest.approx(SPOT_SUMS, rel=1e-12)
+    price = result.prices[0]
     assert (price.source, price.fetched_ts, price.steps[0].ts, price.key.zone) == (NAME, NOW, -math.inf, "")
 
 
-def test_the_machine_of_the_reference_article_costs_what_it_says() -> None:
+def test_the_machine_of_the_reference_article_has_its_price() -> None:
     p4 = "n1-standard-16+nvidia-tesla-p4:1"
     with serving() as server:
-        found = ask(server, p4)
-    assert round(dollars(found)[p4], 2) == 1.36
-    assert round(dollars(found, SPOT)[p4], 2) == 0.38
+        result = fetch(server, p4)
+    assert round(dollars(result)[p4], 2) == 1.36
+    assert round(dollars(result, SPOT)[p4], 2) == 0.38
     assert round(100 * (1 - 0.38 / 1.36), 4) == 72.0588
 
 
@@ -72,18 +72,18 @@ def test_whole_dollars_that_json_writes_as_text_or_leaves_out_are_counted() -> N
     del p4["pricingInfo"][0]["pricingExpression"]["tieredRates"][0]["unitPrice"]["units"]
     server = GcpRestServer(skus)
     catalogue = GcpCatalogue(NAME, make_client=server.client)
-    found = GcpPrices(frozenset(), 86400.0, catalogue).fetch(wanted(*SUMS), NOW)
+    result = GcpPrices(frozenset(), 86400.0, catalogue).fetch(wanted(*SUMS), NOW)
     catalogue.forget()
     server.stop()
-    assert dollars(found) == pytest.approx(SUMS, rel=1e-12)
+    assert dollars(result) == pytest.approx(SUMS, rel=1e-12)
 
 
-def test_a_free_tier_is_passed_over_and_volume_tiers_are_no_price() -> None:
+def test_a_free_tier_is_skipped_and_volume_tiers_are_not_a_price() -> None:
     core = "N2 Instance Core running in"
     with serving(sku(f"{core} Americas", [0.0, 0.03]), without=core) as server:
-        assert dollars(ask(server, "n2-standard-8"))["n2-standard-8"] == pytest.approx(8 * 0.03 + 32 * 0.004237)
+        assert dollars(fetch(server, "n2-standard-8"))["n2-standard-8"] == pytest.approx(8 * 0.03 + 32 * 0.004237)
     with serving(sku(f"{core} Americas", [0.04, 0.03], sku_id="TIERS"), without=core) as server:
-        refused(server, "n2-standard-8", "n2 core SKU TIERS has not one rate above 0 but 0.03, 0.04")
+        assert_no_price(server, "n2-standard-8", "n2 core SKU TIERS has not one rate above 0 but 0.03, 0.04")
 
 
 @pytest.mark.parametrize(
@@ -118,23 +118,23 @@ def test_a_free_tier_is_passed_over_and_volume_tiers_are_no_price() -> None:
         ("Nvidia Tesla A100 GPU running in Americas with Virtual Workstation", "OnDemand"),
     ],
 )
-def test_what_is_not_the_ordinary_price_of_a_part_is_none(text: str, usage: str) -> None:
+def test_only_ordinary_prices_of_components_count(text: str, usage: str) -> None:
     with serving(sku(text, 0.001, usage=usage)) as server:
-        assert dollars(ask(server, "a2-highgpu-1g"))["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
+        assert dollars(fetch(server, "a2-highgpu-1g"))["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
 
 
 def test_a_gpu_for_spot_machines_is_never_on_demand_whatever_its_usage_type() -> None:
     text = "Nvidia Tesla A100 GPU attached to Spot Preemptible VMs running in Americas"
     with serving(sku(text, 0.88, usage="OnDemand"), without="Nvidia Tesla A100 GPU attached") as server:
-        found = ask(server, "a2-highgpu-1g")
-    assert dollars(found)["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
-    assert dollars(found, SPOT)["a2-highgpu-1g"] == pytest.approx(SPOT_SUMS["a2-highgpu-1g"] - 1.7603 + 0.88)
+        result = fetch(server, "a2-highgpu-1g")
+    assert dollars(result)["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
+    assert dollars(result, SPOT)["a2-highgpu-1g"] == pytest.approx(SPOT_SUMS["a2-highgpu-1g"] - 1.7603 + 0.88)
 
 
 def test_regions_are_those_of_the_sku_and_not_those_of_its_text() -> None:
     elsewhere = sku("A2 Instance Core running in Americas", 9.0, "southamerica-east1")
     with serving(elsewhere) as server:
-        assert dollars(ask(server, "a2-highgpu-1g"))["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
+        assert dollars(fetch(server, "a2-highgpu-1g"))["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
 
 
 def test_a_family_without_a_number_in_its_text_and_its_older_text_are_c2() -> None:
@@ -143,70 +143,70 @@ def test_a_family_without_a_number_in_its_text_and_its_older_text_are_c2() -> No
         sku("Compute optimized Instance Ram running in Doha", 0.005, "me-central1"),
     ]
     with serving(*rows) as server:
-        found = dollars(ask(server, "c2-standard-4", regions=("me-central1",)))
-    assert found == {"c2-standard-4": pytest.approx(4 * 0.04 + 16 * 0.005)}
+        usd = dollars(fetch(server, "c2-standard-4", regions=("me-central1",)))
+    assert usd == {"c2-standard-4": pytest.approx(4 * 0.04 + 16 * 0.005)}
 
 
 @pytest.mark.parametrize("text", ["H100 80GB Mega", "H100 Mega 80GB", "H100 80GB Plus"])
 def test_an_h100_mega_has_three_names_and_none_is_the_plain_one(text: str) -> None:
     row = sku(f"Nvidia {text} GPU running in Americas", 10.5)
     with serving(row, without="Nvidia H100 80GB Plus") as server:
-        found = dollars(ask(server, "a3-megagpu-8g", "a3-highgpu-8g"))
+        usd = dollars(fetch(server, "a3-megagpu-8g", "a3-highgpu-8g"))
     host = 208 * 0.026924 + 1872 * 0.002344 + 6000 * 0.08 / 730
-    assert found == pytest.approx({"a3-megagpu-8g": host + 8 * 10.5, "a3-highgpu-8g": SUMS["a3-highgpu-8g"]})
+    assert usd == pytest.approx({"a3-megagpu-8g": host + 8 * 10.5, "a3-highgpu-8g": SUMS["a3-highgpu-8g"]})
 
 
 def test_a_bundled_machine_is_its_slices_and_is_sold_as_spot_only() -> None:
     with serving() as server:
-        found = ask(server, "a4-highgpu-8g")
-    assert dollars(found) == {}  # the catalogue has a rate at which nobody can buy
-    assert dollars(found, SPOT) == {"a4-highgpu-8g": pytest.approx(8 * 4.9542)}  # its usage type is OnDemand
-    assert found.problems == ()
+        result = fetch(server, "a4-highgpu-8g")
+    assert dollars(result) == {}  # the catalogue has a rate at which nobody can buy
+    assert dollars(result, SPOT) == {"a4-highgpu-8g": pytest.approx(8 * 4.9542)}  # its usage type is OnDemand
+    assert result.problems == ()
 
 
 @pytest.mark.parametrize("machine_type", ["a3-highgpu-1g", "a3-highgpu-2g", "a3-highgpu-4g"])
 def test_small_h100_machines_are_spot_only(machine_type: str) -> None:
     gpus = int(machine_type[-2])
     with serving() as server:
-        found = ask(server, machine_type)
-    assert dollars(found) == {}
-    assert dollars(found, SPOT)[machine_type] == pytest.approx(SPOT_SUMS["a3-highgpu-8g"] * gpus / 8)
+        result = fetch(server, machine_type)
+    assert dollars(result) == {}
+    assert dollars(result, SPOT)[machine_type] == pytest.approx(SPOT_SUMS["a3-highgpu-8g"] * gpus / 8)
 
 
 def test_a_gpu_machine_is_never_priced_without_its_gpus() -> None:
     with serving(without="Nvidia Tesla A100 GPU running") as server:
-        found = ask(server, "a2-highgpu-1g")
-    assert dollars(found) == {}
-    assert dollars(found, SPOT)  # its own parts are all there
+        result = fetch(server, "a2-highgpu-1g")
+    assert dollars(result) == {}
+    assert dollars(result, SPOT)  # its own parts are all there
     sentence = "gcp: no on-demand price for a2-highgpu-1g in us-central1: nvidia-tesla-a100 GPU has no SKU there"
-    assert found.problems == (sentence,)
+    assert result.problems == (sentence,)
 
 
 def test_a_machine_is_never_priced_without_its_local_ssd() -> None:
     with serving(without="SSD backed") as server:
-        refused(server, "a3-highgpu-8g", "local SSD has no SKU there")
+        assert_no_price(server, "a3-highgpu-8g", "local SSD has no SKU there")
 
 
 @pytest.mark.parametrize("text", ["New SSD backed Local Storage in Iowa", "SSD backed Local Storage extra in Iowa"])
-def test_a_sku_that_only_contains_local_ssd_is_none_of_it(text: str) -> None:
+def test_a_sku_that_only_mentions_local_ssd_is_not_used(text: str) -> None:
     with serving(sku(text, 1.0)) as server:
-        assert dollars(ask(server, "a3-highgpu-8g")) == {"a3-highgpu-8g": pytest.approx(SUMS["a3-highgpu-8g"])}
+        assert dollars(fetch(server, "a3-highgpu-8g")) == {"a3-highgpu-8g": pytest.approx(SUMS["a3-highgpu-8g"])}
 
 
 def test_a_region_that_sells_local_ssd_need_not_sell_the_machine() -> None:
     with serving(sku("SSD backed Local Storage in Santiago", 0.09, "southamerica-west1")) as server:
-        assert ask(server, "a3-highgpu-8g", regions=("us-central1", "southamerica-west1")).problems == ()
+        assert fetch(server, "a3-highgpu-8g", regions=("us-central1", "southamerica-west1")).problems == ()
 
 
-def test_two_skus_that_differ_are_no_price_and_two_that_agree_are_one() -> None:
+def test_two_skus_that_differ_give_no_price_and_two_that_agree_give_one() -> None:
     text = "A2 Instance Core running in Iowa"
     with serving(sku(text, 0.0316, sku_id="TWIN")) as server:
-        found = ask(server, "a2-highgpu-1g")
-    assert dollars(found) == {}
-    assert "a2 core has 2 SKUs that differ" in found.problems[0]
-    assert "TWIN $0.0316" in found.problems[0]
+        result = fetch(server, "a2-highgpu-1g")
+    assert dollars(result) == {}
+    assert "a2 core has 2 SKUs that differ" in result.problems[0]
+    assert "TWIN $0.0316" in result.problems[0]
     with serving(sku(text, 0.031611)) as server:
-        assert ON_DEMAND in {price.key.purchase_option for price in ask(server, "a2-highgpu-1g").prices}
+        assert ON_DEMAND in {price.key.purchase_option for price in fetch(server, "a2-highgpu-1g").prices}
 
 
 @pytest.mark.parametrize(
@@ -219,19 +219,19 @@ def test_two_skus_that_differ_are_no_price_and_two_that_agree_are_one() -> None:
         ({**sku("N2 Instance Core running in Iowa", 1.0, sku_id="ODD"), "pricingInfo": []}, "SKU ODD has no price"),
     ],
 )
-def test_a_sku_that_cannot_be_read_is_no_price(row: dict[str, Any], message: str) -> None:
+def test_an_unreadable_sku_gives_no_price(row: dict[str, Any], message: str) -> None:
     with serving(row, without="N2 Instance Core") as server:
-        refused(server, "n2-standard-8", f"n2 core {message}")
+        assert_no_price(server, "n2-standard-8", f"n2 core {message}")
 
 
-def refused(server: GcpServer, machine_type: str, message: str) -> None:
+def assert_no_price(server: GcpServer, machine_type: str, message: str) -> None:
     with pytest.raises(PriceSourceError) as caught:
-        ask(server, machine_type)
+        fetch(server, machine_type)
     assert f"no on-demand price for {machine_type} in us-central1: {message}" in str(caught.value)
 
 
-def test_of_a_timeline_the_newest_price_holds() -> None:
+def test_the_newest_price_of_a_timeline_is_used() -> None:
     row, newer = (sku("N2 Instance Core running in Iowa", usd) for usd in (0.02, 0.03))
     row["pricingInfo"] += newer["pricingInfo"]
     with serving(row, without="N2 Instance Core") as server:
-        assert dollars(ask(server, "n2-standard-8"))["n2-standard-8"] == pytest.approx(8 * 0.03 + 32 * 0.004237)
+        assert dollars(fetch(server, "n2-standard-8"))["n2-standard-8"] == pytest.approx(8 * 0.03 + 32 * 0.004237)

@@ -1,10 +1,10 @@
-"""TPU slices of Google Cloud: their units, their names, and the SKUs that look like theirs."""
+"""TPU slices of Google Cloud: their units, their names, and similar SKUs."""
 
 from __future__ import annotations
 
 import pytest
 from tests.prices.gcp_server import CLOUD_TPU, sku
-from tests.prices.gcp_source import SPOT, ask, dollars, serving
+from tests.prices.gcp_source import SPOT, dollars, fetch, serving
 
 from epochcost.prices.price_source import PriceSourceError
 
@@ -33,23 +33,23 @@ GIB = 1024**3
 )
 def test_a_slice_costs_its_chips(instance_type: str, region: str, usd: float, chips: int) -> None:
     with serving() as server:
-        found = ask(server, instance_type, regions=(region,))
-    assert dollars(found)[instance_type] == pytest.approx(usd, rel=1e-9)
-    (facts,) = found.facts
+        result = fetch(server, instance_type, regions=(region,))
+    assert dollars(result)[instance_type] == pytest.approx(usd, rel=1e-9)
+    (facts,) = result.facts
     assert (facts.gpus, facts.vcpus) == (chips, None)
 
 
-def test_what_a_slice_holds_is_said_by_the_chip() -> None:
+def test_facts_of_a_slice_follow_from_its_chip() -> None:
     with serving() as server:
-        (facts,) = ask(server, "v5p-8", regions=("southamerica-east1",)).facts
+        (facts,) = fetch(server, "v5p-8", regions=("southamerica-east1",)).facts
     assert (facts.gpu_model, facts.gpus, facts.gpu_memory_bytes) == ("TPU v5p", 4, 95 * GIB)
 
 
 def test_spot_of_v2_to_v4_is_known_by_the_text_alone() -> None:
     with serving() as server:
-        old = dollars(ask(server, "v2-8"), SPOT)
-        pod = dollars(ask(server, "v4-8", regions=("us-central2",)), SPOT)
-        new = dollars(ask(server, "v6e-4", regions=("us-east5",)), SPOT)
+        old = dollars(fetch(server, "v2-8"), SPOT)
+        pod = dollars(fetch(server, "v4-8", regions=("us-central2",)), SPOT)
+        new = dollars(fetch(server, "v6e-4", regions=("us-east5",)), SPOT)
     assert (old, pod, new) == ({"v2-8": 1.35}, {"v4-8": 3.864}, {"v6e-4": pytest.approx(4 * 1.4033)})
 
 
@@ -64,42 +64,42 @@ def test_spot_of_v2_to_v4_is_known_by_the_text_alone() -> None:
         "TpuV6e attached to Reserved VMs running in Columbus",
     ],
 )
-def test_a_sku_that_only_contains_a_tpu_is_none_of_it(decoy: str) -> None:
+def test_a_sku_that_only_mentions_a_tpu_is_not_used(decoy: str) -> None:
     with serving(sku(decoy, 0.5, "us-east5")) as server:
-        found = ask(server, "v6e-1", regions=("us-east5",))
-    assert (dollars(found), found.problems) == ({"v6e-1": 2.70}, ())
+        result = fetch(server, "v6e-1", regions=("us-east5",))
+    assert (dollars(result), result.problems) == ({"v6e-1": 2.70}, ())
 
 
 @pytest.mark.parametrize(
     "decoy", ["Reservation fee for Tpu-v2 Accelerator running in Americas", "New Tpu-v2 in Americas"]
 )
-def test_a_sku_that_only_contains_a_tpu_device_is_none_of_it(decoy: str) -> None:
+def test_a_sku_that_only_mentions_a_tpu_device_is_not_used(decoy: str) -> None:
     with serving(sku(decoy, 0.5), service=CLOUD_TPU) as server:
-        found = ask(server, "v2-8")
-    assert (dollars(found), found.problems) == ({"v2-8": 4.5}, ())
+        result = fetch(server, "v2-8")
+    assert (dollars(result), result.problems) == ({"v2-8": 4.5}, ())
 
 
-def test_a_device_is_no_pod_and_a_pod_is_no_device() -> None:
+def test_devices_and_pods_are_distinguished() -> None:
     with serving(without="Tpu-v2 Pod", service=CLOUD_TPU) as server, pytest.raises(PriceSourceError) as caught:
-        ask(server, "v2-32")
+        fetch(server, "v2-32")
     assert str(caught.value) == "gcp: v2-32 is sold in none of us-central1"
 
 
-def test_two_texts_of_one_device_that_differ_are_no_price() -> None:
+def test_two_differing_texts_of_one_device_give_no_price() -> None:
     with serving(sku("Tpu-v2 running in Americas", 4.6, sku_id="B"), service=CLOUD_TPU) as server:
-        found = ask(server, "v2-8")
-    assert list(dollars(found)) == []
-    assert found.problems[0].endswith("8 cores of TPU v2 has 2 SKUs that differ (3B3D-4CB4-AECC $4.5, B $4.6)")
+        result = fetch(server, "v2-8")
+    assert list(dollars(result)) == []
+    assert result.problems[0].endswith("8 cores of TPU v2 has 2 SKUs that differ (3B3D-4CB4-AECC $4.5, B $4.6)")
 
 
 @pytest.mark.parametrize("instance_type", ["v6e-3", "v5p-12", "v5p-20000", "v2-64", "v4-4", "v5litepod-2", "v6e-512"])
-def test_a_size_that_is_not_sold_is_no_slice(instance_type: str) -> None:
+def test_a_size_that_is_not_sold_has_no_price(instance_type: str) -> None:
     with serving() as server, pytest.raises(PriceSourceError) as caught:
-        ask(server, instance_type)
+        fetch(server, instance_type)
     assert str(caught.value) == f"gcp: {instance_type!r} is not a size in which that TPU is sold"
 
 
 def test_each_service_is_read_only_when_something_of_it_is_wanted() -> None:
     with serving() as server:
-        ask(server, "v2-8")
+        fetch(server, "v2-8")
         assert server.requested_services() == [CLOUD_TPU]

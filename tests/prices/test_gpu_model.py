@@ -96,7 +96,7 @@ def _rows_of_the_package() -> tuple[Row, ...]:
     return parse(io.StringIO(text, newline=""))
 
 
-def test_memory_that_is_known_apart_tells_models_of_one_name_apart() -> None:
+def test_known_memory_distinguishes_models_of_one_name() -> None:
     assert canonical("A100", 40960 * 1024**2) == "A100 40GB"
     assert canonical("A100 SXM4", 81920 * 1024**2) == "A100 80GB"
     assert canonical("A100", 24 * GIB) == "A100"
@@ -122,7 +122,7 @@ def test_a_name_outside_the_table_has_no_spelling(name: str) -> None:
     assert canonical(name) == ""
 
 
-def test_an_unknown_name_is_said_once_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_name_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="epochcost.prices.gpu_model"):
         for _ in range(3):
             canonical("Quantum 9000\n")
@@ -141,7 +141,7 @@ def test_an_unknown_name_is_said_once_in_the_log(caplog: pytest.LogCaptureFixtur
         ("Intel Arc Pro B60", None, "Arc B60"),
         ("AMD Radeon AI PRO R9700", None, "Radeon AI Pro R9700"),
         ("NVIDIA CMP 170HX", None, "CMP 170HX"),
-        # A size in the name that is less than the chip is made with is that of a part of it.
+        # A size in the name below the chip's memory is that of a partition.
         ("H100 20GB", None, ""),
         ("NVIDIA H100 64GB", None, ""),
         ("L4 12GB", None, ""),
@@ -173,8 +173,8 @@ def test_names_of_the_newest_drivers_and_lists(name: str, memory_gib: int | None
 
 
 @pytest.mark.parametrize(
-    ("model", "gib", "made"),
+    ("model", "gib", "expected"),
     [("H100", 80, True), ("H100", 640, False), ("A100 80GB", 40, True), ("MI355X", 288, True), ("NEW1", 80, False)],
 )
-def test_sizes_of_memory_in_which_a_model_is_made(model: str, gib: float, made: bool) -> None:
-    assert is_made_with(model, gib) is made
+def test_sizes_of_memory_in_which_a_model_is_made(model: str, gib: float, expected: bool) -> None:
+    assert is_made_with(model, gib) is expected

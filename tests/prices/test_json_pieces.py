@@ -31,22 +31,22 @@ def test_it_reads_what_json_reads(document: object, indent: int | None) -> None:
     assert loads(text) == json.loads(text)
 
 
-def test_of_one_name_given_twice_the_last_counts() -> None:
+def test_the_last_of_duplicate_names_counts() -> None:
     assert loads('{"a": [1], "a": [2]}') == json.loads('{"a": [1], "a": [2]}')
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", '"x"', "3", "null"])
-def test_what_is_no_object_is_read_at_once(text: str) -> None:
+def test_anything_but_an_object_is_read_at_once(text: str) -> None:
     assert loads(text) == json.loads(text)
 
 
-def test_every_text_that_is_broken_is_an_error_here_where_it_is_one_there() -> None:
-    whole = json.dumps(DOCUMENTS[2])
+def test_every_broken_text_is_an_error_as_for_json_loads() -> None:
+    complete = json.dumps(DOCUMENTS[2])
     rng = random.Random(16)
-    texts = [whole[:end] for end in range(len(whole))]
+    texts = [complete[:end] for end in range(len(complete))]
     for _ in range(2000):
-        at = rng.randrange(len(whole))
-        texts.append(whole[:at] + rng.choice('{}[]":,x1 ') + whole[at + 1 :])
+        at = rng.randrange(len(complete))
+        texts.append(complete[:at] + rng.choice('{}[]":,x1 ') + complete[at + 1 :])
     for text in texts:
         try:
             expected: object = json.loads(text, parse_constant=None)
@@ -60,11 +60,11 @@ def test_every_text_that_is_broken_is_an_error_here_where_it_is_one_there() -> N
 
 
 @pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": [Infinity]}', '{"a": 1} x', '{"a" 1}', "{1: 2}", '{"a": 1,}'])
-def test_what_is_not_json_is_refused(text: str) -> None:
+def test_invalid_json_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         loads(text)
 
 
-def test_what_is_nested_too_deep_is_an_error_and_no_crash() -> None:
+def test_too_deep_nesting_is_an_error_and_not_a_crash() -> None:
     with pytest.raises(RecursionError):
         loads('{"a": ' + "[" * 100_000)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, api, dollars, wanted
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.json_server import JsonServer, Reply
 
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
@@ -36,7 +36,7 @@ TYPES = {
 
 
 def fetch(server: JsonServer, types: object, key_file: str = "") -> Catalogue:
-    server.on("/api/instance-types", Answer({"data": types}))
+    server.on("/api/instance-types", Reply({"data": types}))
     return Lambda(f"{server.url}/api", 3600.0, api("lambda", key_file)).fetch(wanted("lambda"), NOW)
 
 
@@ -49,11 +49,11 @@ def test_a_price_is_in_cents_for_the_whole_instance_and_the_same_everywhere(serv
     }
 
 
-def test_a_type_without_capacity_anywhere_is_priced_all_the_same(server: JsonServer) -> None:
+def test_a_type_without_capacity_anywhere_is_still_priced(server: JsonServer) -> None:
     assert len(fetch(server, H100).prices) == 1
 
 
-def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> None:
+def test_facts_of_a_type_come_from_the_same_response(server: JsonServer) -> None:
     facts = {fact.instance_type: fact for fact in fetch(server, TYPES).facts}
     eight = InstanceFacts("lambda", "gpu_8x_h100_sxm5", "H100", 8.0, 80 * GIB, 208.0, 1800 * GIB)
     assert facts["gpu_8x_h100_sxm5"] == eight
@@ -66,15 +66,15 @@ def test_a_type_without_a_gpu_has_none(server: JsonServer) -> None:
 
 
 @pytest.mark.parametrize("cents", [None, "429", True, 0, -5])
-def test_a_price_that_is_none_is_named_and_leaves_the_others_alone(server: JsonServer, cents: object) -> None:
-    found = fetch(server, {**H100, **entry("gpu_bad", cents, "A10 (24 GB PCIe)", 1)})
-    assert dollars(found) == {("", "gpu_1x_h100_sxm5", ON_DEMAND): 4.29}
-    (problem,) = found.problems
+def test_an_invalid_price_is_named_and_does_not_affect_the_others(server: JsonServer, cents: object) -> None:
+    catalogue = fetch(server, {**H100, **entry("gpu_bad", cents, "A10 (24 GB PCIe)", 1)})
+    assert dollars(catalogue) == {("", "gpu_1x_h100_sxm5", ON_DEMAND): 4.29}
+    (problem,) = catalogue.problems
     assert problem.startswith("lambda: gpu_bad: ")
 
 
 @pytest.mark.parametrize("types", [None, [], "x"])
-def test_an_answer_of_another_form_is_an_error(server: JsonServer, types: object) -> None:
+def test_a_response_of_another_form_is_an_error(server: JsonServer, types: object) -> None:
     with pytest.raises(PriceSourceError, match="lambda: instance-types: not a response of Lambda's API: data: "):
         fetch(server, types)
 
@@ -87,8 +87,8 @@ def test_when_no_row_can_be_read_the_source_has_failed(server: JsonServer) -> No
 def test_the_key_goes_as_a_bearer_and_an_expired_one_is_an_error_without_it(server: JsonServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     fetch(server, H100, str(tmp_path / "key"))
-    assert server.questions[0].headers["Authorization"] == f"Bearer {KEY}"
-    server.on("/api/instance-types", Answer({"error": {"message": f"API key {KEY} was invalid, expired"}}, 401))
+    assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
+    server.on("/api/instance-types", Reply({"error": {"message": f"API key {KEY} was invalid, expired"}}, 401))
     with pytest.raises(PriceSourceError) as caught:
         Lambda(f"{server.url}/api", 3600.0, api("lambda", str(tmp_path / "key"))).fetch(wanted("lambda"), NOW)
     assert "HTTP 401" in str(caught.value)
@@ -108,7 +108,7 @@ def test_without_a_key_file_it_is_skipped() -> None:
         ({"gpu_description": "", "description": ""}, "H100", None),
     ],
 )
-def test_an_answer_without_the_gpus_description_still_says_the_gpu(
+def test_a_response_without_the_gpus_description_still_gives_the_gpu(
     server: JsonServer, changes: dict[str, Any], model: str, memory_gib: int | None
 ) -> None:
     name = "gpu_8x_h100_sxm5"
@@ -118,7 +118,7 @@ def test_an_answer_without_the_gpus_description_still_says_the_gpu(
         "specs": {"vcpus": 208, "memory_gib": 1800, "gpus": 8},
         **changes,
     }
-    server.on("/api/v1/instance-types", Answer({"data": {name: {"instance_type": row}}}))
-    found = Lambda(f"{server.url}/api/v1", 3600.0, api("lambda")).fetch(Wanted(), NOW)
-    (fact,) = found.facts
+    server.on("/api/v1/instance-types", Reply({"data": {name: {"instance_type": row}}}))
+    catalogue = Lambda(f"{server.url}/api/v1", 3600.0, api("lambda")).fetch(Wanted(), NOW)
+    (fact,) = catalogue.facts
     assert (fact.gpu_model, fact.gpu_memory_bytes) == (model, None if memory_gib is None else memory_gib * GIB)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wanted
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.json_server import JsonServer, Reply
 
 from epochcost.model import InstanceFacts
 from epochcost.prices.oci import Oci
@@ -55,9 +55,9 @@ STANDARD = shape("VM.Standard2.4", "B88514", 4, allowPreemptible=True, bundleMem
 
 
 def fetch(server: JsonServer, shapes: list[Row], *names: str, parts: list[Row] | None = None) -> Catalogue:
-    server.on("/shapes.json", Answer({"items": shapes}))
+    server.on("/shapes.json", Reply({"items": shapes}))
     server.on(
-        "/products/", Answer({"lastUpdated": "2026-08-14T09:09:55.872Z", "items": PARTS if parts is None else parts})
+        "/products/", Reply({"lastUpdated": "2026-08-14T09:09:55.872Z", "items": PARTS if parts is None else parts})
     )
     requested = names or tuple(str(each["name"]) for each in shapes)
     return source(server).fetch(wanted("oci", *(("us-ashburn-1", name) for name in requested)), NOW)
@@ -67,7 +67,7 @@ def source(server: JsonServer) -> Oci:
     return Oci(f"{server.url}/products/", f"{server.url}/shapes.json", frozenset(), 86400.0, api("oci"))
 
 
-def test_a_part_counts_as_its_metric_says_by_gpus_or_by_ocpus(server: JsonServer) -> None:
+def test_a_component_counts_by_gpus_or_by_ocpus_according_to_its_metric(server: JsonServer) -> None:
     assert dollars(fetch(server, [H100, A10, A100, STANDARD])) == {
         ("", "BM.GPU.H100.8", ON_DEMAND): 80.0,  # 8 GPUs x $10, never 112 OCPUs x $10
         ("", "VM.GPU.A10.2", ON_DEMAND): 4.0,  # 2 GPUs x $2
@@ -87,28 +87,28 @@ def test_the_price_of_a_shape_is_the_sum_of_its_parts_and_an_amount_may_be_a_fra
         {"partNumber": "B88514", "qty": 0.5, "type": {"value": "ocpu"}},
         {"partNumber": "B93114", "qty": 8, "type": {"value": "memory"}},
     ]
-    found = fetch(server, [shape("VM.Small", "", 0, products=products)])
-    assert dollars(found) == {("", "VM.Small", ON_DEMAND): pytest.approx(0.0439)}  # 0.5 x 0.0638 + 8 x 0.0015
-    assert found.facts[0].vcpus == 1.0
+    catalogue = fetch(server, [shape("VM.Small", "", 0, products=products)])
+    assert dollars(catalogue) == {("", "VM.Small", ON_DEMAND): pytest.approx(0.0439)}  # 0.5 x 0.0638 + 8 x 0.0015
+    assert catalogue.facts[0].vcpus == 1.0
 
 
-def test_only_wanted_shapes_are_priced_and_none_is_asked_for_while_none_is_wanted(server: JsonServer) -> None:
+def test_only_wanted_shapes_are_priced_and_there_is_no_request_while_none_is_wanted(server: JsonServer) -> None:
     assert len(fetch(server, [H100, A10], "BM.GPU.H100.8").prices) == 1
-    before = len(server.questions)
+    before = len(server.requests)
     assert source(server).fetch(wanted("oci"), NOW) == Catalogue()
-    assert len(server.questions) == before
+    assert len(server.requests) == before
 
 
 @pytest.mark.parametrize(
     "changes", [{"status": "RETIRED"}, {"hidden": True}, {"subType": {"value": "flexible"}}, {"name": "VM.GPU.Flex"}]
 )
-def test_a_shape_that_is_not_sold_as_it_stands_has_no_price(server: JsonServer, changes: Row) -> None:
-    found = fetch(server, [{**H100, **changes}])
-    assert (found.prices, found.facts, found.problems) == ((), (), ())
-    assert set(found.reasons) == {str({**H100, **changes}["name"])}
+def test_a_shape_that_is_not_sold_alone_has_no_price(server: JsonServer, changes: Row) -> None:
+    catalogue = fetch(server, [{**H100, **changes}])
+    assert (catalogue.prices, catalogue.facts, catalogue.problems) == ((), (), ())
+    assert set(catalogue.reasons) == {str({**H100, **changes}["name"])}
 
 
-def test_what_a_shape_holds_comes_from_the_list_of_shapes(server: JsonServer) -> None:
+def test_facts_of_a_shape_come_from_the_list_of_shapes(server: JsonServer) -> None:
     h100, a10, a100, standard = fetch(server, [H100, A10, A100, STANDARD]).facts
     assert h100 == InstanceFacts("oci", "BM.GPU.H100.8", "H100", 8.0, 80 * GIB, 224.0, 2048 * GIB)
     assert (a10.gpu_model, a10.gpu_memory_bytes) == ("A10", 24 * GIB)
@@ -135,42 +135,42 @@ TIERS = [{"model": "PAY_AS_YOU_GO", "value": 0.0, "rangeMax": 10}, {"model": "PA
         (part("OTHER", 10.0), "part 'B98415' is not in the price list"),
     ],
 )  # fmt: skip
-def test_a_part_that_is_not_as_expected_is_named_and_leaves_the_other_shapes_alone(
+def test_an_unexpected_component_is_named_and_does_not_affect_other_shapes(
     server: JsonServer, bad: Row, message: str
 ) -> None:
-    found = fetch(server, [H100, A10], parts=[bad, *PARTS[1:]])
-    assert set(dollars(found).values()) == {4.0, 2.0}
-    (problem,) = found.problems
+    catalogue = fetch(server, [H100, A10], parts=[bad, *PARTS[1:]])
+    assert set(dollars(catalogue).values()) == {4.0, 2.0}
+    (problem,) = catalogue.problems
     assert problem.startswith("oci: BM.GPU.H100.8: ")
     assert message in problem
 
 
-def test_a_price_for_those_with_a_commitment_is_not_taken(server: JsonServer) -> None:
+def test_a_commitment_price_is_not_used(server: JsonServer) -> None:
     prices = [{"model": "ANNUAL_COMMIT", "value": 7.0}, {"model": "PAY_AS_YOU_GO", "value": 10.0}]
     both = part("B98415", 0.0, currencyCodeLocalizations=[{"currencyCode": "USD", "prices": prices}])
     assert dollars(fetch(server, [H100], parts=[both])) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
 
 
 @pytest.mark.parametrize("gpus", [None, "8"])
-def test_a_price_per_gpu_of_a_shape_without_gpus_is_no_price(server: JsonServer, gpus: object) -> None:
+def test_a_price_per_gpu_of_a_shape_without_gpus_is_not_used(server: JsonServer, gpus: object) -> None:
     with pytest.raises(PriceSourceError, match=r"oci: BM\.GPU\.H100\.8: gpuQty: "):
         fetch(server, [{**H100, "gpuQty": gpus}])
 
 
-def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
-    server.on("/shapes.json", Answer({"items": "none"}))
+def test_a_response_of_another_form_is_an_error(server: JsonServer) -> None:
+    server.on("/shapes.json", Reply({"items": "none"}))
     with pytest.raises(PriceSourceError, match=r"oci: not a response of Oracle's .*: items: 'none' is not a list"):
         source(server).fetch(wanted("oci", ("", "BM.GPU.H100.8")), NOW)
 
 
-# --- what the lists have become ---
+# --- current forms of the lists ---
 
 
 def test_a_shape_is_found_by_the_name_that_the_machine_itself_has(server: JsonServer) -> None:
     rack = shape("BM.GPU.GB200.4 (NVL72)", "B98415", 128, 4, 756)
-    found = fetch(server, [rack], "BM.GPU.GB200.4")
-    assert dollars(found) == {("", "BM.GPU.GB200.4", ON_DEMAND): 40.0}
-    assert found.facts[0].gpu_memory_bytes == 189 * GIB
+    catalogue = fetch(server, [rack], "BM.GPU.GB200.4")
+    assert dollars(catalogue) == {("", "BM.GPU.GB200.4", ON_DEMAND): 40.0}
+    assert catalogue.facts[0].gpu_memory_bytes == 189 * GIB
 
 
 @pytest.mark.parametrize(
@@ -191,25 +191,25 @@ def test_a_shape_is_found_by_the_name_that_the_machine_itself_has(server: JsonSe
 def test_memory_is_of_one_gpu_whatever_the_list_means(
     server: JsonServer, name: str, gpus: int, listed: int, one: float | None
 ) -> None:
-    found = fetch(server, [shape(name, "B98415", 112, gpus, listed)])
-    assert found.facts[0].gpu_memory_bytes == (None if one is None else one * GIB)
+    catalogue = fetch(server, [shape(name, "B98415", 112, gpus, listed)])
+    assert catalogue.facts[0].gpu_memory_bytes == (None if one is None else one * GIB)
 
 
 def test_a_shape_that_is_priced_by_the_gpu_needs_no_number_of_cores(server: JsonServer) -> None:
     bare = shape("BM.GPU.B300.8", "B98415", 0, 8, 2100, bundleMemoryQty=None)
     bare["products"] = [{"partNumber": "B98415", "qty": None, "type": {"value": "ocpu"}}]
-    found = fetch(server, [bare])
-    assert dollars(found) == {("", "BM.GPU.B300.8", ON_DEMAND): 80.0}
-    assert (found.facts[0].vcpus, found.facts[0].memory_bytes) == (None, None)
+    catalogue = fetch(server, [bare])
+    assert dollars(catalogue) == {("", "BM.GPU.B300.8", ON_DEMAND): 80.0}
+    assert (catalogue.facts[0].vcpus, catalogue.facts[0].memory_bytes) == (None, None)
 
 
 def test_two_shapes_of_one_name_at_two_prices_have_no_price(server: JsonServer) -> None:
-    found = fetch(server, [H100, {**H100, "products": A10["products"]}, A10])
-    assert {key[1] for key in dollars(found)} == {"VM.GPU.A10.2"}
-    assert found.problems == ("oci: BM.GPU.H100.8: two shapes of that name differ in price: no price taken",)
+    catalogue = fetch(server, [H100, {**H100, "products": A10["products"]}, A10])
+    assert {key[1] for key in dollars(catalogue)} == {"VM.GPU.A10.2"}
+    assert catalogue.problems == ("oci: BM.GPU.H100.8: two shapes of that name differ in price: no price taken",)
 
 
-def test_a_shape_that_is_in_no_list_is_asked_for_and_not_priced(server: JsonServer) -> None:
+def test_a_shape_in_no_list_is_requested_and_not_priced(server: JsonServer) -> None:
     (missing,) = unpriced(fetch(server, [H100, A10], "BM.GPU.H100.9", "VM.GPU.A10.2"))
     assert (missing.want.instance_type, missing.nearest[0]) == ("BM.GPU.H100.9", "BM.GPU.H100.8")
 
@@ -221,13 +221,13 @@ def test_another_kind_of_price_is_noticed(server: JsonServer) -> None:
 
 
 @pytest.mark.parametrize("odd", [{"gpuMemoryQty": "much"}, {"bundleMemoryQty": []}])
-def test_what_a_shape_holds_may_be_unreadable_and_its_price_stays(server: JsonServer, odd: Row) -> None:
-    found = fetch(server, [{**H100, **odd}])
-    assert dollars(found) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
-    assert found.problems
+def test_unreadable_facts_of_a_shape_do_not_affect_its_price(server: JsonServer, odd: Row) -> None:
+    catalogue = fetch(server, [{**H100, **odd}])
+    assert dollars(catalogue) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
+    assert catalogue.problems
 
 
 def test_a_part_without_a_kind_and_without_a_number_of_ocpus_is_priced_by_the_gpu(server: JsonServer) -> None:
-    found = fetch(server, [{**H100, "products": [{"partNumber": "B98415", "qty": None, "type": None}]}])
-    assert dollars(found) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
-    assert (found.facts[0].gpus, found.facts[0].vcpus, found.problems) == (8.0, None, ())
+    catalogue = fetch(server, [{**H100, "products": [{"partNumber": "B98415", "qty": None, "type": None}]}])
+    assert dollars(catalogue) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
+    assert (catalogue.facts[0].gpus, catalogue.facts[0].vcpus, catalogue.problems) == (8.0, None, ())

@@ -1,4 +1,4 @@
-"""Sources take turns to compute, and give theirs away while they wait for a server."""
+"""Sources take turns to compute, and release their turn while they wait for a server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.prices.asking_http import NOW, api
 from tests.prices.aws_price_list import PriceListServer, header, line
 from tests.prices.aws_server import AwsPriceServer, product
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.json_server import JsonServer, Reply
 
 from epochcost.prices.aws.aws_bulk import AwsBulk
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand
@@ -22,7 +22,7 @@ P2 = Wanted(frozenset({Want("aws", "us-east-1", "p2.xlarge")}))
 
 
 class Worker(threading.Thread):
-    """Takes a turn, says so, and ends it when told."""
+    """Takes a turn, records it, and ends it when the test allows."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__(daemon=True)
@@ -37,7 +37,7 @@ class Worker(threading.Thread):
 
 
 def queued(turns: Turns, count: int) -> None:
-    """Wait until so many threads wait for their turn."""
+    """Wait until this many threads wait for their turn."""
     pause = threading.Event()
     for _ in range(int(SOON * 1000)):
         if len(turns._queue) == count:
@@ -46,7 +46,7 @@ def queued(turns: Turns, count: int) -> None:
     raise AssertionError(f"{len(turns._queue)} threads wait, not {count}")
 
 
-def test_the_next_one_computes_when_the_one_before_is_done_in_the_order_in_which_they_came() -> None:
+def test_turns_are_taken_one_after_another_in_order_of_arrival() -> None:
     turns = Turns(SOON)
     workers = []
     for number in range(4):
@@ -59,7 +59,7 @@ def test_the_next_one_computes_when_the_one_before_is_done_in_the_order_in_which
         worker.join(SOON)
 
 
-def test_who_waits_for_a_server_lets_the_next_one_compute_and_takes_its_turn_again() -> None:
+def test_a_source_waiting_for_a_server_releases_its_turn_and_takes_it_again() -> None:
     turns = Turns(SOON)
     with turns.computing():
         with turns.waiting():
@@ -75,7 +75,7 @@ def test_who_waits_for_a_server_lets_the_next_one_compute_and_takes_its_turn_aga
     assert third.has_it.wait(SOON)
 
 
-def test_nobody_waits_for_ever_for_one_who_does_not_end() -> None:
+def test_the_wait_for_an_endless_turn_is_bounded() -> None:
     turns = Turns(0.01)
     first = Worker(turns)
     assert first.has_it.wait(SOON)
@@ -98,7 +98,7 @@ def test_a_turn_ends_with_an_error_too() -> None:
     after.may_end.set()
 
 
-def test_a_thread_that_takes_no_turns_gives_none_away() -> None:
+def test_a_thread_without_a_turn_releases_none() -> None:
     turns = Turns(SOON)
     with turns.waiting():
         pass
@@ -109,16 +109,16 @@ def test_a_thread_that_takes_no_turns_gives_none_away() -> None:
 
 
 def let_in(fetch: Callable[[], object], arrived: Callable[[], bool], release: Callable[[], object]) -> None:
-    """Whether another computes while ``fetch`` waits for a server that does not answer."""
-    done: list[object] = []
+    """Whether another computes while ``fetch`` waits for a server that does not respond."""
+    completed: list[object] = []
 
-    def asks() -> None:
+    def fetch_in_turn() -> None:
         with computing():
-            done.append(fetch())
+            completed.append(fetch())
             assert TURNS.takes_turns
 
-    asking = threading.Thread(target=asks, daemon=True)
-    asking.start()
+    fetching = threading.Thread(target=fetch_in_turn, daemon=True)
+    fetching.start()
     pause = threading.Event()
     for _ in range(int(SOON * 100)):
         if arrived():
@@ -129,21 +129,21 @@ def let_in(fetch: Callable[[], object], arrived: Callable[[], bool], release: Ca
     other.may_end.set()
     other.join(SOON)
     release()
-    asking.join(SOON)
-    assert done
+    fetching.join(SOON)
+    assert completed
     assert TURNS._holder is None
 
 
 def test_another_computes_while_boto3_waits(aws: AwsPriceServer) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     aws.hold.clear()
-    let_in(lambda: AwsOnDemand(frozenset(), 86400.0).fetch(P2, NOW), lambda: bool(aws.questions), aws.hold.set)
+    let_in(lambda: AwsOnDemand(frozenset(), 86400.0).fetch(P2, NOW), lambda: bool(aws.requests), aws.hold.set)
 
 
-def test_another_computes_while_a_json_api_is_waited_for(server: JsonServer) -> None:
-    held = threading.Event()
-    server.on("/x", Answer({"a": 1}, hold=held))
-    let_in(lambda: api("x").get(f"{server.url}/x"), lambda: bool(server.questions), held.set)
+def test_another_computes_while_a_json_api_is_awaited(server: JsonServer) -> None:
+    release = threading.Event()
+    server.on("/x", Reply({"a": 1}, hold=release))
+    let_in(lambda: api("x").get(f"{server.url}/x"), lambda: bool(server.requests), release.set)
 
 
 def test_another_computes_between_the_pieces_of_a_long_list() -> None:

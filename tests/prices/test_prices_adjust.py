@@ -1,4 +1,4 @@
-"""Discounts, taxes and extras: what is paid, made of what is published."""
+"""Discounts, taxes and extras: paid prices derived from published ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def published(usd: float = 30.0, key: PriceKey = DEMAND, source: str = "aws") ->
     return Price(key, (PriceStep(-math.inf, usd),), source, MARCH)
 
 
-def paid(raw: object, price: Price | None = None) -> Price | None:
+def adjusted(raw: object, price: Price | None = None) -> Price | None:
     return parse_adjustments(raw)(price or published())
 
 
@@ -38,10 +38,10 @@ def test_a_discount_in_percent_an_absolute_one_and_a_tax_apply_in_their_order() 
         {"name": "credit", "provider": "aws", "discount-usd-per-hour": 2},
         {"name": "VAT", "tax-percent": 24},
     ]
-    found = paid(raw)
-    assert found is not None
-    assert found.usd_per_hour == pytest.approx((30 * 0.9 - 2) * 1.24, abs=1e-12)
-    assert (found.key, found.source, found.fetched_ts) == (DEMAND, "aws", MARCH)
+    result = adjusted(raw)
+    assert result is not None
+    assert result.usd_per_hour == pytest.approx((30 * 0.9 - 2) * 1.24, abs=1e-12)
+    assert (result.key, result.source, result.fetched_ts) == (DEMAND, "aws", MARCH)
 
 
 @pytest.mark.parametrize(
@@ -54,29 +54,29 @@ def test_a_discount_in_percent_an_absolute_one_and_a_tax_apply_in_their_order() 
         {"source": "listed"},
     ],
 )
-def test_it_leaves_alone_what_it_is_not_about(where: dict[str, str]) -> None:
-    assert paid([{**where, "discount-percent": 10}]) == published()
+def test_it_does_not_affect_other_prices(where: dict[str, str]) -> None:
+    assert adjusted([{**where, "discount-percent": 10}]) == published()
 
 
-def test_it_is_about_a_family_or_a_region_by_a_glob() -> None:
-    found = paid([{"provider": "AWS", "region": "us-*", "instance-type": "p4*", "discount-percent": 50}])
-    assert found is not None
-    assert found.usd_per_hour == 15.0
+def test_it_selects_a_family_or_a_region_by_a_glob() -> None:
+    result = adjusted([{"provider": "AWS", "region": "us-*", "instance-type": "p4*", "discount-percent": 50}])
+    assert result is not None
+    assert result.usd_per_hour == 15.0
 
 
 @pytest.mark.parametrize("source", ["owned", "listed_file"])
-def test_a_price_that_a_person_wrote_is_what_he_pays_unless_the_adjustment_names_it(source: str) -> None:
+def test_a_configured_price_is_not_adjusted_unless_the_adjustment_names_it(source: str) -> None:
     price = published(source=source)
-    assert paid([{"tax-percent": 24}], price) == price
-    taxed = paid([{"tax-percent": 24, "source": source}], price)
+    assert adjusted([{"tax-percent": 24}], price) == price
+    taxed = adjusted([{"tax-percent": 24, "source": source}], price)
     assert taxed is not None
     assert taxed.usd_per_hour == pytest.approx(37.2)
 
 
 def test_a_contract_that_begins_in_march_changes_nothing_of_february() -> None:
-    found = paid([{"discount-percent": 10, "from": "2026-03-01", "until": "2026-04-01"}])
-    assert found is not None
-    assert [(step.ts, step.usd_per_hour) for step in found.steps] == [
+    result = adjusted([{"discount-percent": 10, "from": "2026-03-01", "until": "2026-04-01"}])
+    assert result is not None
+    assert [(step.ts, step.usd_per_hour) for step in result.steps] == [
         (-math.inf, 30.0),
         (MARCH, 27.0),
         (MARCH + 31 * DAY, 30.0),
@@ -86,22 +86,22 @@ def test_a_contract_that_begins_in_march_changes_nothing_of_february() -> None:
 def test_spot_steps_keep_their_times() -> None:
     key = PriceKey("aws", "us-east-1", "us-east-1a", "p4d.24xlarge", PurchaseOption.SPOT)
     price = Price(key, (PriceStep(MARCH - 60, 8.0), PriceStep(MARCH + 60, 10.0)), "aws_spot", MARCH)
-    found = paid([{"discount-percent": 10, "from": "2026-03-01T00:00:00Z"}], price)
-    assert found is not None
-    assert [(step.ts, step.usd_per_hour) for step in found.steps] == [
+    result = adjusted([{"discount-percent": 10, "from": "2026-03-01T00:00:00Z"}], price)
+    assert result is not None
+    assert [(step.ts, step.usd_per_hour) for step in result.steps] == [
         (MARCH - 60, 8.0),
         (MARCH, 7.2),
         (MARCH + 60, 9.0),
     ]
 
 
-def test_a_price_that_a_discount_would_bring_to_nothing_is_absent_not_zero() -> None:
+def test_a_price_discounted_to_zero_is_absent_and_not_zero() -> None:
     store = PriceStore(None, ["aws"], adjust=parse_adjustments([{"discount-usd-per-hour": 30}]))
     store.put("aws", Catalogue((published(),)), MARCH)
     assert not store.book.prices
 
 
-def test_the_store_keeps_what_was_published_so_that_a_change_of_contract_is_no_change_of_price(tmp_path: Path) -> None:
+def test_the_store_keeps_published_prices_so_that_a_contract_change_is_not_a_price_change(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     first = PriceStore(path, ["aws"], adjust=parse_adjustments([{"discount-percent": 95}]))
     first.put("aws", Catalogue((published(),)), MARCH)
@@ -135,7 +135,7 @@ def test_only_charged_extras_are_part_of_what_an_agent_charges() -> None:
         ([{"tax-percent": 24, "from": "soon"}], "from: 'soon' must be a day, 2026-11-21, or a time"),
     ],
 )
-def test_a_bad_adjustment_is_refused_with_its_place_and_what_is_allowed(raw: object, error: str) -> None:
+def test_a_bad_adjustment_is_rejected_with_its_location_and_the_allowed_values(raw: object, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         parse_adjustments(raw)
 
@@ -149,7 +149,7 @@ def test_a_bad_adjustment_is_refused_with_its_place_and_what_is_allowed(raw: obj
         ([{"name": "d", "usd-per-hour": 1}] * 2, "extra 'd' is given 2 times"),
     ],
 )
-def test_a_bad_extra_is_refused_with_its_place_and_what_is_allowed(raw: object, error: str) -> None:
+def test_a_bad_extra_is_rejected_with_its_location_and_the_allowed_values(raw: object, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         parse_extras(raw)
 
@@ -158,9 +158,9 @@ def test_they_come_from_the_file_and_a_mistake_names_it(tmp_path: Path) -> None:
     path = tmp_path / "epochcost.yml"
     path.write_text("prices:\n  adjustments:\n  - {name: EDP, provider: aws, discount-percent: 12}\n")
     settings = load(PollerSettings, "prices", {"config.file": str(path)}, {})
-    found = settings.adjustments(published())
-    assert found is not None
-    assert found.usd_per_hour == pytest.approx(26.4)
+    result = settings.adjustments(published())
+    assert result is not None
+    assert result.usd_per_hour == pytest.approx(26.4)
     path.write_text("prices:\n  extras:\n  - {name: disk}\n")
     with pytest.raises(SettingsError, match=r"epochcost.yml: prices: extras: .*extra 1: give one of usd-per-hour"):
         load(PollerSettings, "prices", {"config.file": str(path)}, {})
@@ -169,13 +169,13 @@ def test_they_come_from_the_file_and_a_mistake_names_it(tmp_path: Path) -> None:
 # --- rates of one account, commitments, parts ---
 
 
-def test_a_rate_of_one_account_counts_for_that_account_alone() -> None:
+def test_a_rate_of_one_account_counts_only_for_that_account() -> None:
     adjust = parse_adjustments([{"name": "team", "account": "1234*", "discount-percent": 50}])
     assert adjust(published()) == published()
     assert adjust.paid(published(), "999") == published()
-    ours = adjust.paid(published(), "123456789012")
-    assert ours is not None
-    assert ours.usd_per_hour == 15.0
+    own_rate = adjust.paid(published(), "123456789012")
+    assert own_rate is not None
+    assert own_rate.usd_per_hour == 15.0
 
 
 PLAN = {"name": "plan", "commitment-usd-per-hour": 40, "committed-discount-percent": 50, "machines": 4}
@@ -189,21 +189,21 @@ PLAN = {"name": "plan", "commitment-usd-per-hour": 40, "committed-discount-perce
         (30.0, 100.0, 25.0),  # more than they need, paid in any case: 100 / 4
     ],
 )
-def test_a_commitment_covers_so_many_machines_and_the_rest_is_paid_as_published(
+def test_a_commitment_covers_its_machines_and_the_rest_has_the_published_price(
     usd: float, committed: float, usd_per_machine: float
 ) -> None:
     adjust = parse_adjustments([{**PLAN, "commitment-usd-per-hour": committed}])
-    found = adjust(published(usd))
-    assert found is not None
-    assert found.usd_per_hour == pytest.approx(usd_per_machine, abs=1e-12)
+    result = adjust(published(usd))
+    assert result is not None
+    assert result.usd_per_hour == pytest.approx(usd_per_machine, abs=1e-12)
     parts = adjust.parts(published(usd), MARCH)
     assert sum(parts.values()) == pytest.approx(usd_per_machine, abs=1e-12)
     assert parts["plan"] == committed / 4
 
 
-def test_a_commitment_is_about_on_demand_prices_only() -> None:
+def test_a_commitment_affects_on_demand_prices_only() -> None:
     spot = PriceKey("aws", "us-east-1", "us-east-1a", "p4d.24xlarge", PurchaseOption.SPOT)
-    assert paid([PLAN], published(10.0, spot)) == published(10.0, spot)
+    assert adjusted([PLAN], published(10.0, spot)) == published(10.0, spot)
 
 
 def test_a_price_is_the_sum_of_its_parts() -> None:
@@ -215,9 +215,9 @@ def test_a_price_is_the_sum_of_its_parts() -> None:
     adjust = parse_adjustments(raw)
     parts = adjust.parts(published(30.0), MARCH)
     assert parts == {"published": 30.0, "contract": pytest.approx(-3.0), "VAT": pytest.approx(5.4)}
-    found = adjust(published(30.0))
-    assert found is not None
-    assert sum(parts.values()) == pytest.approx(usd_per_hour_at(found, MARCH), abs=1e-12)
+    result = adjust(published(30.0))
+    assert result is not None
+    assert sum(parts.values()) == pytest.approx(usd_per_hour_at(result, MARCH), abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_bad_commitment_is_refused(raw: dict[str, Any], message: str) -> None:
 # --- extras by their units, credit, limits ---
 
 
-def test_extras_have_units_and_what_has_a_price_by_the_hour_is_charged_by_it() -> None:
+def test_extras_have_units_and_hourly_ones_are_charged_per_hour() -> None:
     raw = [
         {"name": "disk", "usd-per-gb-month": 0.073, "gb": 1000, "charged": True},
         {"name": "licence", "usd-per-month": 365, "charged": True},
@@ -247,13 +247,13 @@ def test_extras_have_units_and_what_has_a_price_by_the_hour_is_charged_by_it() -
     assert with_extras(published(30.0), (disk, licence, egress)).usd_per_hour == pytest.approx(30.6)
 
 
-def test_traffic_has_a_price_by_the_hour_where_it_is_said_how_much_there_is() -> None:
+def test_traffic_with_a_configured_volume_has_an_hourly_price() -> None:
     (egress,) = parse_extras({"name": "egress", "usd-per-gb": 0.1, "gb-per-month": 7300, "charged": True})
     assert egress.usd_per_hour == pytest.approx(1.0)
     assert with_extras(published(30.0), (egress,)).usd_per_hour == pytest.approx(31.0)
 
 
-def test_an_extra_that_begins_and_ends_changes_nothing_of_what_was_before() -> None:
+def test_an_extra_with_a_start_and_an_end_changes_nothing_outside_them() -> None:
     raw = {"name": "disk", "usd-per-hour": 1, "charged": True, "from": "2026-03-01", "until": "2026-04-01"}
     april = MARCH + 31 * 86400
     price = with_extras(published(30.0), parse_extras(raw))

@@ -111,16 +111,16 @@ def test_each_guard_alone_keeps_a_priced_twin_of_the_row_out(
     assert dollars(on_demand.fetch(wanted("p5.48xlarge"), NOW)) == {("us-east-1", "", "p5.48xlarge"): 55.04}
 
 
-def test_a_price_in_yuan_is_never_taken_for_one_in_dollars(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_a_price_in_yuan_is_never_used_as_dollars(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [
         product("p3.2xlarge", "cn-north-1", 29.97, currency="CNY"),
         product("p3.2xlarge", "us-east-1", 3.06),
     ]
-    found = on_demand.fetch(wanted("p3.2xlarge", regions=("cn-north-1", "us-east-1")), NOW)
-    assert dollars(found) == {("us-east-1", "", "p3.2xlarge"): 3.06}
+    result = on_demand.fetch(wanted("p3.2xlarge", regions=("cn-north-1", "us-east-1")), NOW)
+    assert dollars(result) == {("us-east-1", "", "p3.2xlarge"): 3.06}
 
 
-def test_rows_of_another_unit_or_of_no_price_are_no_price(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_rows_of_another_unit_or_without_a_price_are_not_used(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [
         product("p2.xlarge", "us-east-1", 700.0, unit="Quantity"),
         product("p2.xlarge", "us-east-1", "0.0000000000"),
@@ -129,14 +129,14 @@ def test_rows_of_another_unit_or_of_no_price_are_no_price(aws: AwsPriceServer, o
     assert dollars(on_demand.fetch(wanted("p2.xlarge"), NOW)) == {("us-east-1", "", "p2.xlarge"): 0.9}
 
 
-def test_of_a_row_in_two_currencies_the_dollars_count(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_the_dollars_of_a_row_in_two_currencies_count(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     row = product("g5.xlarge", "us-east-1", 1.006)
     (term,) = row["terms"]["OnDemand"].values()
     (dimension,) = term["priceDimensions"].values()
     dimension["pricePerUnit"] = {"CNY": "7.2", "USD": "1.006"}
     aws.products = [row]
-    found = on_demand.fetch(Wanted(frozenset({Want("aws", "us-east-1", "g5.xlarge")})), NOW)
-    assert [price.usd_per_hour for price in found.prices] == [1.006]
+    result = on_demand.fetch(Wanted(frozenset({Want("aws", "us-east-1", "g5.xlarge")})), NOW)
+    assert [price.usd_per_hour for price in result.prices] == [1.006]
 
 
 def test_two_rows_are_an_error_for_that_type_alone(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
@@ -145,10 +145,10 @@ def test_two_rows_are_an_error_for_that_type_alone(aws: AwsPriceServer, on_deman
         product("g5.xlarge", "us-east-1", 9.99, usagetype="BoxUsage:g5.xlarge-odd"),
         product("p2.xlarge", "us-east-1", 0.9),
     ]
-    found = on_demand.fetch(wanted("g5.xlarge", "p2.xlarge"), NOW)
-    assert dollars(found) == {("us-east-1", "", "p2.xlarge"): 0.9}
-    assert "get_products for g5.xlarge in us-east-1: 2 rows match, not one" in found.problems[0]
-    assert "$1.006" in found.problems[0]
+    result = on_demand.fetch(wanted("g5.xlarge", "p2.xlarge"), NOW)
+    assert dollars(result) == {("us-east-1", "", "p2.xlarge"): 0.9}
+    assert "get_products for g5.xlarge in us-east-1: 2 rows match, not one" in result.problems[0]
+    assert "$1.006" in result.problems[0]
 
 
 def test_the_price_list_is_read_to_its_last_page_from_an_endpoint_that_exists(
@@ -162,10 +162,10 @@ def test_the_price_list_is_read_to_its_last_page_from_an_endpoint_that_exists(
     ]
     assert dollars(on_demand.fetch(wanted("p2.xlarge", regions=("eu-west-3",)), NOW)) != {}
     assert aws.count("GetProducts") == 5
-    assert {q.region for q in aws.questions if q.operation == "GetProducts"} == {"us-east-1"}
+    assert {q.region for q in aws.requests if q.operation == "GetProducts"} == {"us-east-1"}
 
 
-def test_what_a_type_holds_comes_from_ec2(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_facts_of_a_type_come_from_ec2(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [product(name, "us-east-1", 1.0) for name in ("p4d.24xlarge", "g6f.large", "c5.large")]
     aws.types = [
         TypeFacts("p4d.24xlarge", 96, 1152 * 1024, "A100", 8, 40960),
@@ -179,7 +179,7 @@ def test_what_a_type_holds_comes_from_ec2(aws: AwsPriceServer, on_demand: AwsOnD
     assert (facts["c5.large"].gpus, facts["c5.large"].gpu_memory_bytes) == (0.0, None)
 
 
-def test_a_trainium_or_inferentia_chip_counts_as_a_gpu_does(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_a_trainium_or_inferentia_chip_counts_as_a_gpu(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [product(name, "us-east-1", 1.0) for name in ("trn1.32xlarge", "inf2.xlarge")]
     aws.types = [
         TypeFacts("trn1.32xlarge", 128, 512 * 1024, "Trainium", 16, 32768, neuron=True),
@@ -194,18 +194,18 @@ def test_a_trainium_or_inferentia_chip_counts_as_a_gpu_does(aws: AwsPriceServer,
 def test_without_permission_for_facts_the_prices_still_come(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     aws.faults = [ec2_error("DescribeInstanceTypes", "UnauthorizedOperation", "You are not authorized", 403)]
-    found = on_demand.fetch(wanted("p2.xlarge"), NOW)
-    assert len(found.prices) == 1
-    assert "describe_instance_types for 1 types in us-east-1: HTTP 403 UnauthorizedOperation" in found.problems[0]
+    result = on_demand.fetch(wanted("p2.xlarge"), NOW)
+    assert len(result.prices) == 1
+    assert "describe_instance_types for 1 types in us-east-1: HTTP 403 UnauthorizedOperation" in result.problems[0]
 
 
-def test_a_type_that_is_sold_nowhere_is_asked_for_and_has_no_price(aws: AwsPriceServer) -> None:
+def test_a_type_sold_nowhere_is_requested_and_has_no_price(aws: AwsPriceServer) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     regions = ("us-east-1", "eu-west-1")
     source = AwsOnDemand(wanted("p2.xlarge", "p2.xlagre", regions=regions).items, DAY)
-    found = source.fetch(Wanted(source.watched | wanted("asked.large").items), NOW)
-    assert found.problems == ()
-    missing = {(each.want.region, each.want.instance_type): each.nearest for each in unpriced(found)}
+    result = source.fetch(Wanted(source.watched | wanted("asked.large").items), NOW)
+    assert result.problems == ()
+    missing = {(each.want.region, each.want.instance_type): each.nearest for each in unpriced(result)}
     assert missing == {
         ("eu-west-1", "p2.xlarge"): (),
         ("eu-west-1", "p2.xlagre"): ("p2.xlarge",),
@@ -215,7 +215,7 @@ def test_a_type_that_is_sold_nowhere_is_asked_for_and_has_no_price(aws: AwsPrice
     source.clients.forget()
 
 
-def test_throttling_is_waited_out(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_throttled_requests_are_retried(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     aws.faults = [
         pricing_error("ThrottlingException", "Rate exceeded", status=429),
@@ -226,7 +226,7 @@ def test_throttling_is_waited_out(aws: AwsPriceServer, on_demand: AwsOnDemand) -
     assert aws.count("GetProducts") == 4
 
 
-def test_an_error_that_stays_is_reported_with_question_and_answer(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_a_permanent_error_is_reported_with_request_and_response(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.faults = [pricing_error("InvalidParameterException", "bad filter", times=None)]
     with pytest.raises(
         PriceSourceError,
@@ -244,7 +244,7 @@ def test_an_error_that_stays_is_reported_with_question_and_answer(aws: AwsPriceS
         '{"PriceList":["["]}',
     ],
 )
-def test_an_answer_cut_short_or_of_another_form_is_an_error_and_no_price(
+def test_a_truncated_response_or_one_of_another_form_is_an_error_without_a_price(
     aws: AwsPriceServer, on_demand: AwsOnDemand, body: str
 ) -> None:
     aws.faults = [Fault("GetProducts", 200, body, times=None)]
@@ -252,7 +252,7 @@ def test_an_answer_cut_short_or_of_another_form_is_an_error_and_no_price(
         on_demand.fetch(wanted("p2.xlarge"), NOW)
 
 
-def test_expired_credentials_are_said_once_without_any_secret(
+def test_expired_credentials_are_logged_once_without_any_secret(
     aws: AwsPriceServer, on_demand: AwsOnDemand, caplog: pytest.LogCaptureFixture
 ) -> None:
     message = "The security token session-token-of-the-test included in the request is expired"
@@ -261,8 +261,10 @@ def test_expired_credentials_are_said_once_without_any_secret(
         on_demand.fetch(wanted("a.large", "b.large", "c.large"), NOW)
     assert "HTTP 400 ExpiredTokenException The security token (secret) included" in str(caught.value)
     assert aws.count("GetProducts") == 1  # the other types would fail the same way
-    shown = str(caught.value) + "".join(record.getMessage() for record in caplog.records if "epochcost" in record.name)
-    assert not [s for s in ("AKIATEST", "secret-key-of-the-test", "session-token-of-the-test") if s in shown]
+    messages = str(caught.value) + "".join(
+        record.getMessage() for record in caplog.records if "epochcost" in record.name
+    )
+    assert not [s for s in ("AKIATEST", "secret-key-of-the-test", "session-token-of-the-test") if s in messages]
 
 
 def test_new_credentials_are_read_after_a_failure(
@@ -274,7 +276,7 @@ def test_new_credentials_are_read_after_a_failure(
         on_demand.fetch(wanted("p2.xlarge"), NOW)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANEWNEWNEWNEWNEW1")
     assert len(on_demand.fetch(wanted("p2.xlarge"), NOW).prices) == 1
-    assert "AKIANEWNEWNEWNEWNEW1" in aws.questions[-1].headers["Authorization"]
+    assert "AKIANEWNEWNEWNEWNEW1" in aws.requests[-1].headers["Authorization"]
 
 
 def test_a_signature_error_never_repeats_what_was_signed(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
@@ -286,7 +288,7 @@ def test_a_signature_error_never_repeats_what_was_signed(aws: AwsPriceServer, sp
     assert "HTTP 403 SignatureDoesNotMatch" in str(caught.value)
 
 
-def test_a_signature_error_is_met_once_and_not_for_every_type(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_a_signature_error_occurs_once_and_not_for_every_type(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.faults = [pricing_error("InvalidSignatureException", "canonical string", times=None)]
     with pytest.raises(PriceSourceError):
         on_demand.fetch(wanted("a.large", "b.large", "c.large"), NOW)
@@ -294,7 +296,7 @@ def test_a_signature_error_is_met_once_and_not_for_every_type(aws: AwsPriceServe
 
 
 @pytest.mark.parametrize("kind", [AwsOnDemand, AwsSpot])
-def test_without_credentials_the_source_is_skipped_with_what_would_help(
+def test_without_credentials_the_source_is_skipped_with_a_remedy(
     aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -302,16 +304,16 @@ def test_without_credentials_the_source_is_skipped_with_what_would_help(
     source = AwsOnDemand(frozenset(), DAY) if kind is AwsOnDemand else AwsSpot(frozenset(), 300.0, DAY)
     with pytest.raises(NotConfiguredError, match="no AWS credentials found; give the poller a role"):
         source.fetch(wanted("p2.xlarge"), NOW)
-    assert aws.questions == []
+    assert aws.requests == []
 
 
-def test_an_endpoint_that_does_not_answer_is_named(
+def test_an_endpoint_that_does_not_respond_is_named(
     aws: AwsPriceServer, on_demand: AwsOnDemand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", "http://127.0.0.1:9")
     with pytest.raises(PriceSourceError, match=r"EndpointConnectionError.*127\.0\.0\.1:9"):
         on_demand.fetch(wanted("p2.xlarge", "p3.2xlarge"), NOW)
-    assert aws.questions == []
+    assert aws.requests == []
 
 
 # --- spot ---
@@ -330,33 +332,36 @@ def test_unsorted_rows_over_several_pages_become_one_history_a_zone(aws: AwsPric
         spot("p2.xlarge", "us-east-1a", 0.29, NOW - 300),
         spot("p2.xlarge", "us-east-1a", 0.29, NOW - 300),
     ]
-    found = by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))
-    assert [(s.ts, s.usd_per_hour) for s in found["us-east-1a"].steps] == [
+    history = by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))
+    assert [(s.ts, s.usd_per_hour) for s in history["us-east-1a"].steps] == [
         (NOW - 600, 0.28),
         (NOW - 300, 0.29),
         (NOW - 60, 0.30),
     ]
-    assert found["us-east-1a"].usd_per_hour == 0.30
-    assert found["us-east-1b"].usd_per_hour == 0.31
-    assert (found["us-east-1a"].source, found["us-east-1a"].key.purchase_option) == ("aws_spot", PurchaseOption.SPOT)
+    assert history["us-east-1a"].usd_per_hour == 0.30
+    assert history["us-east-1b"].usd_per_hour == 0.31
+    assert (history["us-east-1a"].source, history["us-east-1a"].key.purchase_option) == (
+        "aws_spot",
+        PurchaseOption.SPOT,
+    )
     assert aws.count(SPOT_OPERATION) == 3  # the empty token of the last page ends the paging
 
 
-def test_windows_and_other_descriptions_are_not_taken(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_windows_and_other_descriptions_are_not_used(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.spot_history = [
         spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60),
         spot("p2.xlarge", "us-east-1a", 1.28, NOW - 30, description="Windows"),
         spot("p2.xlarge", "us-east-1a", 2.28, NOW - 20, description="Linux/UNIX (Amazon VPC)"),
     ]
     assert by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))["us-east-1a"].usd_per_hour == 0.28
-    assert aws.questions[0].arguments["ProductDescription.1"] == "Linux/UNIX"
+    assert aws.requests[0].arguments["ProductDescription.1"] == "Linux/UNIX"
 
 
-def test_a_type_that_was_not_asked_for_is_not_taken(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_a_type_that_was_not_requested_is_not_used(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.filters = False
     aws.spot_history = [spot(name, "us-east-1a", 0.28, NOW - 60) for name in ("p2.xlarge", "p2.8xlarge")]
-    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert [price.key.instance_type for price in found.prices] == ["p2.xlarge"]
+    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert [price.key.instance_type for price in result.prices] == ["p2.xlarge"]
 
 
 def test_the_price_in_effect_when_the_window_begins_is_known_too(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
@@ -369,19 +374,19 @@ def test_the_price_in_effect_when_the_window_begins_is_known_too(aws: AwsPriceSe
     assert [(s.ts, s.usd_per_hour) for s in price.steps] == [(NOW - 5 * DAY, 0.25), (NOW - DAY, 0.28)]
 
 
-def test_many_regions_are_asked_through_few_clients(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_many_regions_are_queried_through_few_clients(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     """A client takes 1.4 MiB: those of 20 regions in two sources were a third of the poller."""
     regions = tuple(f"us-east-{n}" for n in range(1, 3 * KEPT_CLIENTS))
     aws.spot_history = [spot("p2.xlarge", f"{region}a", 0.28, NOW - 60) for region in regions]
     before = _clients()
     for _ in range(2):  # a client that was closed is rebuilt
-        found = spot_source.fetch(wanted("p2.xlarge", regions=regions), NOW)
-        assert {price.key.region for price in found.prices} == set(regions)
+        result = spot_source.fetch(wanted("p2.xlarge", regions=regions), NOW)
+        assert {price.key.region for price in result.prices} == set(regions)
     assert _clients() - before <= KEPT_CLIENTS
 
 
 @pytest.mark.parametrize(
-    "written",
+    "raw_time",
     [
         "2026-11-26T20:00:00.000Z",
         "2026-11-26T20:00:00Z",
@@ -393,17 +398,17 @@ def test_many_regions_are_asked_through_few_clients(aws: AwsPriceServer, spot_so
         1764187200.5,
     ],
 )
-def test_a_time_is_read_as_botocore_reads_it(written: object) -> None:
-    read = aws_client._timestamp(written)
-    assert read == botocore.utils.parse_timestamp(written)
+def test_a_time_is_read_as_botocore_reads_it(raw_time: object) -> None:
+    read = aws_client._timestamp(raw_time)
+    assert read == botocore.utils.parse_timestamp(raw_time)
     assert read.utcoffset() is not None
 
 
-@pytest.mark.parametrize("written", ["", "yesterday", "2026-13-01T00:00:00Z", None])
-def test_what_is_no_time_is_none_and_costs_no_whole_answer(written: object) -> None:
-    assert aws_client._timestamp(written) is None
+@pytest.mark.parametrize("raw_time", ["", "yesterday", "2026-13-01T00:00:00Z", None])
+def test_an_invalid_time_is_absent_and_does_not_affect_the_response(raw_time: object) -> None:
+    assert aws_client._timestamp(raw_time) is None
     with pytest.raises((ValueError, TypeError)):
-        botocore.utils.parse_timestamp(written)
+        botocore.utils.parse_timestamp(raw_time)
 
 
 def _clients() -> int:
@@ -411,12 +416,12 @@ def _clients() -> int:
     return sum(isinstance(each, BaseClient) for each in gc.get_objects())
 
 
-def test_a_region_that_fails_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_a_failing_region_does_not_affect_the_others(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60)]
     aws.faults = [ec2_error(SPOT_OPERATION, "AuthFailure", "not subscribed to this region", 401)]
-    found = spot_source.fetch(wanted("p2.xlarge", regions=("af-south-1", "us-east-1")), NOW)
-    assert set(by_zone(found)) == {"us-east-1a"}
-    assert found.problems == (
+    result = spot_source.fetch(wanted("p2.xlarge", regions=("af-south-1", "us-east-1")), NOW)
+    assert set(by_zone(result)) == {"us-east-1a"}
+    assert result.problems == (
         (
             "aws_spot: describe_spot_price_history for p2.xlarge in af-south-1: "
             "HTTP 401 AuthFailure not subscribed to this region"
@@ -424,22 +429,22 @@ def test_a_region_that_fails_leaves_the_others_alone(aws: AwsPriceServer, spot_s
     )
 
 
-def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_a_nonexistent_type_does_not_affect_the_others(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60)]
-    found = spot_source.fetch(wanted("p2.xlarge", "p2.xlagre"), NOW)
-    assert set(by_zone(found)) == {"us-east-1a"}
-    assert not found.problems
+    result = spot_source.fetch(wanted("p2.xlarge", "p2.xlagre"), NOW)
+    assert set(by_zone(result)) == {"us-east-1a"}
+    assert not result.problems
 
 
-def test_one_row_that_is_no_price_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_one_row_without_a_price_does_not_affect_the_others(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), spot("p2.xlarge", "us-east-1b", "free", NOW)]
-    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert set(by_zone(found)) == {"us-east-1a"}
-    (problem,) = found.problems
+    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert set(by_zone(result)) == {"us-east-1a"}
+    (problem,) = result.problems
     assert "a row of us-east-1 is not a price" in problem
 
 
-def test_a_row_without_a_zone_leaves_the_others_alone() -> None:
+def test_a_row_without_a_zone_does_not_affect_the_others() -> None:
     good = {"InstanceType": "t", "ProductDescription": "Linux/UNIX", "SpotPrice": "1.5", "AvailabilityZone": "a",
             "Timestamp": datetime.fromtimestamp(NOW, timezone.utc)}  # fmt: skip
     rows, problems = readable([good, {**good, "AvailabilityZone": None}], "us-east-1")
@@ -448,7 +453,7 @@ def test_a_row_without_a_zone_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])
-def test_a_row_that_is_no_price_is_refused_with_its_content(
+def test_a_row_without_a_price_is_rejected_with_its_content(
     aws: AwsPriceServer, spot_source: AwsSpot, usd: str
 ) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60)]
@@ -459,26 +464,26 @@ def test_a_row_that_is_no_price_is_refused_with_its_content(
 
 
 @pytest.mark.parametrize("usd", ["0.0000", "-1"])
-def test_a_row_of_zero_or_less_is_refused_and_the_others_stand(
+def test_a_row_of_zero_or_less_is_rejected_and_the_others_stay(
     aws: AwsPriceServer, spot_source: AwsSpot, usd: str
 ) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60), spot("p2.xlarge", "us-east-1b", 0.3, NOW - 60)]
-    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert dollars(found) == {("us-east-1", "us-east-1b", "p2.xlarge"): 0.3}
-    assert [(refused.key.zone, refused.usd_per_hour) for refused in found.refused] == [("us-east-1a", float(usd))]
-    assert not found.problems
+    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert dollars(result) == {("us-east-1", "us-east-1b", "p2.xlarge"): 0.3}
+    assert [(rejected.key.zone, rejected.usd_per_hour) for rejected in result.refused] == [("us-east-1a", float(usd))]
+    assert not result.problems
 
 
 def test_zones_come_with_their_ids(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.spot_history = [spot("p2.xlarge", f"us-east-1{letter}", 0.3, NOW - 60) for letter in "ab"]
-    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert [(zone.zone, zone.zone_id) for zone in found.zones] == [
+    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert [(zone.zone, zone.zone_id) for zone in result.zones] == [
         ("us-east-1a", "use1-az2"),
         ("us-east-1b", "use1-az3"),
     ]
 
 
-def test_xml_cut_short_is_an_error_and_no_price(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_truncated_xml_is_an_error_without_a_price(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     body = "<DescribeSpotPriceHistoryResponse><spotPriceHistorySet><item><spotPr"
     aws.faults = [Fault(SPOT_OPERATION, 200, body, "text/xml", times=None)]
     with pytest.raises(PriceSourceError, match=r"aws_spot: describe_spot_price_history for p2.xlarge in us-east-1"):
@@ -488,23 +493,25 @@ def test_xml_cut_short_is_an_error_and_no_price(aws: AwsPriceServer, spot_source
 def test_a_connection_that_breaks_in_the_middle_is_an_error_after_a_few_attempts(
     aws: AwsPriceServer, spot_source: AwsSpot
 ) -> None:
-    aws.faults = [Fault(SPOT_OPERATION, 200, "<DescribeSpot", "text/xml", times=None, cut=True)]
+    aws.faults = [Fault(SPOT_OPERATION, 200, "<DescribeSpot", "text/xml", times=None, truncated=True)]
     with pytest.raises(PriceSourceError, match=r"aws_spot: describe_spot_price_history for p2.xlarge in us-east-1"):
         spot_source.fetch(wanted("p2.xlarge"), NOW)
     assert 1 <= aws.count(SPOT_OPERATION) <= 4
 
 
-def test_many_types_are_asked_for_in_questions_that_ec2_takes(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_many_types_are_split_into_requests_that_ec2_accepts(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     names = [f"x{n}.large" for n in range(150)]
     aws.spot_history = [spot(name, "us-east-1a", 0.28, NOW - 60) for name in names]
     assert len(spot_source.fetch(wanted(*names), NOW).prices) == 150
     assert aws.count(SPOT_OPERATION) == 2
 
 
-def test_nothing_wanted_is_nothing_asked(aws: AwsPriceServer, spot_source: AwsSpot, on_demand: AwsOnDemand) -> None:
+def test_without_wanted_types_there_is_no_request(
+    aws: AwsPriceServer, spot_source: AwsSpot, on_demand: AwsOnDemand
+) -> None:
     assert spot_source.fetch(Wanted(), NOW) == Catalogue()
     assert on_demand.fetch(Wanted(frozenset({Want("gcp", "us-east1", "a2-highgpu-1g")})), NOW) == Catalogue()
-    assert aws.questions == []
+    assert aws.requests == []
 
 
 # --- SageMaker ---
@@ -525,7 +532,7 @@ def sagemaker() -> Iterator[AwsSageMaker]:
 def test_sagemaker_training_is_priced_by_its_own_row_not_by_that_of_hosting_or_of_ec2(
     aws: AwsPriceServer, sagemaker: AwsSageMaker
 ) -> None:
-    aws.filters = False  # as if the API ignored them: then our own must hold
+    aws.filters = False  # as if the API ignored the filters: then the source's own checks must work
     aws.products = [
         training("ml.p2.xlarge", 1.125),
         training("ml.p2.xlarge", 1.361, "Hosting"),
@@ -533,18 +540,18 @@ def test_sagemaker_training_is_priced_by_its_own_row_not_by_that_of_hosting_or_o
         training("ml.p2.xlarge", 1.5, region="eu-west-1"),
         product("p2.xlarge", "us-east-1", 0.90),
     ]
-    found = sagemaker.fetch(wanted("ml.p2.xlarge", "p2.xlarge"), NOW)
-    assert dollars(found) == {("us-east-1", "", "ml.p2.xlarge"): 1.125}
+    result = sagemaker.fetch(wanted("ml.p2.xlarge", "p2.xlarge"), NOW)
+    assert dollars(result) == {("us-east-1", "", "ml.p2.xlarge"): 1.125}
     assert aws.count("GetProducts") == 1, "p2.xlarge is EC2's"
-    assert found.prices[0].source == "aws_sagemaker"
+    assert result.prices[0].source == "aws_sagemaker"
 
 
 def test_ec2_is_not_asked_for_types_of_sagemaker(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     assert on_demand.fetch(wanted("ml.p2.xlarge"), NOW) == Catalogue()
-    assert not aws.questions
+    assert not aws.requests
 
 
-def test_two_training_rows_are_no_price(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
+def test_two_training_rows_give_no_price(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
     aws.products = [training("ml.p2.xlarge", 1.125), training("ml.p2.xlarge", 1.2)]
     with pytest.raises(PriceSourceError, match=r"aws_sagemaker: .* ml.p2.xlarge in us-east-1: 2 rows match, not one"):
         sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
@@ -559,7 +566,7 @@ def test_nothing_of_sagemaker_wanted_needs_no_credentials(sagemaker: AwsSageMake
 REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "ap-south-1")
 
 
-def test_many_regions_of_a_type_are_one_question_and_each_has_its_own_row(
+def test_many_regions_of_a_type_are_one_request_and_each_has_its_own_row(
     aws: AwsPriceServer, on_demand: AwsOnDemand
 ) -> None:
     aws.products = [
@@ -570,20 +577,20 @@ def test_many_regions_of_a_type_are_one_question_and_each_has_its_own_row(
     ]
     aws.page_size = 3
     aws.filters = False
-    found = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
-    assert dollars(found) == {(region, "", "p2.xlarge"): 0.9 + n / 10 for n, region in enumerate(REGIONS)}
-    questions = [q for q in aws.questions if q.operation == "GetProducts" and "NextToken" not in q.arguments]
-    assert len(questions) == 1
+    result = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
+    assert dollars(result) == {(region, "", "p2.xlarge"): 0.9 + n / 10 for n, region in enumerate(REGIONS)}
+    requests = [q for q in aws.requests if q.operation == "GetProducts" and "NextToken" not in q.arguments]
+    assert len(requests) == 1
 
 
-def test_two_rows_in_one_of_many_regions_leave_the_others_alone(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_two_rows_in_one_of_many_regions_do_not_affect_the_others(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [product("p2.xlarge", region, 0.9) for region in REGIONS] + [product("p2.xlarge", "us-west-2", 1.1)]
-    found = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
-    assert {price.key.region for price in found.prices} == set(REGIONS) - {"us-west-2"}
-    assert "p2.xlarge in us-west-2: 2 rows match, not one" in found.problems[0]
+    result = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
+    assert {price.key.region for price in result.prices} == set(REGIONS) - {"us-west-2"}
+    assert "p2.xlarge in us-west-2: 2 rows match, not one" in result.problems[0]
 
 
-# --- currencies, fractions, answers that are none ---
+# --- currencies, fractions, invalid responses ---
 
 PORTAL = "<html><body>sign in</body></html>"
 
@@ -592,15 +599,15 @@ def with_rates(**rates: float) -> AwsSpot:
     return AwsSpot(frozenset(), 300.0, DAY, rates)
 
 
-def test_spot_prices_that_name_no_currency_are_refused_where_dollars_are_not_sold(aws: AwsPriceServer) -> None:
+def test_spot_prices_without_a_currency_are_rejected_where_prices_are_not_in_dollars(aws: AwsPriceServer) -> None:
     aws.spot_history = [
         spot("g5.xlarge", "cn-north-1a", 3.8055, NOW - 60),
         spot("g5.xlarge", "us-east-1a", 0.5, NOW - 60),
     ]
     source = with_rates()
-    found = source.fetch(wanted("g5.xlarge", regions=("cn-north-1", "us-east-1")), NOW)
-    assert {price.key.region for price in found.prices} == {"us-east-1"}
-    (problem,) = found.problems
+    result = source.fetch(wanted("g5.xlarge", regions=("cn-north-1", "us-east-1")), NOW)
+    assert {price.key.region for price in result.prices} == {"us-east-1"}
+    (problem,) = result.problems
     assert "cn-north-1" in problem
     assert "--prices.currencies CNY=" in problem
     source.clients.forget()
@@ -609,24 +616,26 @@ def test_spot_prices_that_name_no_currency_are_refused_where_dollars_are_not_sol
 def test_spot_prices_of_china_become_dollars_by_a_configured_rate(aws: AwsPriceServer) -> None:
     aws.spot_history = [spot("g5.xlarge", "cn-north-1a", 3.8055, NOW - 60)]
     source = with_rates(CNY=0.14)
-    (found,) = source.fetch(wanted("g5.xlarge", regions=("cn-north-1",)), NOW).prices
-    assert found.usd_per_hour == pytest.approx(3.8055 * 0.14)
+    (zone_price,) = source.fetch(wanted("g5.xlarge", regions=("cn-north-1",)), NOW).prices
+    assert zone_price.usd_per_hour == pytest.approx(3.8055 * 0.14)
     source.clients.forget()
 
 
 @pytest.mark.parametrize(("rates", "usd"), [({}, None), ({"CNY": 0.14}, 1.4)])
-def test_on_demand_prices_of_china_are_asked_of_china_and_need_a_rate(
+def test_on_demand_prices_of_china_are_requested_from_china_and_need_a_rate(
     aws: AwsPriceServer, rates: dict[str, float], usd: float | None
 ) -> None:
     aws.products = [product("g5.xlarge", "cn-north-1", 10.0, currency="CNY")]
     source = AwsOnDemand(frozenset(), DAY, rates)
-    asked = wanted("g5.xlarge", regions=("cn-north-1",))
+    types_of_china = wanted("g5.xlarge", regions=("cn-north-1",))
     if usd is None:
         with pytest.raises(PriceSourceError, match="'CNY', which has no rate"):
-            source.fetch(asked, NOW)
+            source.fetch(types_of_china, NOW)
     else:
-        assert [price.usd_per_hour for price in source.fetch(asked, NOW).prices] == [pytest.approx(usd)]
-    assert {question.region for question in aws.questions if question.operation == "GetProducts"} == {"cn-northwest-1"}
+        assert [price.usd_per_hour for price in source.fetch(types_of_china, NOW).prices] == [pytest.approx(usd)]
+    assert {wanted_types.region for wanted_types in aws.requests if wanted_types.operation == "GetProducts"} == {
+        "cn-northwest-1"
+    }
     source.clients.forget()
 
 
@@ -641,9 +650,7 @@ def test_on_demand_prices_of_china_are_asked_of_china_and_need_a_rate(
         ({"Count": 0}, None),
     ],
 )
-def test_a_part_of_a_gpu_is_a_fraction_and_what_is_not_said_is_not_zero(
-    device: dict[str, Any], gpus: float | None
-) -> None:
+def test_a_partial_gpu_is_a_fraction_and_missing_facts_are_not_zero(device: dict[str, Any], gpus: float | None) -> None:
     raw = {
         "InstanceType": "g6f.xlarge",
         "GpuInfo": {"Gpus": [{"Name": "L4", "MemoryInfo": {"SizeInMiB": 2861}, **device}]},
@@ -665,7 +672,7 @@ def test_memory_is_of_a_whole_gpu_where_only_a_part_is_rented() -> None:
 
 
 @pytest.mark.parametrize("operation", ["DescribeSpotPriceHistory", "DescribeInstanceTypes", "GetProducts"])
-def test_a_page_for_people_with_status_200_is_no_answer(
+def test_an_html_page_with_status_200_is_an_error(
     aws: AwsPriceServer, on_demand: AwsOnDemand, spot_source: AwsSpot, operation: str
 ) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
@@ -678,7 +685,7 @@ def test_a_page_for_people_with_status_200_is_no_answer(
             source.fetch(wanted("p2.xlarge"), NOW)
 
 
-def test_a_type_that_sagemaker_sells_for_clusters_only_is_said_to_be(
+def test_a_type_that_sagemaker_sells_for_clusters_only_is_reported_as_such(
     aws: AwsPriceServer, sagemaker: AwsSageMaker
 ) -> None:
     aws.products = [training("ml.p6e-gb200.36xlarge", 100.0, component="Cluster")]
@@ -686,15 +693,15 @@ def test_a_type_that_sagemaker_sells_for_clusters_only_is_said_to_be(
     assert missing.reason == "SageMaker sells it there for Cluster only, not for training jobs"
 
 
-def test_a_new_way_of_paying_is_noticed(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_a_new_purchase_option_is_noticed(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.filters = False
     aws.products = [
         product("p2.xlarge", "us-east-1", 0.9),
         product("p2.xlarge", "us-east-1", 0.5, marketoption="Lottery"),
     ]
-    found = on_demand.fetch(wanted("p2.xlarge"), NOW)
-    assert found.unknown == ("marketoption=Lottery",)
-    assert len(found.prices) == 1
+    result = on_demand.fetch(wanted("p2.xlarge"), NOW)
+    assert result.unknown == ("marketoption=Lottery",)
+    assert len(result.prices) == 1
 
 
 def test_a_new_kind_of_training_is_noticed(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
@@ -703,17 +710,17 @@ def test_a_new_kind_of_training_is_noticed(aws: AwsPriceServer, sagemaker: AwsSa
         training("ml.p2.xlarge", 1.361, "Hosting"),
         training("ml.p2.xlarge", 0.5, "TrainingLottery"),
     ]
-    found = sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
-    assert (found.unknown, dollars(found)) == (("TrainingLottery",), {("us-east-1", "", "ml.p2.xlarge"): 1.125})
+    result = sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
+    assert (result.unknown, dollars(result)) == (("TrainingLottery",), {("us-east-1", "", "ml.p2.xlarge"): 1.125})
 
 
-def test_spot_prices_of_a_product_that_is_not_known_are_noticed(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+def test_spot_prices_of_an_unknown_product_are_noticed(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
     aws.filters = False
     aws.spot_history = [
         spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60),
         spot("p2.xlarge", "us-east-1a", 0.38, NOW - 60, "SUSE Linux (Amazon VPC)"),
         spot("p2.xlarge", "us-east-1a", 0.48, NOW - 60, "Plan 9"),
     ]
-    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert found.unknown == ("Plan 9",)
-    assert [price.usd_per_hour for price in found.prices] == [0.28]
+    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert result.unknown == ("Plan 9",)
+    assert [price.usd_per_hour for price in result.prices] == [0.28]

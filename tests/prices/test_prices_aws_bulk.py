@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def server() -> Iterator[PriceListServer]:
-    found = PriceListServer(list)
-    yield found
-    found.stop()
+    it = PriceListServer(list)
+    yield it
+    it.stop()
 
 
 def serve(server: PriceListServer, *lines: str, head: str = "") -> None:
@@ -32,8 +32,8 @@ def serve(server: PriceListServer, *lines: str, head: str = "") -> None:
     server.body = lambda: [text.encode()]
 
 
-def fetch(server: PriceListServer, *wants: Want) -> Catalogue:
-    return AwsBulk(server.url, frozenset(), 86400.0).fetch(Wanted(frozenset(wants or (P4D,))), NOW)
+def fetch(server: PriceListServer, *requested: Want) -> Catalogue:
+    return AwsBulk(server.url, frozenset(), 86400.0).fetch(Wanted(frozenset(requested or (P4D,))), NOW)
 
 
 TWINS = {
@@ -64,7 +64,7 @@ def test_each_guard_alone_keeps_a_twin_of_the_row_out(server: PriceListServer, c
 
 
 @pytest.mark.parametrize("usd", ["0.0000000000", "-1"])
-def test_a_row_of_zero_dollars_is_no_price(server: PriceListServer, usd: str) -> None:
+def test_a_row_of_zero_dollars_is_not_a_price(server: PriceListServer, usd: str) -> None:
     serve(server, line(usd, "FREE"), line("21.957642"))
     assert [price.usd_per_hour for price in fetch(server).prices] == [21.957642]
 
@@ -74,7 +74,7 @@ def test_an_empty_field_for_no_software_counts_as_none(server: PriceListServer) 
     assert len(fetch(server).prices) == 1
 
 
-def test_two_rows_that_both_fit_are_no_price(server: PriceListServer) -> None:
+def test_two_matching_rows_give_no_price(server: PriceListServer) -> None:
     serve(server, line("21.957642", "ONE"), line("32.7726", "TWO"))
     with pytest.raises(
         PriceSourceError, match=r"p4d.24xlarge in us-east-1: 2 rows match, not one \(ONE \$21.9576, TWO"
@@ -82,36 +82,36 @@ def test_two_rows_that_both_fit_are_no_price(server: PriceListServer) -> None:
         fetch(server)
 
 
-def test_several_types_and_regions_and_what_they_hold(server: PriceListServer) -> None:
+def test_several_types_and_regions_and_their_facts(server: PriceListServer) -> None:
     g5 = {"Instance Type": "g5.xlarge", "vCPU": "4", "Memory": "16 GiB", "GPU": "1"}
     serve(server, line("21.957642"), line("1.006", "G5", **g5))
-    found = fetch(server, P4D, Want("aws", "us-east-1", "g5.xlarge"), Want("aws", "us-east-1", "nonesuch.large"))
-    assert {price.key.instance_type: price.usd_per_hour for price in found.prices} == {
+    catalogue = fetch(server, P4D, Want("aws", "us-east-1", "g5.xlarge"), Want("aws", "us-east-1", "nonesuch.large"))
+    assert {price.key.instance_type: price.usd_per_hour for price in catalogue.prices} == {
         "p4d.24xlarge": 21.957642,
         "g5.xlarge": 1.006,
     }
-    assert InstanceFacts("aws", "p4d.24xlarge", "", 8.0, None, 96.0, 1152 * 1024**3) in found.facts
+    assert InstanceFacts("aws", "p4d.24xlarge", "", 8.0, None, 96.0, 1152 * 1024**3) in catalogue.facts
     assert server.paths == ["/offers/v1.0/aws/AmazonEC2/current/us-east-1/index.csv"]
 
 
-def test_a_region_that_fails_leaves_the_others_alone(server: PriceListServer) -> None:
+def test_a_failing_region_does_not_affect_the_others(server: PriceListServer) -> None:
     serve(server, line("21.957642"))
-    found = fetch(server, P4D, Want("aws", "eu-west-1", "p4d.24xlarge"))
-    assert len(found.prices) == 1, "the list served for eu-west-1 has rows of us-east-1 only"
+    catalogue = fetch(server, P4D, Want("aws", "eu-west-1", "p4d.24xlarge"))
+    assert len(catalogue.prices) == 1, "the list served for eu-west-1 has rows of us-east-1 only"
     server.status = 404
     with pytest.raises(PriceSourceError, match=r"aws_bulk: the price list of us-east-1 at 127.0.0.1:\d+: HTTP 404"):
         fetch(server)
 
 
-def test_a_download_that_is_cut_off_is_an_error_even_after_the_wanted_row(server: PriceListServer) -> None:
+def test_a_truncated_download_is_an_error_even_after_the_wanted_row(server: PriceListServer) -> None:
     serve(server, line("21.957642"))
-    server.cut = True
+    server.truncated = True
     with pytest.raises(PriceSourceError, match="cannot be read: the response was cut off after 975 of 1975 bytes"):
         fetch(server)
 
 
 @pytest.mark.parametrize("column", [*(name for name in TWINS if name != "Region Code"), "PricePerUnit"])
-def test_a_guard_that_cannot_look_does_not_pass(server: PriceListServer, column: str) -> None:
+def test_a_check_without_its_column_fails(server: PriceListServer, column: str) -> None:
     columns = [name for name in COLUMNS if name != column]
     serve(server, line("21.957642", columns=columns), head=header(columns))
     with pytest.raises(PriceSourceError, match=f"is not a price list: column '{column}' is missing"):
@@ -127,13 +127,13 @@ def test_a_guard_that_cannot_look_does_not_pass(server: PriceListServer, column:
         (PREAMBLE + '"' + "x" * 70000, "line 6 is longer than 65536 bytes"),
     ],
 )
-def test_another_form_is_an_error_that_says_what_was_found(server: PriceListServer, body: str, error: str) -> None:
+def test_another_form_is_an_error_with_the_found_header(server: PriceListServer, body: str, error: str) -> None:
     server.body = lambda: [body.encode()]
     with pytest.raises(PriceSourceError, match=f"is not a price list: {error}"):
         fetch(server)
 
 
-def test_nothing_wanted_is_nothing_downloaded(server: PriceListServer) -> None:
+def test_without_wanted_types_nothing_is_downloaded(server: PriceListServer) -> None:
     assert fetch(server, Want("gcp", "us-central1", "a2-highgpu-1g")) == Catalogue()
     assert fetch(server, Want("aws", "us-east-1", "ml.p4d.24xlarge")) == Catalogue()
     assert server.paths == []
@@ -158,8 +158,8 @@ after = peak_kib()
 print(json.dumps([found.prices[0].usd_per_hour, (after - before) / 1024, after / 1024]))
 """
     env = {"PYTHONPATH": str(ROOT / "exporter")}
-    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
-    usd, grown_mib, peak_mib = json.loads(done.stdout)
+    completed = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    usd, grown_mib, peak_mib = json.loads(completed.stdout)
     assert usd == 21.957642
     assert grown_mib < 10
     assert peak_mib < 100
@@ -176,10 +176,10 @@ def test_it_watches_what_the_settings_name() -> None:
     assert source.watched == {P4D}
 
 
-def test_a_new_way_of_paying_is_noticed(server: PriceListServer) -> None:
+def test_a_new_purchase_option_is_noticed(server: PriceListServer) -> None:
     serve(
         server, line("9.0", "NEW", MarketOption="Lottery"), line("1.0", "CB", MarketOption="CapacityBlock"), line("2")
     )
-    found = fetch(server)
-    assert found.unknown == ("MarketOption=Lottery",)
-    assert [price.usd_per_hour for price in found.prices] == [2.0]
+    catalogue = fetch(server)
+    assert catalogue.unknown == ("MarketOption=Lottery",)
+    assert [price.usd_per_hour for price in catalogue.prices] == [2.0]

@@ -1,4 +1,4 @@
-"""What providers bill for short runs."""
+"""The bills of providers for short runs."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def test_a_span_is_billed_by_the_rule_of_its_provider(
 
 
 @pytest.mark.parametrize(("provider", "instance_type"), [("nobody", ""), ("aws", "ml.p4d.24xlarge")])
-def test_a_rule_that_is_not_known_is_not_guessed(provider: str, instance_type: str) -> None:
+def test_an_unknown_rule_is_not_guessed(provider: str, instance_type: str) -> None:
     assert billed_seconds(provider, DEMAND, 40, instance_type) is None
 
 
-def test_every_rule_says_where_it_was_read_and_when() -> None:
+def test_every_rule_has_its_source_and_date() -> None:
     assert all(rule.source and len(rule.date) == len("2026-11-21") for rule in rules())
 
 
-def test_a_step_of_zero_is_refused() -> None:
+def test_a_step_of_zero_is_rejected() -> None:
     head = "provider,purchase_option,instance_type,minimum_seconds,granularity_seconds,date,source"
     with pytest.raises(ValueError, match="billing rule of x: 60 and 0 must be seconds"):
         list(parse([head, "x,,,60,0,2026-11-21,nobody"]))

@@ -1,4 +1,4 @@
-"""The pages about prices name every setting, metric and source, and what each source needs, assumes and leaves out."""
+"""The pages about prices name every setting, metric and source, and each source's needs, assumptions and limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_every_source_and_every_column_of_a_list_is_on_a_page() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_source_has_a_page_with_what_a_user_has_to_know(source: str) -> None:
+def test_every_source_has_a_page_with_the_required_sections(source: str) -> None:
     page = PAGES[PAGE_OF.get(source, source)]
     assert f"(prices/{PAGE_OF.get(source, source)}.md)" in PAGE
     assert re.search(r"^\| endpoints? \|", page, re.MULTILINE)
@@ -56,18 +56,18 @@ def test_every_source_has_a_page_with_what_a_user_has_to_know(source: str) -> No
     assert "## Left out" in page
 
 
-def test_every_system_of_the_articles_has_its_row_and_the_page_says_how_old_it_is() -> None:
+def test_every_system_of_the_articles_has_its_row_with_its_date() -> None:
     rows = re.findall(r"^\| ([^|]+?) \| `(\w+)`[^|]*\| ([^|]+?) \| ([^|]+?) \|$", PAGES["listed"], re.MULTILINE)
     table = {re.sub(r" \(GPU.*", "", system): rest for system, *rest in rows if system != "system"}
     assert set(table) >= NAMED
     text = (files("epochcost.prices") / "listed.csv").read_text(encoding="utf-8")
     listed: dict[str, str] = {}
     for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
-        place = "sagemaker" if row["instance_type"].startswith("ml.") else row["provider"]
-        listed[place] = max(listed.get(place, ""), row["date"])
+        region = "sagemaker" if row["instance_type"].startswith("ml.") else row["provider"]
+        listed[region] = max(listed.get(region, ""), row["date"])
     for system, (provider, origin, newest) in table.items():
-        place = "sagemaker" if system == "AWS SageMaker" else provider
-        assert newest.split(":")[0] == listed.get(place, "none"), system
+        region = "sagemaker" if system == "AWS SageMaker" else provider
+        assert newest.split(":")[0] == listed.get(region, "none"), system
         if newest == "none":
             assert "free of charge" in origin
     assert set(listed) - {"sagemaker"} <= {provider for provider, _, _ in table.values()}

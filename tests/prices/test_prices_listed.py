@@ -73,12 +73,12 @@ def test_every_other_figure_of_the_articles_is_listed_with_its_own_date() -> Non
         ("paperspace", "TPUv2", "on_demand"): (6.50, "2018-10-01"),
         ("paperspace", "basic GPU", "on_demand"): (0.07, "2018-10-01"),
     }
-    for place, (usd, date) in dated.items():
-        assert (prices[place].usd_per_hour, prices[place].fetched_ts) == (usd, day(date)), place
+    for system, (usd, date) in dated.items():
+        assert (prices[system].usd_per_hour, prices[system].fetched_ts) == (usd, day(date)), system
     assert math.isclose(prices["aws", "p2.xlarge", "spot"].usd_per_hour * 20 / 60, 0.28 / 3)
 
 
-def test_the_list_says_what_the_types_hold_and_that_a_cpu_machine_has_no_gpu() -> None:
+def test_the_list_has_the_facts_of_types_and_a_cpu_machine_has_no_gpu() -> None:
     facts = {fact.instance_type: fact for fact in Listed().fetch(Wanted(), NOW).facts}
     assert (facts["p2.xlarge"].gpu_model, facts["p2.xlarge"].gpus) == ("K80", 1)
     assert facts["p2.xlarge"].gpu_memory_bytes == 12 * 1024**3
@@ -116,7 +116,7 @@ def error_of(tmp_path: Path, content: str | bytes) -> str:
     return str(caught.value)
 
 
-def test_all_bad_lines_of_a_file_are_named_with_column_value_and_what_is_allowed(tmp_path: Path) -> None:
+def test_all_bad_lines_of_a_file_are_named_with_column_value_and_allowed_values(tmp_path: Path) -> None:
     message = error_of(
         tmp_path,
         HEADER
@@ -135,7 +135,7 @@ def test_all_bad_lines_of_a_file_are_named_with_column_value_and_what_is_allowed
 
 
 @pytest.mark.parametrize("usd", ["0", "-1", "nan", "inf", "1e9", ""])
-def test_a_price_that_cannot_be_is_refused(tmp_path: Path, usd: str) -> None:
+def test_an_impossible_price_is_rejected(tmp_path: Path, usd: str) -> None:
     assert "line 2: column usd_per_hour" in error_of(tmp_path, HEADER + f"house,,,box,owned,{usd},2026-01-01,x\n")
 
 
@@ -156,7 +156,7 @@ def test_a_price_that_cannot_be_is_refused(tmp_path: Path, usd: str) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_price_list_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_a_file_that_is_not_a_price_list_is_rejected(tmp_path: Path, content: str | bytes, message: str) -> None:
     assert message in error_of(tmp_path, content)
 
 
@@ -171,13 +171,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ListedFiles((str(tmp_path / "absent.csv"),)).fetch(Wanted(), NOW)
 
 
-def test_a_bad_file_leaves_the_good_one_alone(tmp_path: Path) -> None:
+def test_a_bad_file_does_not_affect_the_good_one(tmp_path: Path) -> None:
     (tmp_path / "good.csv").write_text(HEADER + "house,,,box,owned,1,2026-01-01,x\n")
     (tmp_path / "bad.csv").write_text("nonsense\n")
-    found = ListedFiles((str(tmp_path / "good.csv"), str(tmp_path / "bad.csv"))).fetch(Wanted(), NOW)
-    assert [price.key.instance_type for price in found.prices] == ["box"]
-    assert len(found.problems) == 1
-    assert "bad.csv" in found.problems[0]
+    result = ListedFiles((str(tmp_path / "good.csv"), str(tmp_path / "bad.csv"))).fetch(Wanted(), NOW)
+    assert [price.key.instance_type for price in result.prices] == ["box"]
+    assert len(result.problems) == 1
+    assert "bad.csv" in result.problems[0]
 
 
 # --- currencies and YAML ---
@@ -188,8 +188,8 @@ FOREIGN = "provider,instance_type,purchase_option,price_per_hour,currency,date\n
 def test_a_price_in_another_currency_counts_at_the_configured_rate_and_never_at_a_guess(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text(FOREIGN + "ovh,h100,on_demand,2.50,EUR,2026-01-01\novh,l4,on_demand,0.80,USD,2026-01-01\n")
-    found = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
-    assert [price.usd_per_hour for price in found.prices] == [pytest.approx(2.7), 0.8]
+    result = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    assert [price.usd_per_hour for price in result.prices] == [pytest.approx(2.7), 0.8]
     with pytest.raises(PriceSourceError, match=r"line 2: column currency: 'EUR' has no rate; known: USD, CNY; set"):
         ListedFiles((str(path),), (("CNY", 0.14),)).fetch(Wanted(), NOW)
 
@@ -203,7 +203,7 @@ def test_a_price_in_another_currency_counts_at_the_configured_rate_and_never_at_
         ("ovh,h100,on_demand,,EUR,2026-01-01", "column usd_per_hour: '' must be"),
     ],
 )
-def test_a_foreign_price_that_cannot_be_is_refused(tmp_path: Path, line: str, message: str) -> None:
+def test_an_impossible_foreign_price_is_rejected(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "own.csv"
     path.write_text(FOREIGN + line + "\n")
     with pytest.raises(PriceSourceError) as caught:
@@ -211,7 +211,7 @@ def test_a_foreign_price_that_cannot_be_is_refused(tmp_path: Path, line: str, me
     assert message in str(caught.value)
 
 
-def test_a_row_with_two_prices_is_refused(tmp_path: Path) -> None:
+def test_a_row_with_two_prices_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text(HEADER[:-1] + ",price_per_hour,currency\n" + "house,,,box,owned,1,2026-01-01,x,2,USD\n")
     with pytest.raises(PriceSourceError, match="column price_per_hour: give it or usd_per_hour, not both"):
@@ -228,11 +228,11 @@ YAML = """
 def test_a_list_may_be_yaml(tmp_path: Path) -> None:
     path = tmp_path / "contracts.yml"
     path.write_text(YAML)
-    found = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
-    assert [price.usd_per_hour for price in found.prices] == [31.464, pytest.approx(2.7)]
-    assert found.prices[0].key == PriceKey("aws", "us-east-1", "", "p5.48xlarge", PurchaseOption.RESERVED)
-    assert found.prices[0].fetched_ts == day("2026-11-01")
-    assert (found.facts[0].gpu_model, found.facts[0].gpus) == ("H100", 8)
+    result = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    assert [price.usd_per_hour for price in result.prices] == [31.464, pytest.approx(2.7)]
+    assert result.prices[0].key == PriceKey("aws", "us-east-1", "", "p5.48xlarge", PurchaseOption.RESERVED)
+    assert result.prices[0].fetched_ts == day("2026-11-01")
+    assert (result.facts[0].gpu_model, result.facts[0].gpus) == ("H100", 8)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_a_list_may_be_yaml(tmp_path: Path) -> None:
         (YAML.replace("31.464", "free"), "entry 1: column usd_per_hour: 'free' must be"),
     ],
 )
-def test_yaml_that_is_no_price_list_is_refused_with_the_entry(tmp_path: Path, content: str, message: str) -> None:
+def test_yaml_that_is_not_a_price_list_is_rejected_with_the_entry(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "contracts.yaml"
     path.write_text(content)
     with pytest.raises(PriceSourceError) as caught:
@@ -264,7 +264,7 @@ def rows_of_the_package() -> list[dict[str, str]]:
     return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
 
 
-def test_every_listed_row_says_where_it_was_read_and_when() -> None:
+def test_every_listed_row_has_its_source_and_date() -> None:
     for row in rows_of_the_package():
         assert len(row["source"]) > 20, row
         assert "2016-01-01" <= row["date"] <= "2026-11-21", row
@@ -278,7 +278,7 @@ def test_colab_is_its_compute_units_at_the_price_of_a_unit() -> None:
         assert float(row["usd_per_hour"]) == pytest.approx(units * 9.99 / 100, rel=1e-12)
 
 
-def test_what_is_free_has_no_row() -> None:
+def test_free_types_have_no_row() -> None:
     assert not [row for row in rows_of_the_package() if row["provider"] == "kaggle" or float(row["usd_per_hour"]) <= 0]
 
 
@@ -290,16 +290,16 @@ def test_gpus_are_spelt_as_everywhere_else() -> None:
             assert spelt == row["gpu_model"], row
 
 
-def test_a_row_of_a_zone_or_a_reservation_is_taken_and_said_to_be_narrow(tmp_path: Path) -> None:
+def test_a_row_of_a_zone_or_a_reservation_is_used_and_marked_as_narrow(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text(
         "provider,region,zone,instance_type,purchase_option,reservation,usd_per_hour,date\n"
         "aws,us-east-1,us-east-1a,p5.48xlarge,reserved,cr-1,31.464,2026-11-01\n"
     )
-    found = ListedFiles((str(path),)).fetch(Wanted(), NOW)
+    result = ListedFiles((str(path),)).fetch(Wanted(), NOW)
     key = PriceKey("aws", "us-east-1", "us-east-1a", "p5.48xlarge", PurchaseOption.RESERVED, "cr-1")
-    assert [price.key for price in found.prices] == [key]
-    assert found.notes == (
+    assert [price.key for price in result.prices] == [key]
+    assert result.notes == (
         "listed_file: the reserved price of p5.48xlarge holds in zone us-east-1a and reservation cr-1 only",
     )
 

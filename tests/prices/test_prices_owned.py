@@ -1,4 +1,4 @@
-"""What an hour of an owned machine costs."""
+"""The hourly cost of an owned machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def test_the_desktop_of_the_reference_costs_its_capital_and_its_electricity_to_t
     assert math.isclose(hourly_usd(DESKTOP), 0.1566771161305042, rel_tol=1e-15)
 
 
-def test_residual_value_overhead_and_pue_enter_as_the_formula_says() -> None:
+def test_residual_value_overhead_and_pue_enter_as_in_the_formula() -> None:
     machine = OwnedMachine(
         "rack", 120_000, 4, 6000, 0.2, residual_usd=20_000, pue=1.5, overhead_usd_per_hour=0.75, gpus=8
     )
     assert math.isclose(hourly_usd(machine), 100_000 / (4 * 8766) + 0.75 + 6 * 1.5 * 0.2, rel_tol=1e-15)
 
 
-def test_a_measured_draw_takes_the_place_of_the_configured_one() -> None:
+def test_measured_power_replaces_the_configured_one() -> None:
     assert math.isclose(hourly_usd(DESKTOP, measured_watts=100), 2000 / (2 * 8766) + 0.1 * 0.12, rel_tol=1e-15)
 
 
@@ -64,22 +64,22 @@ GOOD = {"price-usd": 2000, "years": 2, "watts": 355, "tariff-usd-per-kwh": 0.12}
         ({"price-usd": 0, "watts": 0}, "a price must be above 0"),
     ],
 )
-def test_a_wrong_machine_is_refused_with_its_key_and_value(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_machine_is_rejected_with_its_key_and_value(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="machine 1") as caught:
         parse_machines([{**GOOD, **change}])
     assert message in str(caught.value)
 
 
-def test_a_machine_without_its_tariff_is_refused_rather_than_priced_without_electricity() -> None:
+def test_a_machine_without_a_tariff_is_rejected_and_not_priced_without_electricity() -> None:
     with pytest.raises(ValueError, match="tariff-usd-per-kwh must be given too"):
         parse_machines([{"price-usd": 2000, "years": 2, "watts": 355}])
 
 
-def test_two_machines_of_one_name_are_refused() -> None:
+def test_two_machines_of_one_name_are_rejected() -> None:
     with pytest.raises(ValueError, match="'desktop' is given 2 times"):
         parse_machines([GOOD, GOOD])
 
 
-def test_something_that_is_no_machine_is_refused() -> None:
+def test_an_entry_that_is_not_a_machine_is_rejected() -> None:
     with pytest.raises(ValueError, match="machine 1: 'fast' must be a mapping"):
         parse_machines(["fast"])

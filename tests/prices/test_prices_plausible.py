@@ -33,14 +33,14 @@ def catalogue(count: int, usd: float = 1.0) -> Catalogue:
 def test_a_tenfold_jump_leaves_the_last_good_price_in_place_with_its_age(usd: float) -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((undated(0.9),)), NOW)
-    verdict = store.put("aws", Catalogue((undated(usd, at=NOW + 60),)), NOW + 60)
+    check_result = store.put("aws", Catalogue((undated(usd, at=NOW + 60),)), NOW + 60)
     assert (store.book.prices[KEY].usd_per_hour, store.book.prices[KEY].fetched_ts) == (0.9, NOW)
-    assert verdict.held == {"jump": 1}
-    assert verdict.sentence == f"p2.xlarge on_demand in us-east-1 from $0.9 to ${usd:g} an hour is held back"
+    assert check_result.held == {"jump": 1}
+    assert check_result.sentence == f"p2.xlarge on_demand in us-east-1 from $0.9 to ${usd:g} an hour is held back"
 
 
 @pytest.mark.parametrize("usd", [8.99, 0.0901])
-def test_less_than_tenfold_is_a_market(usd: float) -> None:
+def test_a_change_below_tenfold_is_accepted(usd: float) -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((undated(0.9),)), NOW)
     assert not store.put("aws", Catalogue((undated(usd),)), NOW + 60).held
@@ -62,7 +62,7 @@ def test_two_different_jumps_confirm_nothing() -> None:
     assert store.book.prices[KEY].usd_per_hour == 0.9
 
 
-def test_an_answer_about_another_type_in_between_forgets_no_doubt() -> None:
+def test_a_response_about_another_type_in_between_releases_no_held_price() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((undated(0.9),)), NOW)
     store.put("aws", Catalogue((undated(9.5),)), NOW + 1)
@@ -71,14 +71,14 @@ def test_an_answer_about_another_type_in_between_forgets_no_doubt() -> None:
     assert store.book.prices[KEY].usd_per_hour == 9.5
 
 
-def test_a_jump_and_back_leaves_no_doubt_behind() -> None:
+def test_a_jump_and_back_leaves_nothing_held_back() -> None:
     store = PriceStore(None, ["aws"])
     for minute, usd in enumerate((0.9, 9.5, 0.9, 9.5)):
         store.put("aws", Catalogue((undated(usd),)), NOW + minute)
     assert store.book.prices[KEY].usd_per_hour == 0.9
 
 
-def test_one_mad_step_inside_a_history_holds_the_history_back() -> None:
+def test_one_implausible_step_inside_a_history_holds_the_history_back() -> None:
     store = PriceStore(None, ["aws"])
     steps = (PriceStep(NOW - 300, 0.3), PriceStep(NOW - 200, 300.0), PriceStep(NOW - 100, 0.31))
     store.put("aws", Catalogue((Price(SPOT, steps[:1], "aws", NOW - 250),)), NOW - 250)
@@ -87,7 +87,7 @@ def test_one_mad_step_inside_a_history_holds_the_history_back() -> None:
 
 
 @pytest.mark.parametrize("source", ["owned", "listed_file"])
-def test_what_a_person_wrote_down_is_believed(source: str) -> None:
+def test_a_configured_price_is_accepted(source: str) -> None:
     store = PriceStore(None, [source])
     for usd in (0.9, 90.0):
         assert not store.put(source, Catalogue((undated(usd, source=source),)), NOW).held
@@ -95,18 +95,18 @@ def test_what_a_person_wrote_down_is_believed(source: str) -> None:
 
 
 @pytest.mark.parametrize("accepted", ["aws", "*"])
-def test_a_source_that_the_configuration_accepts_is_believed(accepted: str) -> None:
+def test_prices_of_an_exempt_source_are_accepted(accepted: str) -> None:
     store = PriceStore(None, ["aws"], accepted=(accepted,))
     store.put("aws", catalogue(10), NOW)
     assert not store.put("aws", catalogue(1, usd=90.0), NOW).held
     assert store.book.prices[key(0)].usd_per_hour == 90.0
 
 
-def test_an_answer_with_half_of_its_rows_gone_changes_nothing_until_it_comes_again() -> None:
+def test_a_response_with_half_of_its_rows_missing_changes_nothing_until_it_repeats() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", catalogue(10), NOW)
-    verdict = store.put("aws", catalogue(5, usd=2.0), NOW + 60)
-    assert (verdict.held, verdict.catalogue) == ({"rows_gone": 1}, None)
+    check_result = store.put("aws", catalogue(5, usd=2.0), NOW + 60)
+    assert (check_result.held, check_result.catalogue) == ({"rows_gone": 1}, None)
     assert {price.usd_per_hour for price in store.book.prices.values()} == {1.0}
     assert store.book.shelves["aws"].confirmed_ts == NOW, "it did not answer in full"
     store.put("aws", catalogue(5, usd=2.0), NOW + 120)
@@ -114,7 +114,7 @@ def test_an_answer_with_half_of_its_rows_gone_changes_nothing_until_it_comes_aga
     assert store.book.prices[key(9)].fetched_ts == NOW, "what is missing keeps its age"
 
 
-def test_an_answer_that_stays_small_once_confirmed_is_not_doubted_again(tmp_path: Path) -> None:
+def test_a_confirmed_smaller_response_is_not_held_back_again(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     store = PriceStore(path, ["aws"])
     for minute, count in enumerate((10, 5, 5)):
@@ -124,14 +124,14 @@ def test_an_answer_that_stays_small_once_confirmed_is_not_doubted_again(tmp_path
     assert not PriceStore(path, ["aws"]).put("aws", catalogue(5), NOW + 4).held, "nor after a restart"
 
 
-def test_an_answer_that_shrinks_on_and_on_is_not_confirmed_by_itself() -> None:
+def test_a_continuously_shrinking_response_does_not_confirm_itself() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", catalogue(40), NOW)
     for minute, count in enumerate((20, 9, 4), start=1):
         assert store.put("aws", catalogue(count), NOW + minute).held == {"rows_gone": 1}
 
 
-def test_a_few_rows_may_halve_and_a_partial_or_troubled_answer_says_nothing_about_rows() -> None:
+def test_a_few_rows_may_halve_and_a_partial_response_does_not_count() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", catalogue(3), NOW)
     assert not store.put("aws", catalogue(1), NOW).held
@@ -140,25 +140,25 @@ def test_a_few_rows_may_halve_and_a_partial_or_troubled_answer_says_nothing_abou
     assert not store.put("aws", Catalogue((), problems=("a region did not answer",)), NOW).held
 
 
-def test_rows_that_nobody_wants_any_more_are_not_missed() -> None:
+def test_rows_no_longer_wanted_do_not_count_as_missing() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", catalogue(10), NOW)
-    gone = {Want("aws", "us-east-1", f"t{n}.large") for n in range(2, 10)}
-    assert not store.put("aws", catalogue(2), NOW, forgotten=frozenset(gone)).held
+    removed = {Want("aws", "us-east-1", f"t{n}.large") for n in range(2, 10)}
+    assert not store.put("aws", catalogue(2), NOW, forgotten=frozenset(removed)).held
     assert set(store.book.prices) == {key(0), key(1)}
 
 
 @pytest.mark.parametrize(("usd", "reason"), [(0.0, "zero"), (-0.5, "negative")])
-def test_a_figure_of_zero_or_less_is_never_believed(usd: float, reason: str) -> None:
+def test_a_figure_of_zero_or_less_is_never_accepted(usd: float, reason: str) -> None:
     store = PriceStore(None, ["aws"], accepted=("*",))
     store.put("aws", Catalogue((undated(0.9),)), NOW)
     for minute in (1, 2, 3):
-        verdict = store.put("aws", Catalogue((), refused=(Refused(KEY, usd),)), NOW + minute)
-        assert verdict.held == {reason: 1}
-        assert verdict.sentence == f"p2.xlarge on_demand in us-east-1 at ${usd:g} an hour is not a price"
+        check_result = store.put("aws", Catalogue((), refused=(Refused(KEY, usd),)), NOW + minute)
+        assert check_result.held == {reason: 1}
+        assert check_result.sentence == f"p2.xlarge on_demand in us-east-1 at ${usd:g} an hour is not a price"
     assert store.book.prices[KEY].usd_per_hour == 0.9
 
 
-def test_the_first_answer_has_nothing_to_be_compared_with() -> None:
+def test_the_first_response_is_not_compared() -> None:
     store = PriceStore(None, ["aws"])
     assert not store.put("aws", catalogue(1, usd=900.0), NOW).held

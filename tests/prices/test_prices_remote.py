@@ -1,4 +1,4 @@
-"""The agent's question to the poller, against a server that answers as told."""
+"""The agent's request to the poller, against a server with scripted responses."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ GOOD = {
 
 
 class Poller:
-    """Answers every GET with ``status`` and ``body``, after ``before`` did its part."""
+    """Responds to every GET with ``status`` and ``body``, after calling ``before``."""
 
     def __init__(self) -> None:
         self.status = 200
         self.body = json.dumps(GOOD).encode()
-        self.seen: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
         self.write: Callable[[BaseHTTPRequestHandler], None] | None = None
         poller = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                poller.seen.append((self.path, dict(self.headers)))
+                poller.requests.append((self.path, dict(self.headers)))
                 if poller.write is not None:
                     poller.write(self)
                     return
@@ -78,16 +78,16 @@ def poller() -> Iterator[Poller]:
 
 
 def test_a_price_comes_with_its_history_and_the_on_demand_price(poller: Poller) -> None:
-    found = RemotePrice(poller.url + "/", NODE).fetch(2000.0)
-    assert found.price.steps == (PriceStep(-math.inf, 0.28), PriceStep(900.0, 0.3))
-    assert (found.price.source, found.price.fetched_ts) == ("aws_spot", 1000.0)
-    assert found.on_demand_usd_per_hour == 0.9
-    assert poller.seen[0][0] == (
+    quote = RemotePrice(poller.url + "/", NODE).fetch(2000.0)
+    assert quote.price.steps == (PriceStep(-math.inf, 0.28), PriceStep(900.0, 0.3))
+    assert (quote.price.source, quote.price.fetched_ts) == ("aws_spot", 1000.0)
+    assert quote.on_demand_usd_per_hour == 0.9
+    assert poller.requests[0][0] == (
         "/v1/price?provider=aws&region=us-east-1&zone=us-east-1a&instance_type=p2.xlarge&purchase_option=spot"
     )
 
 
-def test_an_unknown_on_demand_price_is_none(poller: Poller) -> None:
+def test_an_unknown_on_demand_price_is_absent(poller: Poller) -> None:
     poller.body = json.dumps({**GOOD, "on_demand_usd_per_hour": None}).encode()
     assert RemotePrice(poller.url, NODE).fetch(0.0).on_demand_usd_per_hour is None
 
@@ -98,7 +98,7 @@ def test_basic_auth_comes_from_a_file_that_may_change(poller: Poller, tmp_path: 
     for secret in ("user:one", "user:two"):
         path.write_text(secret + "\n")
         remote.fetch(0.0)
-        assert poller.seen[-1][1]["Authorization"] == "Basic " + base64.b64encode(secret.encode()).decode()
+        assert poller.requests[-1][1]["Authorization"] == "Basic " + base64.b64encode(secret.encode()).decode()
 
 
 def error_of(poller: Poller, **arguments: str) -> str:
@@ -109,12 +109,12 @@ def error_of(poller: Poller, **arguments: str) -> str:
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 503])
-def test_the_answer_of_an_unhappy_poller_is_repeated_with_host_and_status(poller: Poller, status: int) -> None:
+def test_an_error_response_of_the_poller_is_repeated_with_host_and_status(poller: Poller, status: int) -> None:
     poller.status, poller.body = status, b'{"error":"no spot price is known","pending":true}'
     assert error_of(poller).endswith(f"HTTP {status}: no spot price is known")
 
 
-def test_an_unhappy_answer_that_is_no_json_is_survived(poller: Poller) -> None:
+def test_an_error_response_that_is_not_json_is_handled(poller: Poller) -> None:
     poller.status, poller.body = 502, b"<html>bad gateway"
     assert "HTTP 502" in error_of(poller)
 
@@ -132,7 +132,7 @@ def test_no_password_is_ever_repeated(poller: Poller, tmp_path: Path) -> None:
     assert "No such file" in error_of(poller, password_file=str(path))
 
 
-def changed(**changes: Any) -> bytes:
+def changed_body(**changes: Any) -> bytes:
     return json.dumps({**GOOD, **changes}).encode()
 
 
@@ -145,43 +145,43 @@ def changed(**changes: Any) -> bytes:
         b'{"v":1',
         b"\xff\xfe",
         b"[" * 100_000,
-        changed(v=2),
-        changed(steps=[]),
-        changed(steps=[{"ts": None, "usd_per_hour": 0}]),
-        changed(steps=[{"ts": None, "usd_per_hour": -1}]),
-        changed(steps=[{"ts": None, "usd_per_hour": True}]),
-        changed(steps=[{"ts": None, "usd_per_hour": "0.3"}]),
-        changed(steps=[{"ts": 2, "usd_per_hour": 1}, {"ts": 1, "usd_per_hour": 1}]),
-        changed(steps=[{"ts": float("nan"), "usd_per_hour": 1}]),
-        changed(steps=[{"ts": None, "usd_per_hour": float("nan")}]),
-        changed(steps=[{"ts": None, "usd_per_hour": float("inf")}]),
-        changed(steps=[{"ts": None, "usd_per_hour": 10**400}]),
-        changed(steps=7),
-        changed(on_demand_usd_per_hour=float("nan")),
-        changed(on_demand_usd_per_hour=-1),
-        changed(fetched_ts=None),
-        changed(source=None),
-        changed(purchase_option="on_demand"),
-        changed(instance_type="p3.2xlarge"),
-        changed(source="aws\n2026-11-28 ERROR all is lost"),
-        changed(region="\u202ee-tsae-su"),
-        changed(zone="z" * 500),
-        changed(poller="a\x1b[2J"),
-        changed(poller="p" * 500),
-        changed(poller=7),
+        changed_body(v=2),
+        changed_body(steps=[]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": 0}]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": -1}]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": True}]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": "0.3"}]),
+        changed_body(steps=[{"ts": 2, "usd_per_hour": 1}, {"ts": 1, "usd_per_hour": 1}]),
+        changed_body(steps=[{"ts": float("nan"), "usd_per_hour": 1}]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": float("nan")}]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": float("inf")}]),
+        changed_body(steps=[{"ts": None, "usd_per_hour": 10**400}]),
+        changed_body(steps=7),
+        changed_body(on_demand_usd_per_hour=float("nan")),
+        changed_body(on_demand_usd_per_hour=-1),
+        changed_body(fetched_ts=None),
+        changed_body(source=None),
+        changed_body(purchase_option="on_demand"),
+        changed_body(instance_type="p3.2xlarge"),
+        changed_body(source="aws\n2026-11-28 ERROR all is lost"),
+        changed_body(region="\u202ee-tsae-su"),
+        changed_body(zone="z" * 500),
+        changed_body(poller="a\x1b[2J"),
+        changed_body(poller="p" * 500),
+        changed_body(poller=7),
     ],
 )
-def test_a_malformed_answer_is_refused(poller: Poller, body: bytes) -> None:
+def test_a_malformed_response_is_rejected(poller: Poller, body: bytes) -> None:
     poller.body = body
     assert "its response is not a price" in error_of(poller)
 
 
-def test_a_huge_answer_is_refused(poller: Poller) -> None:
-    poller.body = changed(filler="x" * 1_100_000)
+def test_a_huge_response_is_rejected(poller: Poller) -> None:
+    poller.body = changed_body(filler="x" * 1_100_000)
     assert "longer than 1048576 bytes" in error_of(poller)
 
 
-def test_an_answer_that_trickles_in_is_given_up(poller: Poller) -> None:
+def test_a_trickling_response_times_out(poller: Poller) -> None:
     stop = threading.Event()
 
     def trickle(handler: BaseHTTPRequestHandler) -> None:
@@ -200,15 +200,15 @@ def test_an_answer_that_trickles_in_is_given_up(poller: Poller) -> None:
         stop.set()
 
 
-def test_a_poller_that_cuts_its_answer_short_is_an_error(poller: Poller) -> None:
-    def cut(handler: BaseHTTPRequestHandler) -> None:
+def test_a_truncated_response_of_the_poller_is_an_error(poller: Poller) -> None:
+    def truncate(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\n{")
 
-    poller.write = cut
+    poller.write = truncate
     assert "127.0.0.1" in error_of(poller)
 
 
-def test_a_poller_that_is_not_there_is_named() -> None:
+def test_an_unreachable_poller_is_named() -> None:
     with pytest.raises(PriceSourceError, match=r"price poller 127\.0\.0\.1:9: request failed: .*refused"):
         RemotePrice("http://127.0.0.1:9", NODE).fetch(0.0)
 
@@ -219,18 +219,18 @@ def test_a_password_in_the_url_is_not_repeated_by_the_network_library() -> None:
     assert "tr0ub4dor" not in str(caught.value)
 
 
-def test_a_node_of_which_nobody_knows_how_it_is_paid_is_not_asked_for(poller: Poller) -> None:
+def test_a_node_with_an_unknown_purchase_option_causes_no_request(poller: Poller) -> None:
     node = Node("n1", "aws", "us-east-1", "us-east-1a", "p2.xlarge")
     with pytest.raises(PriceSourceError, match=r"set --node\.purchase-option"):
         RemotePrice(poller.url, node).fetch(0.0)
-    assert poller.seen == []
+    assert poller.requests == []
 
 
 def test_a_configured_price_holds_as_far_back_as_matters() -> None:
-    found = ConfiguredPrice(NODE, 0.42).fetch(5.0)
-    assert found.price.steps == (PriceStep(-math.inf, 0.42),)
-    assert (found.price.source, found.price.fetched_ts) == ("configured", 5.0)
-    assert found.price.key.purchase_option is PurchaseOption.SPOT
+    quote = ConfiguredPrice(NODE, 0.42).fetch(5.0)
+    assert quote.price.steps == (PriceStep(-math.inf, 0.42),)
+    assert (quote.price.source, quote.price.fetched_ts) == ("configured", 5.0)
+    assert quote.price.key.purchase_option is PurchaseOption.SPOT
     assert ConfiguredPrice(Node("n"), 1.0).fetch(0.0).price.key.purchase_option is PurchaseOption.OWNED
 
 
@@ -240,5 +240,5 @@ def test_the_agent_side_loads_no_cloud_sdk() -> None:
         "import sys, epochcost.prices.remote, epochcost.prices.configured;"
         f"print([name for name in sys.modules if name.startswith({heavy})])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "[]"
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == "[]"

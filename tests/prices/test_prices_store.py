@@ -28,7 +28,7 @@ def steps(store: PriceStore, key: PriceKey) -> list[tuple[float, float]]:
     return [(step.ts, step.usd_per_hour) for step in store.book.prices[key].steps]
 
 
-def test_a_step_learnt_late_is_kept_at_the_time_from_which_it_held() -> None:
+def test_a_step_published_late_is_kept_at_its_effective_time() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(SPOT, (NOW - 300, 1.0), (NOW, 3.0)),)), NOW)
     store.put("aws", Catalogue((price(SPOT, (NOW - 100, 2.0), (NOW, 3.0)),)), NOW + 60)
@@ -54,14 +54,14 @@ def test_an_undated_price_that_changes_counts_from_when_the_change_was_seen() ->
     assert store.book.prices[DEMAND].fetched_ts == NOW + 3
 
 
-def test_a_list_that_is_a_whole_history_forgets_what_was_struck_out() -> None:
+def test_a_complete_history_drops_removed_steps() -> None:
     store = PriceStore(None, ["listed_file"])
     store.put("listed_file", Catalogue((price(DEMAND, (1.0, 1.0), (2.0, 5.0)),), whole_history=True), NOW)
     store.put("listed_file", Catalogue((price(DEMAND, (1.0, 1.0)),), whole_history=True), NOW)
     assert steps(store, DEMAND) == [(1.0, 1.0)]
 
 
-def test_a_price_that_its_source_gives_no_more_stays_until_it_is_too_old() -> None:
+def test_a_price_no_longer_returned_stays_until_it_is_too_old() -> None:
     store = PriceStore(None, ["aws"], max_age=MaxAge(7 * DAY, (("spot", DAY),)))
     store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)), price(DEMAND, (-math.inf, 2.0)))), NOW)
     other = price(replace(DEMAND, instance_type="g5.xlarge"), (-math.inf, 3.0))
@@ -76,21 +76,21 @@ def test_a_price_that_its_source_gives_no_more_stays_until_it_is_too_old() -> No
     assert set(store.book.prices) == {other.key}
 
 
-def test_what_nobody_wants_any_more_goes_with_the_next_full_answer() -> None:
+def test_prices_no_longer_wanted_are_dropped_with_the_next_full_response() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW)
     store.put("aws", Catalogue(), NOW, forgotten={Want("aws", "us-east-1", "p2.xlarge")})  # type: ignore[arg-type]
     assert not store.book.prices
 
 
-def test_an_owner_who_strikes_out_a_machine_means_it() -> None:
+def test_a_removed_owned_machine_is_dropped_at_once() -> None:
     store = PriceStore(None, ["owned"])
     store.put("owned", Catalogue((price(DEMAND, (-math.inf, 2.0), source="owned"),), complete=True), NOW)
     store.put("owned", Catalogue((), complete=True), NOW)
     assert not store.book.prices
 
 
-def test_the_old_book_is_whole_and_unchanged_after_a_new_one_was_swapped_in() -> None:
+def test_the_old_prices_are_complete_and_unchanged_after_a_swap() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)),)), NOW)
     old = store.book
@@ -113,10 +113,10 @@ def test_where_sources_disagree_the_order_of_precedence_leaves_one_price(
     store = PriceStore(None, sources, precedence)
     for number, source in enumerate(sources, start=1):
         store.put(source, Catalogue((price(DEMAND, (1.0, float(number)), source=source),)), NOW)
-    assert [found.source for found in store.book.prices.values()] == [winner]
+    assert [match.source for match in store.book.prices.values()] == [winner]
 
 
-def test_facts_that_one_source_leaves_open_are_filled_in_by_another() -> None:
+def test_facts_missing_in_one_source_are_filled_in_by_another() -> None:
     store = PriceStore(None, ["listed", "aws"])
     store.put("aws", Catalogue(facts=(InstanceFacts("aws", "p2.xlarge", gpus=1.0),)), NOW)
     store.put("listed", Catalogue(facts=(InstanceFacts("aws", "p2.xlarge", "K80", gpus=2.0, vcpus=4.0),)), NOW)
@@ -166,9 +166,7 @@ def test_a_corrupt_state_file_is_moved_aside_with_one_line_in_the_log(
     assert json.loads(path.read_bytes())["v"] == 1
 
 
-def test_a_disk_that_takes_nothing_is_said_once_and_prices_go_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_full_disk_is_logged_once_and_prices_continue(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     store = PriceStore(tmp_path / "absent" / "prices.json", ["aws"])
     for _ in range(3):
         store.put("aws", Catalogue((price(DEMAND, (NOW, 1.0)),)), NOW)
@@ -180,7 +178,7 @@ def find(store: PriceStore, *key: str) -> Price | None:
     return store.book.find(PriceKey(*key[:4], PurchaseOption(key[4])))  # type: ignore[arg-type, call-arg]
 
 
-def test_a_spot_price_is_looked_up_at_its_zone_and_no_other_price_stands_in() -> None:
+def test_a_spot_price_is_looked_up_at_its_zone_without_a_substitute() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)), price(DEMAND, (NOW, 2.0)))), NOW)
     assert find(store, "aws", "us-east-1", "us-east-1a", "p2.xlarge", "spot") is not None
@@ -201,9 +199,9 @@ def test_a_local_zone_has_a_price_of_its_own() -> None:
     store.put("aws", Catalogue((price(DEMAND, (NOW, 2.0)),)), NOW)
     assert find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand") is None
     store.put("aws", Catalogue((price(boston, (NOW, 3.0)),)), NOW, partial=True)
-    found = find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand")
-    assert found is not None
-    assert found.usd_per_hour == 3.0
+    match = find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand")
+    assert match is not None
+    assert match.usd_per_hour == 3.0
 
 
 def test_a_price_for_a_whole_region_or_for_everywhere_has_an_empty_place() -> None:
@@ -215,9 +213,9 @@ def test_a_price_for_a_whole_region_or_for_everywhere_has_an_empty_place() -> No
     assert find(store, "lambda", "us-east-1", "", "gpu_1x_h100", "on_demand") is not None
 
 
-def test_before_its_first_step_a_price_is_not_known() -> None:
-    known = price(SPOT, (NOW, 1.0), (NOW + 10, 2.0))
-    assert [usd_per_hour_at(known, ts) for ts in (NOW - 1, NOW, NOW + 9, NOW + 10)] == [None, 1.0, 1.0, 2.0]
+def test_before_its_first_step_a_price_is_unknown() -> None:
+    one_price = price(SPOT, (NOW, 1.0), (NOW + 10, 2.0))
+    assert [usd_per_hour_at(one_price, ts) for ts in (NOW - 1, NOW, NOW + 9, NOW + 10)] == [None, 1.0, 1.0, 2.0]
 
 
 # --- by zone and by reservation ---
@@ -237,11 +235,11 @@ def test_a_price_is_found_at_the_zone_then_in_the_region_for_every_purchase_opti
         assert store.book.find(replace(at_zone, zone="")) is None
         regional = price(replace(at_zone, zone=""), (1.0, 40.0))
         store.put("listed_file", Catalogue((price(at_zone, (1.0, 31.0)), regional), whole_history=True), NOW)
-        found = [store.book.find(replace(at_zone, zone=zone)) for zone in ("us-east-1a", "us-east-1b", "")]
-        assert [each.usd_per_hour if each else None for each in found] == [31.0, 40.0, 40.0]
+        match = [store.book.find(replace(at_zone, zone=zone)) for zone in ("us-east-1a", "us-east-1b", "")]
+        assert [each.usd_per_hour if each else None for each in match] == [31.0, 40.0, 40.0]
 
 
-def test_two_reservations_of_one_type_have_two_rates_and_who_does_not_say_has_none(tmp_path: Path) -> None:
+def test_two_reservations_of_one_type_have_two_rates_and_without_an_id_there_is_none(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     store = PriceStore(path, ["listed_file"])
     other = replace(BLOCK, reservation="cr-2")
@@ -254,15 +252,15 @@ def test_two_reservations_of_one_type_have_two_rates_and_who_does_not_say_has_no
         assert book.elsewhere(replace(BLOCK, reservation="", zone="")) == (BLOCK, other)
 
 
-def test_a_row_without_a_reservation_holds_for_all_that_have_none_of_their_own() -> None:
+def test_a_row_without_a_reservation_applies_to_all_without_their_own() -> None:
     store = PriceStore(None, ["listed_file"])
     general = price(replace(BLOCK, reservation="", zone=""), (1.0, 50.0))
     store.put("listed_file", Catalogue((general, price(BLOCK, (1.0, 31.0))), whole_history=True), NOW)
-    found = [store.book.find(replace(BLOCK, reservation=each)) for each in ("cr-1", "cr-9", "")]
-    assert [each.usd_per_hour if each else None for each in found] == [31.0, 50.0, 50.0]
+    match = [store.book.find(replace(BLOCK, reservation=each)) for each in ("cr-1", "cr-9", "")]
+    assert [each.usd_per_hour if each else None for each in match] == [31.0, 50.0, 50.0]
 
 
-def test_a_list_may_name_a_zone_by_its_id_where_a_source_knows_what_it_is_called() -> None:
+def test_a_list_may_name_a_zone_by_its_id_if_a_source_knows_its_name() -> None:
     store = PriceStore(None, ["aws_spot", "listed_file"])
     block = replace(DEMAND, purchase_option=PurchaseOption.RESERVED, zone="use1-az2")
     store.put("listed_file", Catalogue((price(block, (-math.inf, 31.4)),), whole_history=True), NOW)
@@ -270,5 +268,5 @@ def test_a_list_may_name_a_zone_by_its_id_where_a_source_knows_what_it_is_called
     assert store.book.find(by_name) is None, "nobody knows what that zone is called"
     store.put("aws_spot", Catalogue(zones=(Zone("aws", block.region, "us-east-1a", "use1-az2"),)), NOW)
     for key, usd in ((by_name, 31.4), (block, 31.4), (replace(block, zone="us-east-1b"), None)):
-        found = store.book.find(key)
-        assert (found and found.usd_per_hour) == usd
+        match = store.book.find(key)
+        assert (match and match.usd_per_hour) == usd

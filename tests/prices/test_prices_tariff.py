@@ -78,14 +78,14 @@ def test_a_band_that_begins_in_the_hour_that_the_clock_skips_begins_with_the_ski
     assert begins == [at("2026-03-29T04:00")]
 
 
-def test_before_what_is_laid_out_the_mean_of_a_day_holds() -> None:
+def test_before_the_computed_steps_the_mean_of_a_day_is_used() -> None:
     (price,) = priced(machine(), at("2026-11-21T12:00")).prices
     assert price.steps[0].ts == -math.inf
     mean = (16 * DAYTIME + 8 * NIGHT) / 24
     assert price.steps[0].usd_per_hour == pytest.approx(hourly_usd(machine(), usd_per_kwh=mean))
 
 
-def test_a_tariff_that_changes_counts_from_then_and_the_past_stands() -> None:
+def test_a_changed_tariff_counts_from_then_and_the_past_is_unchanged() -> None:
     store = PriceStore(None, ["owned"])
     begin = at("2026-11-20T12:00")
     store.put("owned", priced(machine(), begin), begin)
@@ -104,15 +104,15 @@ def test_a_tariff_that_changes_counts_from_then_and_the_past_stands() -> None:
         assert usd_per_hour_at(price, at(moment)) == pytest.approx(capital + 0.355 * tariff), moment
 
 
-def test_a_refresh_that_says_the_same_adds_no_steps() -> None:
+def test_an_unchanged_refresh_adds_no_steps() -> None:
     store = PriceStore(None, ["owned"])
     begin = at("2026-11-20T12:00")
     for minute in range(0, 600, 5):
         store.put("owned", priced(machine(), begin + minute * 60), begin + minute * 60)
     later = begin + 595 * 60
-    known = store.book.prices[KEY].steps
+    steps_before = store.book.prices[KEY].steps
     fresh = priced(machine(), later).prices[0].steps
-    assert [step for step in known if step.ts > begin] == [step for step in fresh if step.ts > begin]
+    assert [step for step in steps_before if step.ts > begin] == [step for step in fresh if step.ts > begin]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,12 @@ def test_a_refresh_that_says_the_same_adds_no_steps() -> None:
         ({"watt-url": "x"}, "machine 1: unknown key 'watt-url'; allowed: instance-type"),
     ],
 )
-def test_a_bad_tariff_is_refused_with_the_machine_and_what_is_allowed(changes: dict[str, Any], error: str) -> None:
+def test_a_bad_tariff_is_rejected_with_the_machine_and_the_allowed_form(changes: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         machine(**changes)
 
 
-def test_yaml_reads_an_unquoted_time_as_minutes_and_that_is_understood() -> None:
+def test_an_unquoted_time_that_yaml_reads_as_minutes_is_accepted() -> None:
     assert parse_tariff({"07:00": 0.2, 1380: 0.08}, "UTC").bands == ((420, 0.2), (1380, 0.08))
 
 
@@ -160,25 +160,25 @@ def measured(url: str, **changes: Any) -> OwnedMachine:
     return parse_machines({**raw, **changes})[0]
 
 
-def test_measured_power_takes_the_place_of_the_configured_one(metrics: Meter) -> None:
+def test_measured_power_replaces_the_configured_one(metrics: Meter) -> None:
     metrics.body = 'epochcost_node_power_watts{node="a"} 300\nepochcost_node_power_watts{node="b"} 500 1795000000000\n'
     (price,) = priced(measured(f"{metrics.url}metrics"), 0.0).prices
     assert price.usd_per_hour == pytest.approx(2000 / (2 * 8766) + 0.4 * 0.12)
 
 
-def test_noise_is_no_change_of_price_and_a_change_is(metrics: Meter) -> None:
+def test_noise_does_not_change_the_price_and_a_real_change_does(metrics: Meter) -> None:
     source = Owned((measured(f"{metrics.url}metrics", **{"watts-metric": "w"}),))
-    found = []
+    prices = []
     for watts in (400, 410, 385, 500, 510):
         metrics.body = f"w {watts}\n"
-        found.append(round((source.fetch(Wanted(), 0.0).prices[0].usd_per_hour - 2000 / (2 * 8766)) / 0.12 * 1000))
-    assert found == [400, 400, 400, 500, 500]
+        prices.append(round((source.fetch(Wanted(), 0.0).prices[0].usd_per_hour - 2000 / (2 * 8766)) / 0.12 * 1000))
+    assert prices == [400, 400, 400, 500, 500]
 
 
 @pytest.mark.parametrize(
     "body", ["", "other 5\n", "epochcost_node_power_watts NaN\n", "epochcost_node_power_watts 0\n"]
 )
-def test_power_that_nobody_measures_is_no_price_and_the_last_good_one_stays(metrics: Meter, body: str) -> None:
+def test_without_a_measurement_there_is_no_new_price_and_the_last_good_one_stays(metrics: Meter, body: str) -> None:
     store = PriceStore(None, ["owned"])
     source = Owned((measured(f"{metrics.url}metrics"), parse_machines({**FREE, "instance-type": "other"})[0]))
     metrics.body = "epochcost_node_power_watts 400\n"
@@ -193,7 +193,7 @@ def test_power_that_nobody_measures_is_no_price_and_the_last_good_one_stays(metr
 FREE = {"price-usd": 2000, "years": 2, "watts": 0, "tariff-usd-per-kwh": 0}
 
 
-def test_a_url_that_does_not_answer_is_named_without_its_password(metrics: Meter) -> None:
+def test_an_unresponsive_url_is_named_without_its_password(metrics: Meter) -> None:
     metrics.stop()
     url = metrics.url.replace("http://", "http://me:secret@")
     with pytest.raises(PriceSourceError, match=r"owned: measured power from 127\.0\.0\.1:\d+") as error:

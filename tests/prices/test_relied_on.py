@@ -1,4 +1,4 @@
-"""The table of what is relied on has a row for every source, and every field that a source names stands in it."""
+"""The table of what is relied on has a row for every source, and contains every field that a source names."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def names() -> set[str]:
     options = PollerSettings(
         vast_api_key_file="k", lambda_api_key_file="k", digitalocean_api_key_file="k", prices_sources=tuple(SOURCES)
     )
-    found: set[str] = set()
+    source_names: set[str] = set()
     for name in SOURCES:
         try:
-            found |= {source.name for source in make(name, options)}
+            source_names |= {source.name for source in make(name, options)}
         except NotConfiguredError:
-            found.add(name)
-    return found - FILES_ONLY
+            source_names.add(name)
+    return source_names - FILES_ONLY
 
 
 def test_every_source_has_its_row_with_a_date() -> None:
@@ -38,5 +38,5 @@ def test_every_source_has_its_row_with_a_date() -> None:
 
 
 @pytest.mark.parametrize("field", [*NEEDED, *WELCOME])
-def test_what_is_asked_of_runpod_stands_in_its_row(field: str) -> None:
+def test_the_fields_requested_from_runpod_are_in_its_row(field: str) -> None:
     assert f"`{field}`" in ROWS["runpod"]

@@ -1,4 +1,4 @@
-"""What a poller answers beside a price: taken where it is whole, refused where it is not."""
+"""The poller's terms beside a price: used if complete, rejected otherwise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER = {
 }
 
 
-def test_a_price_that_nobody_adjusted_is_what_is_published_and_its_charged_extras() -> None:
+def test_an_unadjusted_price_is_the_published_one_and_its_charged_extras() -> None:
     assert parse_terms(ANSWER, "vastai") == PriceTerms(
         {"published": 3.0, "extra disk": 0.5},
         (Limit("week", session_seconds=43200.0, free_seconds=3600.0, period="week"),),
@@ -33,17 +33,17 @@ def test_a_price_that_nobody_adjusted_is_what_is_published_and_its_charged_extra
 
 def test_the_parts_of_an_adjusted_price_and_its_extras_sum_to_it() -> None:
     parts = [{"name": "published", "usd_per_hour": 4.0}, {"name": "contract", "usd_per_hour": -1.0}]
-    found = parse_terms({**ANSWER, "parts": parts}, "aws").parts
-    assert found == {"published": 4.0, "contract": -1.0, "extra disk": 0.5}
-    assert math.fsum(found.values()) == 3.5
+    components = parse_terms({**ANSWER, "parts": parts}, "aws").parts
+    assert components == {"published": 4.0, "contract": -1.0, "extra disk": 0.5}
+    assert math.fsum(components.values()) == 3.5
 
 
-def test_a_poller_of_an_earlier_version_says_nothing_of_them() -> None:
+def test_a_poller_of_an_earlier_version_sends_no_terms() -> None:
     assert parse_terms({"usd_per_hour": 3.5}, "aws") == PriceTerms()
 
 
 @pytest.mark.parametrize(
-    "broken",
+    "invalid",
     [
         {"extras": 3},
         {"extras": [3]},
@@ -76,6 +76,6 @@ def test_a_poller_of_an_earlier_version_says_nothing_of_them() -> None:
         {"credits": [{**CREDIT, "until_ts": True}]},
     ],
 )
-def test_what_no_poller_answers_is_refused(broken: dict[str, object]) -> None:
+def test_invalid_terms_are_rejected(invalid: dict[str, object]) -> None:
     with pytest.raises((ValueError, TypeError, KeyError)):
-        parse_terms({**ANSWER, **broken}, "aws")
+        parse_terms({**ANSWER, **invalid}, "aws")

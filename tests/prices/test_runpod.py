@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, SPOT, api, dollars, wanted
-from tests.prices.json_server import Answer, JsonServer, Question, Script
+from tests.prices.json_server import JsonServer, ReceivedRequest, Reply, Script
 
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
@@ -40,7 +40,7 @@ MI300X = gpu("MI300X", "AMD Instinct MI300X OAM", 192, securePrice=2.49, communi
 
 
 def fetch(server: JsonServer, gpus: object, *places: tuple[str, str]) -> Catalogue:
-    server.on("/graphql", Answer({"data": {"gpuTypes": gpus}}))
+    server.on("/graphql", Reply({"data": {"gpuTypes": gpus}}))
     return source(server).fetch(wanted("runpod", *places), NOW)
 
 
@@ -48,10 +48,10 @@ def source(server: JsonServer, key_file: str = "") -> RunPod:
     return RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", key_file))
 
 
-def test_prices_are_per_gpu_and_the_two_clouds_are_apart(server: JsonServer) -> None:
+def test_prices_are_per_gpu_and_the_two_clouds_are_separate(server: JsonServer) -> None:
     places = [("secure", "1x H100 SXM"), ("community", "1x H100 SXM"), ("secure", "8x H100 SXM"), ("secure", "2x L4")]
-    found = fetch(server, [gpu(), L4, MI300X], *places)
-    assert dollars(found) == {
+    result = fetch(server, [gpu(), L4, MI300X], *places)
+    assert dollars(result) == {
         ("secure", "1x H100 SXM", ON_DEMAND): 2.69,
         ("secure", "1x H100 SXM", SPOT): 2.49,
         ("community", "1x H100 SXM", ON_DEMAND): 2.39,
@@ -61,12 +61,12 @@ def test_prices_are_per_gpu_and_the_two_clouds_are_apart(server: JsonServer) -> 
         ("secure", "2x L4", ON_DEMAND): 0.86,  # 2 x 0.43
         ("secure", "2x L4", SPOT): 0.50,  # 2 x 0.25
     }
-    assert len(server.questions) == 1
+    assert len(server.requests) == 1
 
 
-def test_the_lowest_price_of_both_clouds_is_neither_asked_for_nor_taken(server: JsonServer) -> None:
+def test_the_lowest_price_of_both_clouds_is_neither_requested_nor_used(server: JsonServer) -> None:
     fetch(server, [gpu()], ("secure", "1x H100 SXM"))
-    assert "lowestPrice" not in server.questions[0].body["query"]
+    assert "lowestPrice" not in server.requests[0].body["query"]
 
 
 def test_a_cloud_that_does_not_offer_a_model_has_no_price_for_it(server: JsonServer) -> None:
@@ -74,22 +74,22 @@ def test_a_cloud_that_does_not_offer_a_model_has_no_price_for_it(server: JsonSer
 
 
 def test_more_gpus_than_a_machine_has_have_no_price(server: JsonServer) -> None:
-    found = fetch(server, [gpu(maxGpuCount=4)], ("secure", "8x H100 SXM"))
-    assert (found.prices, found.reasons) == ((), {"8x H100 SXM": "at most 4 GPUs can be rented together"})
+    result = fetch(server, [gpu(maxGpuCount=4)], ("secure", "8x H100 SXM"))
+    assert (result.prices, result.reasons) == ((), {"8x H100 SXM": "at most 4 GPUs can be rented together"})
 
 
 def test_each_cloud_has_its_own_bound_of_gpus(server: JsonServer) -> None:
     row = gpu(maxGpuCount=8, maxGpuCountSecureCloud=8, maxGpuCountCommunityCloud=2)
-    found = fetch(server, [row], ("secure", "4x H100 SXM"), ("community", "4x H100 SXM"), ("community", "2x H100 SXM"))
-    assert {(key[0], key[1]) for key in dollars(found)} == {("secure", "4x H100 SXM"), ("community", "2x H100 SXM")}
+    result = fetch(server, [row], ("secure", "4x H100 SXM"), ("community", "4x H100 SXM"), ("community", "2x H100 SXM"))
+    assert {(key[0], key[1]) for key in dollars(result)} == {("secure", "4x H100 SXM"), ("community", "2x H100 SXM")}
 
 
 @pytest.mark.parametrize("places", [[], [("secure", "H100 SXM")], [("secure", "0x L4")]])
-def test_nothing_is_asked_while_no_type_is_wanted(server: JsonServer, places: list[tuple[str, str]]) -> None:
-    found = fetch(server, [gpu()], *places)
-    assert (found.prices, found.problems) == ((), ())
-    assert set(found.reasons) == {name for _, name in places}, "what is misspelt is said"
-    assert server.questions == []
+def test_there_is_no_request_while_no_type_is_wanted(server: JsonServer, places: list[tuple[str, str]]) -> None:
+    result = fetch(server, [gpu()], *places)
+    assert (result.prices, result.problems) == ((), ())
+    assert set(result.reasons) == {name for _, name in places}, "what is misspelt is said"
+    assert server.requests == []
 
 
 @pytest.mark.parametrize("name", ["MIG 1g.24gb", "RTX PRO 6000 MIG 1g.24gb"])
@@ -101,21 +101,21 @@ def test_a_slice_of_a_gpu_is_not_offered_as_one(server: JsonServer, name: str) -
 def test_a_price_that_is_null_while_out_of_stock_stays_with_its_age(server: JsonServer) -> None:
     store = PriceStore(None, ["runpod"])
     store.put("runpod", fetch(server, [gpu()], ("secure", "1x H100 SXM")), NOW)
-    gone = fetch(server, [gpu(securePrice=None, secureSpotPrice=2.5)], ("secure", "1x H100 SXM"))
-    assert gone.problems == ()
-    store.put("runpod", gone, NOW + 1800)
-    kept = {key.purchase_option: price for key, price in store.book.prices.items()}
-    assert (kept[ON_DEMAND].usd_per_hour, kept[ON_DEMAND].fetched_ts) == (2.69, NOW)
-    assert kept[SPOT].usd_per_hour == 2.5
+    missing = fetch(server, [gpu(securePrice=None, secureSpotPrice=2.5)], ("secure", "1x H100 SXM"))
+    assert missing.problems == ()
+    store.put("runpod", missing, NOW + 1800)
+    prices = {key.purchase_option: price for key, price in store.book.prices.items()}
+    assert (prices[ON_DEMAND].usd_per_hour, prices[ON_DEMAND].fetched_ts) == (2.69, NOW)
+    assert prices[SPOT].usd_per_hour == 2.5
 
 
-def test_a_price_of_zero_is_none_and_takes_no_other_price_with_it(server: JsonServer) -> None:
-    found = fetch(server, [gpu(securePrice=0, communityPrice=0.0)], ("secure", "1x H100 SXM"))
-    assert dollars(found) == {("secure", "1x H100 SXM", SPOT): 2.49}
-    assert found.problems == ()
+def test_a_price_of_zero_is_absent_and_affects_no_other_price(server: JsonServer) -> None:
+    result = fetch(server, [gpu(securePrice=0, communityPrice=0.0)], ("secure", "1x H100 SXM"))
+    assert dollars(result) == {("secure", "1x H100 SXM", SPOT): 2.49}
+    assert result.problems == ()
 
 
-def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> None:
+def test_facts_of_a_type_come_from_the_same_response(server: JsonServer) -> None:
     facts = {
         f.instance_type: f
         for f in fetch(server, [gpu(), MI300X], ("secure", "8x H100 SXM"), ("secure", "1x MI300X")).facts
@@ -138,7 +138,7 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
     ],
 )
 def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body: object, message: str) -> None:
-    server.on("/graphql", Answer(body))
+    server.on("/graphql", Reply(body))
     with pytest.raises(PriceSourceError) as caught:
         source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
     assert str(caught.value) == message
@@ -152,29 +152,29 @@ def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body
         ({"securePrice": -1}, "runpod: 1x H100 SXM: a price must be above 0"),
     ],
 )
-def test_a_model_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+def test_an_unexpected_model_is_named_and_does_not_affect_the_others(
     server: JsonServer, changes: Row, message: str
 ) -> None:
-    found = fetch(server, [{**gpu(), **changes}, L4], ("secure", "1x H100 SXM"), ("secure", "1x L4"))
-    assert ("secure", "1x L4", ON_DEMAND) in dollars(found)
-    (problem,) = found.problems
+    result = fetch(server, [{**gpu(), **changes}, L4], ("secure", "1x H100 SXM"), ("secure", "1x L4"))
+    assert ("secure", "1x L4", ON_DEMAND) in dollars(result)
+    (problem,) = result.problems
     assert problem.startswith(message)
 
 
 def test_a_key_is_sent_as_a_bearer_where_there_is_one(server: JsonServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
-    server.on("/graphql", Answer({"data": {"gpuTypes": [gpu()]}}))
+    server.on("/graphql", Reply({"data": {"gpuTypes": [gpu()]}}))
     source(server, str(tmp_path / "key")).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    assert {asked.headers["Authorization"] for asked in server.questions} == {f"Bearer {KEY}"}
-    assert all(asked.query == {} for asked in server.questions)
+    assert {request.headers["Authorization"] for request in server.requests} == {f"Bearer {KEY}"}
+    assert all(request.query == {} for request in server.requests)
 
 
 def test_watched_types_are_watched_in_both_clouds() -> None:
-    (made,) = make(PollerSettings(runpod_instance_types=("8x H100 SXM",)))
-    assert made.watched == {Want("runpod", "secure", "8x H100 SXM"), Want("runpod", "community", "8x H100 SXM")}
+    (source_made,) = make(PollerSettings(runpod_instance_types=("8x H100 SXM",)))
+    assert source_made.watched == {Want("runpod", "secure", "8x H100 SXM"), Want("runpod", "community", "8x H100 SXM")}
 
 
-# --- a schema that changes, and answers in part ---
+# --- a schema that changes, and partial responses ---
 
 
 def no_field(name: str, quote: str = '"') -> dict[str, Any]:
@@ -182,34 +182,34 @@ def no_field(name: str, quote: str = '"') -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("status", [400, 200])
-def test_fields_that_are_gone_take_no_on_demand_price_with_them(server: JsonServer, status: int) -> None:
+def test_removed_fields_affect_no_on_demand_price(server: JsonServer, status: int) -> None:
     server.on(
         "/graphql",
-        Answer(no_field("secureSpotPrice"), status),
-        Answer(no_field("communitySpotPrice", "'"), status),
-        Answer({"data": {"gpuTypes": [gpu(secureSpotPrice=None, communitySpotPrice=None)]}}),
+        Reply(no_field("secureSpotPrice"), status),
+        Reply(no_field("communitySpotPrice", "'"), status),
+        Reply({"data": {"gpuTypes": [gpu(secureSpotPrice=None, communitySpotPrice=None)]}}),
     )
-    found = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    assert dollars(found) == {("secure", "1x H100 SXM", ON_DEMAND): 2.69}
-    assert [note for note in found.notes if "secureSpotPrice" in note]
-    assert "SpotPrice" not in server.questions[-1].body["query"]
+    result = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert dollars(result) == {("secure", "1x H100 SXM", ON_DEMAND): 2.69}
+    assert [note for note in result.notes if "secureSpotPrice" in note]
+    assert "SpotPrice" not in server.requests[-1].body["query"]
 
 
-def test_a_needed_field_that_is_gone_is_an_error(server: JsonServer) -> None:
-    server.on("/graphql", Answer(no_field("displayName"), 400))
+def test_a_removed_required_field_is_an_error(server: JsonServer) -> None:
+    server.on("/graphql", Reply(no_field("displayName"), 400))
     with pytest.raises(PriceSourceError, match="displayName"):
         source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    assert len(server.questions) == 1
+    assert len(server.requests) == 1
 
 
 def _schema_without(*names: str) -> Script:
-    """Answers as a server that has those fields no more, and names two of them at a time."""
+    """Responds as a server without those fields, and names two of them at a time."""
 
-    def script(asked: Question) -> Answer:
-        gone = [name for name in names if f" {name} " in f"{asked.body['query']} "][:2]
-        if gone:
-            return Answer({"errors": [no_field(name)["errors"][0] for name in gone]}, 400)
-        return Answer({"data": {"gpuTypes": [{key: value for key, value in gpu().items() if key not in names}]}})
+    def script(request: ReceivedRequest) -> Reply:
+        missing = [name for name in names if f" {name} " in f"{request.body['query']} "][:2]
+        if missing:
+            return Reply({"errors": [no_field(name)["errors"][0] for name in missing]}, 400)
+        return Reply({"data": {"gpuTypes": [{key: value for key, value in gpu().items() if key not in names}]}})
 
     return script
 
@@ -218,85 +218,83 @@ BOUNDS = ("maxGpuCount", "maxGpuCountSecureCloud", "maxGpuCountCommunityCloud")
 PLACES = [("secure", "1x H100 SXM"), ("secure", "4x H100 SXM"), ("community", "1x H100 SXM")]
 
 
-def test_where_the_bound_of_gpus_is_gone_prices_by_the_gpu_stay(server: JsonServer) -> None:
-    server.ask("/graphql", _schema_without(*BOUNDS))
-    found = dollars(source(server).fetch(wanted("runpod", *PLACES), NOW))
-    assert found["secure", "1x H100 SXM", ON_DEMAND] == 2.69
-    assert found["secure", "4x H100 SXM", ON_DEMAND] == 10.76
-    assert dollars(fetch(server, [gpu(maxGpuCount=None)], *PLACES)) == found, "or is null"
+def test_without_the_bound_of_gpus_prices_per_gpu_stay(server: JsonServer) -> None:
+    server.script("/graphql", _schema_without(*BOUNDS))
+    result = dollars(source(server).fetch(wanted("runpod", *PLACES), NOW))
+    assert result["secure", "1x H100 SXM", ON_DEMAND] == 2.69
+    assert result["secure", "4x H100 SXM", ON_DEMAND] == 10.76
+    assert dollars(fetch(server, [gpu(maxGpuCount=None)], *PLACES)) == result, "or is null"
 
 
-def test_a_price_of_one_cloud_that_is_gone_leaves_the_other_cloud(server: JsonServer) -> None:
-    server.ask("/graphql", _schema_without("communityPrice", "communitySpotPrice", "communityCloud"))
-    found = source(server).fetch(wanted("runpod", *PLACES), NOW)
-    assert {key[0] for key in dollars(found)} == {"secure"}
-    assert [note for note in found.notes if "communityPrice" in note]
+def test_a_removed_price_of_one_cloud_does_not_affect_the_other(server: JsonServer) -> None:
+    server.script("/graphql", _schema_without("communityPrice", "communitySpotPrice", "communityCloud"))
+    result = source(server).fetch(wanted("runpod", *PLACES), NOW)
+    assert {key[0] for key in dollars(result)} == {"secure"}
+    assert [note for note in result.notes if "communityPrice" in note]
 
 
 def test_a_schema_without_any_price_is_an_error(server: JsonServer) -> None:
-    server.ask("/graphql", _schema_without("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice"))
+    server.script("/graphql", _schema_without("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice"))
     with pytest.raises(PriceSourceError, match="no longer has a price field"):
         source(server).fetch(wanted("runpod", *PLACES), NOW)
 
 
-def test_the_same_model_told_twice_is_one(server: JsonServer) -> None:
+def test_a_duplicate_model_counts_once(server: JsonServer) -> None:
     assert dollars(fetch(server, [gpu(), gpu()], PLACES[0]))["secure", "1x H100 SXM", ON_DEMAND] == 2.69
 
 
-def test_an_answer_in_part_is_used_and_said(server: JsonServer) -> None:
-    server.on("/graphql", Answer({"errors": [{"message": "timeout of one field"}], "data": {"gpuTypes": [gpu()]}}))
-    found = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    assert ("secure", "1x H100 SXM", ON_DEMAND) in dollars(found)
-    assert found.problems == ("runpod: gpuTypes: partial response: timeout of one field",)
+def test_a_partial_response_is_used_and_reported(server: JsonServer) -> None:
+    server.on("/graphql", Reply({"errors": [{"message": "timeout of one field"}], "data": {"gpuTypes": [gpu()]}}))
+    result = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert ("secure", "1x H100 SXM", ON_DEMAND) in dollars(result)
+    assert result.problems == ("runpod: gpuTypes: partial response: timeout of one field",)
 
 
-def test_two_models_of_one_name_have_no_price_and_are_said(server: JsonServer) -> None:
+def test_two_models_of_one_name_have_no_price_and_are_reported(server: JsonServer) -> None:
     forty = gpu("A100 SXM", "NVIDIA A100-SXM4-40GB", memoryInGb=40, securePrice=1.19)
     eighty = gpu("A100 SXM", "NVIDIA A100-SXM4-80GB", memoryInGb=80, securePrice=1.89)
-    found = fetch(server, [forty, eighty], ("secure", "1x A100 SXM"))
-    assert found.prices == ()
-    assert "NVIDIA A100-SXM4-40GB and NVIDIA A100-SXM4-80GB" in found.reasons["1x A100 SXM"]
+    result = fetch(server, [forty, eighty], ("secure", "1x A100 SXM"))
+    assert result.prices == ()
+    assert "NVIDIA A100-SXM4-40GB and NVIDIA A100-SXM4-80GB" in result.reasons["1x A100 SXM"]
 
 
-def test_with_a_key_what_the_account_has_left_is_known_too(server: JsonServer, tmp_path: Path) -> None:
+def test_with_a_key_the_balance_of_the_account_is_known_too(server: JsonServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
     server.on(
         "/graphql",
-        Answer({"data": {"gpuTypes": [gpu()]}}),
-        Answer({"data": {"myself": {"clientBalance": 10.0, "currentSpendPerHr": 2.5}}}),
+        Reply({"data": {"gpuTypes": [gpu()]}}),
+        Reply({"data": {"myself": {"clientBalance": 10.0, "currentSpendPerHr": 2.5}}}),
     )
-    asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
-    (credit,) = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW).credits
+    source_with_key = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
+    (credit,) = source_with_key.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW).credits
     assert (credit.usd, credit.spend_usd_per_hour, credit.lasts_seconds) == (10.0, 2.5, 4 * 3600)
 
 
-def test_a_balance_that_is_refused_takes_no_price_with_it(server: JsonServer, tmp_path: Path) -> None:
+def test_a_rejected_balance_request_affects_no_price(server: JsonServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
-    server.on(
-        "/graphql", Answer({"data": {"gpuTypes": [gpu()]}}), Answer({"errors": [{"message": "no"}], "data": None})
-    )
-    asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
-    found = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    assert (len(found.prices), found.problems, found.credits) == (2, (), ())
-    assert "the account's remaining credit is not known" in found.notes[0]
+    server.on("/graphql", Reply({"data": {"gpuTypes": [gpu()]}}), Reply({"errors": [{"message": "no"}], "data": None}))
+    source_with_key = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
+    result = source_with_key.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert (len(result.prices), result.problems, result.credits) == (2, (), ())
+    assert "the account's remaining credit is not known" in result.notes[0]
 
 
-def test_a_model_that_could_not_be_told_leaves_the_others_alone_and_is_said(server: JsonServer) -> None:
+def test_a_model_with_an_error_is_reported_and_does_not_affect_the_others(server: JsonServer) -> None:
     errors = [{"message": "Something failed for one model", "path": ["gpuTypes", 1]}]
-    server.on("/graphql", Answer({"data": {"gpuTypes": [L4, None]}, "errors": errors}))
-    found = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
-    assert dollars(found)["secure", "1x L4", ON_DEMAND] == 0.43
-    assert found.problems == ("runpod: gpuTypes: partial response: Something failed for one model",)
+    server.on("/graphql", Reply({"data": {"gpuTypes": [L4, None]}, "errors": errors}))
+    result = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
+    assert dollars(result)["secure", "1x L4", ON_DEMAND] == 0.43
+    assert result.problems == ("runpod: gpuTypes: partial response: Something failed for one model",)
 
 
-def test_a_model_that_is_null_without_an_error_is_left_out_and_said(server: JsonServer) -> None:
-    server.on("/graphql", Answer({"data": {"gpuTypes": [L4, None]}}))
-    found = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
-    assert dollars(found)["secure", "1x L4", ON_DEMAND] == 0.43
-    assert found.problems == ("runpod: 1 row left out: gpuTypes: None is not an object",)
+def test_a_model_that_is_null_without_an_error_is_left_out_and_reported(server: JsonServer) -> None:
+    server.on("/graphql", Reply({"data": {"gpuTypes": [L4, None]}}))
+    result = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
+    assert dollars(result)["secure", "1x L4", ON_DEMAND] == 0.43
+    assert result.problems == ("runpod: 1 row left out: gpuTypes: None is not an object",)
 
 
-def test_a_spot_price_that_is_none_costs_no_price_on_demand(server: JsonServer) -> None:
-    found = fetch(server, [{**gpu(), "secureSpotPrice": "soon"}], ("secure", "1x H100 SXM"))
-    assert list(dollars(found)) == [("secure", "1x H100 SXM", ON_DEMAND)]
-    assert found.problems == ("runpod: 1x H100 SXM: secureSpotPrice: 'soon' is not a number",)
+def test_an_invalid_spot_price_does_not_affect_the_on_demand_price(server: JsonServer) -> None:
+    result = fetch(server, [{**gpu(), "secureSpotPrice": "soon"}], ("secure", "1x H100 SXM"))
+    assert list(dollars(result)) == [("secure", "1x H100 SXM", ON_DEMAND)]
+    assert result.problems == ("runpod: 1x H100 SXM: secureSpotPrice: 'soon' is not a number",)

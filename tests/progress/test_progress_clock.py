@@ -1,4 +1,4 @@
-"""Times on the node timeline: what a wall clock does to them is nothing."""
+"""Times on the node timeline are independent of the wall clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from epochcost.progress.clock import NodeClock
 HOUR = 3600.0
 
 
-def test_the_timeline_begins_as_the_wall_clock_and_goes_on_as_the_monotonic_one():
+def test_the_timeline_starts_at_the_wall_clock_and_continues_with_the_monotonic_one():
     time = Time()
     clock = time.clock()
     time.sleep(10)
@@ -37,7 +37,7 @@ def test_jumps_of_the_wall_clock_are_counted_and_slewing_is_not():
     assert clock.jumps == 3
 
 
-def test_a_process_held_up_between_two_clocks_sees_no_jump():
+def test_a_process_paused_between_two_clock_readings_sees_no_jump():
     time = Time()
     clock = NodeClock(time.wall, lambda: (time.sleep(5), time.mono())[1], "boot")  # type: ignore[func-returns-value]
     clock.now()
@@ -114,7 +114,7 @@ def test_nothing_has_happened_later_than_it_was_read():
     assert clock.event_time("b", MORNING + 1e6, time.mono() + 1e6) == MORNING
 
 
-def test_a_slewed_clock_still_tells_new_writers_from_foreign_ones():
+def test_a_slewed_clock_still_distinguishes_new_writers_from_foreign_ones():
     time = Time()
     clock = time.clock()
     for _ in range(200):
@@ -124,23 +124,23 @@ def test_a_slewed_clock_still_tells_new_writers_from_foreign_ones():
     assert clock.event_time("w", time.wall(), time.mono()) == clock.now() == MORNING + 12000
 
 
-def test_the_timeline_goes_on_in_a_later_agent_of_the_same_boot():
+def test_the_timeline_continues_in_a_later_agent_of_the_same_boot():
     time = Time()
     first = time.clock()
     first.event_time("vm", time.wall(), 7.0)
     time.sleep(10)
-    kept = json.loads(json.dumps(first.state()))
+    state = json.loads(json.dumps(first.state()))
     time.set_wall(-HOUR)
     time.sleep(10)
     second = time.clock()
-    second.restore(kept)
+    second.restore(state)
     assert second.now() == MORNING + 20
     assert second.jumps == 1
     assert second.event_time("vm", time.wall(), 27.0) == MORNING + 20
     assert second.event_time("new", time.wall(), time.mono()) == MORNING + 20
 
 
-def test_after_a_reboot_the_timeline_begins_anew_and_old_writers_keep_their_times():
+def test_after_a_reboot_the_timeline_restarts_and_old_writers_keep_their_times():
     time = Time()
     first = time.clock()
     assert first.event_time("w", time.wall(), time.mono()) == MORNING
@@ -151,12 +151,12 @@ def test_after_a_reboot_the_timeline_begins_anew_and_old_writers_keep_their_time
     assert second.event_time("w", MORNING + 30, time.mono() + 30) == MORNING + 30
 
 
-def test_without_a_boot_id_nothing_is_taken_for_the_same_boot():
+def test_without_a_boot_id_no_boot_counts_as_the_same():
     time = Time()
-    kept = time.clock("").state()
+    state = time.clock("").state()
     time.set_wall(-HOUR)
     clock = time.clock("")
-    clock.restore(kept)
+    clock.restore(state)
     assert clock.now() == MORNING - HOUR
 
 
@@ -181,7 +181,7 @@ def test_a_forgotten_writer_takes_no_room():
         {"jumps": "x"},
     ],
 )
-def test_a_spoilt_state_is_refused_whole(change: dict[str, Any]):
+def test_a_damaged_state_is_rejected_entirely(change: dict[str, Any]):
     time = Time()
     clock = time.clock()
     before = clock.state()
@@ -190,6 +190,6 @@ def test_a_spoilt_state_is_refused_whole(change: dict[str, Any]):
     assert clock.state() == before
 
 
-def test_an_empty_state_is_refused():
+def test_an_empty_state_is_rejected():
     with pytest.raises(ValueError, match="state of the clock"):
         NodeClock(lambda: 1.0, lambda: 1.0).restore({})

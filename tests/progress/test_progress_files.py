@@ -1,4 +1,4 @@
-"""Event files, followed."""
+"""Following event files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def time() -> Time:
 
 
 def aged(path: Path, days: float) -> None:
-    """Files are dated by the real clock."""
+    """File times come from the real clock."""
     then = path.stat().st_mtime - days * 86400
     os.utime(path, (then, then))
 
 
-def kept(reader: EventFiles) -> dict[str, Any]:
+def saved_state(reader: EventFiles) -> dict[str, Any]:
     return json.loads(json.dumps(reader.state()))
 
 
@@ -68,7 +68,7 @@ def test_a_partial_line_waits_for_its_newline(tmp_path: Path, time: Time):
     assert reader.counts["malformed"] == 0
 
 
-def test_a_corrupt_line_is_counted_logged_once_and_harms_nothing_else(tmp_path: Path, time: Time, caplog):
+def test_a_corrupt_line_is_counted_logged_once_and_affects_nothing_else(tmp_path: Path, time: Time, caplog):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"), b"{oops\n", b'{"v":9}\n', b"\xff\xfe\n", time.line(epoch=1))
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
@@ -80,14 +80,14 @@ def test_a_corrupt_line_is_counted_logged_once_and_harms_nothing_else(tmp_path: 
     assert "a.jsonl" in caplog.text
 
 
-def test_empty_lines_are_nothing(tmp_path: Path, time: Time):
+def test_empty_lines_are_ignored(tmp_path: Path, time: Time):
     reader = EventFiles(EventDirectories(tmp_path))
     append(tmp_path / "a.jsonl", b"\n\n \r\n", time.line(), b"\n")
     assert len(reader.poll(time.clock())) == 1
     assert reader.counts["malformed"] == 0
 
 
-def test_a_line_of_ten_megabytes_is_passed_over_in_little_memory(tmp_path: Path, time: Time):
+def test_a_line_of_ten_megabytes_is_skipped_in_little_memory(tmp_path: Path, time: Time):
     import tracemalloc
 
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
@@ -103,7 +103,7 @@ def test_a_line_of_ten_megabytes_is_passed_over_in_little_memory(tmp_path: Path,
 
 
 @pytest.mark.parametrize("content", [b"\x00" * 3_000_000, bytes(range(256)) * 8000, b"\n" * 2_000_000])
-def test_a_binary_file_is_counted_and_bounded_and_the_others_go_on(tmp_path: Path, time: Time, content: bytes):
+def test_a_binary_file_is_counted_and_bounded_and_others_continue(tmp_path: Path, time: Time, content: bytes):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", content.replace(b"\n", b"") if content[:1] != b"\n" else content)
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
@@ -135,7 +135,7 @@ def test_the_oldest_file_is_read_first_when_there_is_too_much(tmp_path: Path, ti
     assert [event.run for _ in range(3) for event in reader.poll(clock)] == ["a", "b", "c"]
 
 
-def test_beginnings_and_ends_of_processes_are_dear_and_bounded_too(tmp_path: Path, time: Time):
+def test_starts_and_ends_of_processes_are_expensive_and_bounded_too(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     for number in range(20_000):
         both = time.line("start", run=f"r{number}"), time.line("end", run=f"r{number}", status="finished")
@@ -145,7 +145,7 @@ def test_beginnings_and_ends_of_processes_are_dear_and_bounded_too(tmp_path: Pat
     assert first + sum(len(reader.poll(clock)) for _ in range(10)) == 40_000
 
 
-def test_a_file_without_end_keeps_no_other_waiting(tmp_path: Path, time: Time):
+def test_an_endless_file_does_not_delay_others(tmp_path: Path, time: Time):
     with (tmp_path / "endless.jsonl").open("wb") as file:
         file.truncate(2**40)
     aged(tmp_path / "endless.jsonl", 1)
@@ -157,9 +157,7 @@ def test_a_file_without_end_keeps_no_other_waiting(tmp_path: Path, time: Time):
     assert reader.behind > 2**39
 
 
-def test_more_files_than_can_be_remembered_are_left_out_and_said_until_some_are_deleted(
-    tmp_path: Path, time: Time, caplog
-):
+def test_files_beyond_the_limit_are_left_out_and_logged_until_some_are_deleted(tmp_path: Path, time: Time, caplog):
     reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(followed=5)), time.clock()
     for number in range(8):
         append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}", pid=1))
@@ -184,9 +182,9 @@ def test_ten_thousand_files_are_bounded_and_none_is_lost(tmp_path: Path, time: T
     reader, clock = EventFiles(EventDirectories(tmp_path), users, limits=limits), time.clock()
     assert len(reader.poll(clock)) == 5000
     assert len(reader.poll(clock)) == 5000
-    begun = perf_counter()
+    started_at = perf_counter()
     assert reader.poll(clock) == []
-    assert perf_counter() - begun < 2
+    assert perf_counter() - started_at < 2
     append(tmp_path / "77.jsonl", time.line("end", run="r77", status="finished"))
     assert [event.run for event in reader.poll(clock)] == ["r77"]
 
@@ -231,7 +229,7 @@ def test_a_deleted_file_is_forgotten_and_another_of_its_name_is_new(tmp_path: Pa
     reader.poll(clock)
     path.unlink()
     assert reader.poll(clock) == []
-    assert kept(reader)["files"] == []
+    assert saved_state(reader)["files"] == []
     append(path, time.line("start", run="s"), time.line(run="s", epoch=7), time.line(run="s", epoch=8))
     assert [event.run for event in reader.poll(clock)] == ["s", "s", "s"]
 
@@ -256,7 +254,7 @@ def test_the_directory_may_come_go_and_come_again(tmp_path: Path, time: Time):
         assert reader.poll(clock) == []
 
 
-def test_what_is_no_regular_file_is_counted_once_and_does_not_block(tmp_path: Path, time: Time, caplog):
+def test_anything_but_a_regular_file_is_counted_once_and_does_not_block(tmp_path: Path, time: Time, caplog):
     os.mkfifo(tmp_path / "fifo.jsonl")
     (tmp_path / "link.jsonl").symlink_to("/etc/passwd")
     (tmp_path / "directory.jsonl").mkdir()
@@ -281,7 +279,7 @@ def test_a_file_that_may_not_be_read_is_counted_once_and_read_when_it_may(tmp_pa
     assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
 
 
-def test_a_file_in_place_of_the_directory_is_no_directory(tmp_path: Path, time: Time):
+def test_a_file_in_place_of_the_directory_is_an_error(tmp_path: Path, time: Time):
     (tmp_path / "events").write_text("")
     assert EventFiles(EventDirectories(tmp_path / "events")).poll(time.clock()) == []
 
@@ -314,12 +312,12 @@ def test_several_runs_in_one_file_are_all_read(tmp_path: Path, time: Time):
     assert [event.run for event in reader.poll(clock)] == ["c"]
 
 
-def test_a_restarted_reader_goes_on_where_its_state_says(tmp_path: Path, time: Time):
+def test_a_restarted_reader_continues_from_its_state(tmp_path: Path, time: Time):
     first, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"), time.line(epoch=1)[:10])
     append(tmp_path / "b.jsonl", time.line("start", run="b"), time.line("end", run="b"))
     assert len(first.poll(clock)) == 3
-    state = kept(first)
+    state = saved_state(first)
     append(tmp_path / "a.jsonl", time.line(epoch=1)[10:])
     second = EventFiles(EventDirectories(tmp_path))
     second.restore(state)
@@ -330,15 +328,15 @@ def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(t
     first, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"))
     first.poll(clock)
-    state, clock_state = kept(first), clock.state()
+    state, clock_state = saved_state(first), clock.state()
     time.sleep(30)
     append(tmp_path / "a.jsonl", time.line(epoch=1))
-    lost = first.poll(clock)
+    unsaved_events = first.poll(clock)
     time.sleep(30)
     second, later = EventFiles(EventDirectories(tmp_path)), time.clock()
     later.restore(clock_state)
     second.restore(state)
-    assert second.poll(later) == lost
+    assert second.poll(later) == unsaved_events
 
 
 @pytest.mark.parametrize(
@@ -353,7 +351,7 @@ def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(t
         {"v": 1, "files": [[1, "a", "a", 0, 0, 0, 0, False, "odd", "", False, None, None, True, 0.0]]},
     ],
 )
-def test_a_spoilt_state_is_refused_whole(tmp_path: Path, time: Time, state: dict[str, Any]):
+def test_a_damaged_state_is_rejected_entirely(tmp_path: Path, time: Time, state: dict[str, Any]):
     reader = EventFiles(EventDirectories(tmp_path))
     append(tmp_path / "a.jsonl", time.line("start"))
     reader.poll(time.clock())
@@ -393,7 +391,7 @@ def test_a_file_continues_one_other_and_not_a_thousand(tmp_path: Path, time: Tim
     assert len(clock.state()["writers"]) == 1
 
 
-def story(time: Time) -> bytes:
+def file_of_everything(time: Time) -> bytes:
     """A file with a bit of everything."""
     lines = [time.line("start", epochs=3)]
     for number in range(12):
@@ -407,21 +405,21 @@ def story(time: Time) -> bytes:
 def test_however_a_file_arrives_its_events_are_the_same(tmp_path_factory, cuts: list[int], restart: bool):
     directory = tmp_path_factory.mktemp("events")
     time = Time()
-    whole = story(time)
+    content = file_of_everything(time)
     clock, reader = time.clock(), EventFiles(EventDirectories(directory))
-    seen: list[TrainingEvent] = []
-    counted = dict.fromkeys(reader.counts, 0)
-    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(whole)], strict=True):
-        append(directory / "a.jsonl", whole[begin:end])
-        seen += reader.poll(clock)
+    events: list[TrainingEvent] = []
+    counts = dict.fromkeys(reader.counts, 0)
+    for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(content)], strict=True):
+        append(directory / "a.jsonl", content[begin:end])
+        events += reader.poll(clock)
         if restart:
-            counted = {name: counted[name] + reader.counts[name] for name in counted}
-            state, reader = kept(reader), EventFiles(EventDirectories(directory))
+            counts = {name: counts[name] + reader.counts[name] for name in counts}
+            state, reader = saved_state(reader), EventFiles(EventDirectories(directory))
             reader.restore(state)
-    counted = {name: counted[name] + reader.counts[name] for name in counted}
-    assert [event.kind for event in seen] == [EventKind.START, *[EventKind.PROGRESS] * 12, EventKind.END]
-    assert [event.t for event in seen] == [MORNING + second for second in (*range(13), 12)]
-    assert counted == {
+    counts = {name: counts[name] + reader.counts[name] for name in counts}
+    assert [event.kind for event in events] == [EventKind.START, *[EventKind.PROGRESS] * 12, EventKind.END]
+    assert [event.t for event in events] == [MORNING + second for second in (*range(13), 12)]
+    assert counts == {
         "accepted": 14,
         "malformed": 1,
         "too_long": 1,

@@ -1,4 +1,4 @@
-"""Writers that die without a word."""
+"""Writers that die without an end event."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sys.stdin.readline()
 
 @dataclass
 class Machine:
-    """Processes as a test wants them: a stand-in for the kernel."""
+    """Processes as a test sets them: a fake of the kernel."""
 
     ns: int | None = 9
     living: set[int] = field(default_factory=set)
@@ -49,7 +49,7 @@ class Machine:
         return self.locked
 
 
-def gone(events: list[TrainingEvent]) -> list[TrainingEvent]:
+def gone_events(events: list[TrainingEvent]) -> list[TrainingEvent]:
     return [event for event in events if event.kind is EventKind.GONE]
 
 
@@ -123,11 +123,11 @@ time.sleep(600)
     assert reader.poll(clock) == []
     program.kill()
     program.wait(timeout=30)
-    assert len(gone(wait_for(lambda: reader.poll(clock)))) == 1
+    assert len(gone_events(wait_for(lambda: reader.poll(clock)))) == 1
     finish(program)
 
 
-def test_a_writer_found_dead_after_a_restart_was_gone_after_its_last_word(tmp_path: Path):
+def test_a_writer_found_dead_after_a_restart_was_gone_after_its_last_event(tmp_path: Path):
     program = training(tmp_path)
     first, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     last = first.poll(clock)[-1].t
@@ -161,7 +161,7 @@ def test_a_writer_in_this_very_process_is_alive(tmp_path: Path):
     assert reader.poll(clock) == []
 
 
-def test_without_a_lock_the_process_is_looked_at_in_the_same_namespace_only(tmp_path: Path):
+def test_without_a_lock_the_process_is_checked_in_the_same_namespace_only(tmp_path: Path):
     time, machine = Time(), Machine(living={70})
     reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", run="here", pid=70, pidns=9, lock=False))
@@ -186,7 +186,7 @@ def test_lines_written_right_before_death_come_before_gone(tmp_path: Path):
     assert [event.kind for event in reader.poll(clock)] == [EventKind.PROGRESS, EventKind.GONE]
 
 
-def test_a_writer_that_was_not_gone_is_believed_and_not_watched_again(tmp_path: Path):
+def test_a_writer_that_was_not_gone_is_accepted_and_not_watched_again(tmp_path: Path):
     time, machine = Time(), Machine(locked=False)
     reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", lock=True))
@@ -211,7 +211,7 @@ def test_a_dead_writer_whose_file_was_deleted_is_gone_if_its_process_can_be_seen
     assert [(event.kind, event.run) for event in reader.poll(clock)] == [(EventKind.GONE, "a")]
 
 
-def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Path):
+def test_a_deleted_file_that_continues_under_another_name_is_not_gone(tmp_path: Path):
     time, machine = Time(), Machine(living={70}, locked=True)
     reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", pid=70, pidns=9, lock=True))
@@ -226,7 +226,7 @@ def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("line", "machine", "alive"),
+    ("line", "machine", "expected"),
     [
         ({"lock": True, "pid": 70, "pidns": 8}, Machine(locked=True), True),
         ({"lock": True, "pid": 70, "pidns": 9}, Machine(locked=False, living={70}), False),
@@ -238,11 +238,11 @@ def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Pa
         ({"lock": True, "pid": 1, "pidns": 9}, Machine(), True),
     ],
 )
-def test_a_writer_lives_as_its_lock_or_else_its_process_says(line, machine: Machine, alive: bool | None):
-    assert writer_alive(machine, **line, fd=0, own_pid=1) is alive
+def test_a_writer_is_alive_by_its_lock_or_else_by_its_process(line, machine: Machine, expected: bool | None):
+    assert writer_alive(machine, **line, fd=0, own_pid=1) is expected
 
 
-def test_the_kernel_knows_the_living_the_dead_and_the_undead():
+def test_the_kernel_distinguishes_running_dead_and_zombie_processes():
     kernel = KernelProcesses()
     assert kernel.alive(os.getpid())
     program = subprocess.Popen([sys.executable, "-c", "pass"])

@@ -1,4 +1,4 @@
-"""One line: what is an event, and what is none."""
+"""Parsing of a line: events and malformed lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def event(**keys: Any) -> TrainingEvent:
         ({"writer": ["exec"]}, False),
     ],
 )
-def test_progress_that_was_read_from_a_programs_output_is_known_as_that(keys: dict[str, object], from_output: bool):
+def test_progress_parsed_from_a_programs_output_is_marked(keys: dict[str, object], from_output: bool):
     line = parse_line(json.dumps({"v": 1, "ev": "start", "ts": 1.0, "run": "a", **keys}).encode())
     assert isinstance(line, Line)
     assert line.event(1.0, "w", line.run, None).from_output is from_output
@@ -60,11 +60,11 @@ def test_every_key_of_the_format_arrives_in_the_event():
     )  # fmt: skip
 
 
-def test_what_was_a_guess_is_taken_back_by_a_line_of_its_own():
+def test_a_guess_is_retracted_by_a_line_of_its_own():
     assert event(ev="retract").kind is EventKind.RETRACT
 
 
-def test_metrics_are_finite_numbers_under_clean_names_and_null_takes_one_back():
+def test_metrics_are_finite_numbers_under_clean_names_and_null_removes_one():
     metrics = event(metrics={"loss": -0.31, "steps": 7, "acc": None}).metrics
     assert metrics == (("loss", -0.31), ("steps", 7.0), ("acc", None))
     names = [name for name, _ in event(metrics={"a\nb": 1, "x" * 99: 2, "val/loss": 3, "\ud800": 4}).metrics or ()]
@@ -74,13 +74,13 @@ def test_metrics_are_finite_numbers_under_clean_names_and_null_takes_one_back():
     assert event(metrics={}).metrics == ()
 
 
-def test_null_is_not_said_and_unknown_keys_are_nothing():
+def test_null_and_unknown_keys_are_ignored():
     assert event(epoch=None, gpus=None, colour="blue") == event()
     assert event(gpus=[]).gpus == ()
 
 
 @pytest.mark.parametrize(
-    ("keys", "named"),
+    ("keys", "key_named"),
     [
         ({"epoch": -1}, "epoch"),
         ({"epoch": "3"}, "epoch"),
@@ -137,15 +137,15 @@ def test_null_is_not_said_and_unknown_keys_are_nothing():
         ({"metrics": {f"m{n}": 1 for n in range(65)}}, "metrics"),
     ],
 )
-def test_a_line_with_a_value_that_cannot_be_is_malformed_and_the_key_is_named(keys: dict[str, Any], named: str):
+def test_a_line_with_an_impossible_value_is_malformed_and_the_key_is_named(keys: dict[str, Any], key_named: str):
     rejected = parsed(**keys)
     assert isinstance(rejected, Rejected)
     assert rejected.result == "malformed"
-    assert rejected.reason.startswith(f"{named}:")
+    assert rejected.reason.startswith(f"{key_named}:")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1" * 5000])
-def test_a_number_that_is_none_is_malformed(number: str):
+def test_a_value_that_is_not_a_number_is_malformed(number: str):
     rejected = parse_line(b'{"v":1,"ev":"progress","ts":1,"run":"r","epoch":' + number.encode() + b"}")
     assert isinstance(rejected, Rejected)
     assert rejected.result == "malformed"
@@ -168,23 +168,23 @@ def test_a_number_that_is_none_is_malformed(number: str):
         b'{"v":1,"ev":"progress","ts":1,"run":"r"} {"v":1}',
     ],
 )
-def test_what_is_no_event_at_all_is_malformed(raw: bytes):
+def test_a_line_that_is_not_an_event_is_malformed(raw: bytes):
     rejected = parse_line(raw)
     assert isinstance(rejected, Rejected)
     assert rejected.result == "malformed"
 
 
 @pytest.mark.parametrize("version", [0, 2, 10**30])
-def test_another_version_is_counted_apart(version: int):
+def test_another_version_is_counted_separately(version: int):
     rejected = parsed(v=version, ev="something new")
     assert isinstance(rejected, Rejected)
     assert rejected.result == "unknown_version"
 
 
 def test_a_line_beyond_the_limit_is_too_long():
-    room = MAX_LINE_BYTES - len(json.dumps({**LEAST, "x": ""}))
-    assert isinstance(parsed(x="a" * room), Line)
-    rejected = parsed(x="a" * (room + 1))
+    free_bytes = MAX_LINE_BYTES - len(json.dumps({**LEAST, "x": ""}))
+    assert isinstance(parsed(x="a" * free_bytes), Line)
+    rejected = parsed(x="a" * (free_bytes + 1))
     assert isinstance(rejected, Rejected)
     assert rejected.result == "too_long"
 
@@ -196,7 +196,7 @@ def test_of_a_key_given_twice_the_last_counts():
 
 
 @pytest.mark.parametrize(
-    ("raw_id", "shown"),
+    ("raw_id", "expected"),
     [
         ("job-1", "job-1"),
         ("a/b/c", "a_b_c-"),
@@ -209,9 +209,9 @@ def test_of_a_key_given_twice_the_last_counts():
         ('quote"and\\', "quote_and_-"),
     ],
 )
-def test_a_run_id_is_made_safe_for_labels_and_files(raw_id: str, shown: str):
+def test_a_run_id_is_made_safe_for_labels_and_files(raw_id: str, expected: str):
     run = event(run=raw_id).run
-    assert run == raw_id if raw_id == shown else run[:-12] == shown
+    assert run == raw_id if raw_id == expected else run[:-12] == expected
     assert "/" not in run
     assert "\n" not in run
     assert len(run) <= 120
@@ -221,11 +221,11 @@ def test_a_run_id_is_made_safe_for_labels_and_files(raw_id: str, shown: str):
 def test_labels_are_printable_and_short():
     assert event(experiment="größe 7").experiment == "größe 7"
     assert event(experiment="").experiment == ""
-    made = event(experiment="a\nb\ud800" + "c" * 200).experiment
-    assert made is not None
-    assert made.startswith("a_b_ccc")
-    assert len(made) <= 120
-    assert made.isprintable()
+    parsed_event = event(experiment="a\nb\ud800" + "c" * 200).experiment
+    assert parsed_event is not None
+    assert parsed_event.startswith("a_b_ccc")
+    assert len(parsed_event) <= 120
+    assert parsed_event.isprintable()
 
 
 @given(st.text(), st.text())
@@ -251,18 +251,18 @@ KEYS = [
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))
-def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, Any]):
+def test_any_values_give_a_valid_event_or_a_reason(keys: dict[str, Any]):
     line = parse_line(json.dumps({**LEAST, **keys}).encode())
     if isinstance(line, Rejected):
         assert line.result in ("malformed", "unknown_version")
         assert line.reason
         assert line.reason.isprintable()
         return
-    made = line.event(line.ts, "w", line.run, None)
+    parsed_event = line.event(line.ts, "w", line.run, None)
     for name in ("epoch", "epochs", "budget_usd"):
-        value = getattr(made, name)
+        value = getattr(parsed_event, name)
         assert value is None or 0 <= value <= 1e12
     for name in ("step", "steps", "samples", "tokens", "memory_peak_bytes"):
-        value = getattr(made, name)
+        value = getattr(parsed_event, name)
         assert value is None or (type(value) is int and 0 <= value < 2**63)
-    made.run.encode("ascii")
+    parsed_event.run.encode("ascii")

@@ -1,4 +1,4 @@
-"""Several users in one directory: whose a run is, and what each may take."""
+"""Several users in one directory: the owner of each run, and quotas per user."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def owned(path: Path, user: int, *lines: bytes) -> Path:
     return path
 
 
-# -- whose a run is ----------------------------------------------------------------------------------------------------
+# -- owners of runs ----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_his_who_began_it_and_the_same_id_of_another_is_another_run():
+def test_a_run_belongs_to_the_user_who_started_it_and_the_same_id_of_another_is_another_run():
     owners, run = RunOwners(), RunId("net-1")
     assert owners.run_of(run, ANN) == "net-1"
     assert owners.run_of(run, MALLORY) == f"net-1~{MALLORY}"
@@ -50,13 +50,13 @@ def test_a_run_is_his_who_began_it_and_the_same_id_of_another_is_another_run():
     ]  # fmt: skip
 
 
-def test_no_run_that_is_reported_can_be_called_like_another_users():
+def test_no_reported_run_can_have_the_name_of_another_users_run():
     line = parse_line(b'{"v":1,"ev":"start","ts":1,"run":"net-1~1001"}')
     assert not isinstance(line, Rejected)
     assert "~" not in line.run
 
 
-def test_of_each_user_so_many_runs_are_remembered_and_his_flood_pushes_out_only_his_own():
+def test_runs_per_user_are_bounded_and_a_flood_displaces_only_the_users_own():
     owners = RunOwners(most_per_user=3)
     owners.run_of(RunId("victim"), ANN)
     for number in range(10):
@@ -67,7 +67,7 @@ def test_of_each_user_so_many_runs_are_remembered_and_his_flood_pushes_out_only_
     assert owners.run_of(RunId("m0"), ANN) == "m0"
 
 
-def test_whose_a_run_is_outlives_the_agent_and_nonsense_is_refused():
+def test_the_owner_of_a_run_survives_the_agent_and_nonsense_is_rejected():
     owners, later = RunOwners(), RunOwners()
     owners.run_of(RunId("a"), ANN)
     later.restore(json.loads(json.dumps(owners.state())))
@@ -78,7 +78,7 @@ def test_whose_a_run_is_outlives_the_agent_and_nonsense_is_refused():
 
 
 @AS_ROOT
-def test_a_stranger_cannot_end_continue_or_advance_anybodys_run(tmp_path: Path, time: Time):
+def test_another_user_cannot_end_continue_or_advance_a_run(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     owned(tmp_path / "victim.jsonl", ANN, time.line("start", run="v"))
     assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
@@ -96,7 +96,7 @@ def test_a_stranger_cannot_end_continue_or_advance_anybodys_run(tmp_path: Path, 
 
 
 @AS_ROOT
-def test_the_name_of_a_file_that_was_deleted_gives_a_stranger_nothing(tmp_path: Path, time: Time):
+def test_the_name_of_a_deleted_file_gives_another_user_nothing(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v", pid=os.getpid(), pidns=pidns()))
     reader.poll(clock)
@@ -130,7 +130,7 @@ def pidns() -> int:
 
 
 @AS_ROOT
-def test_a_file_that_becomes_somebody_elses_is_read_anew_as_his(tmp_path: Path, time: Time):
+def test_a_file_that_changes_owner_is_read_again_as_the_new_owners(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v"))
     assert reader.poll(clock)[0].run == "v"
@@ -149,18 +149,18 @@ def test_root_may_continue_and_end_what_another_user_began(tmp_path: Path, time:
 
 
 @AS_ROOT
-def test_a_second_name_of_a_file_of_roots_does_not_speak_for_root(tmp_path: Path, time: Time):
+def test_a_hard_link_to_a_file_of_root_does_not_act_as_root(tmp_path: Path, time: Time):
     (tmp_path / "private").mkdir()
     (tmp_path / "events").mkdir()
-    kept = owned(tmp_path / "private" / "http-x.jsonl", ROOT, time.line("end", run="v", status="failed"))
-    (tmp_path / "events" / "x.jsonl").hardlink_to(kept)
+    owned_file = owned(tmp_path / "private" / "http-x.jsonl", ROOT, time.line("end", run="v", status="failed"))
+    (tmp_path / "events" / "x.jsonl").hardlink_to(owned_file)
     reader = EventFiles(EventDirectories(tmp_path / "events"))
     assert reader.poll(time.clock()) == []
     assert reader.counts["unreadable"] == 1
 
 
 @AS_ROOT
-def test_whose_files_and_runs_they_are_is_known_after_a_restart(tmp_path: Path, time: Time):
+def test_owners_of_files_and_runs_are_known_after_a_restart(tmp_path: Path, time: Time):
     (tmp_path / "events").mkdir()
     places = tmp_path / "events", tmp_path / "network"
     reader, clock = EventSources(*places), time.clock()
@@ -173,14 +173,14 @@ def test_whose_files_and_runs_they_are_is_known_after_a_restart(tmp_path: Path, 
     assert {event.run for event in again.poll(clock)} == {"v", f"v~{MALLORY}"}
 
 
-@pytest.mark.parametrize("broken", [{"users": []}, {"users": {"a": "b"}}, {"network": {"v": 2}}, {"v": 3}])
-def test_a_spoilt_state_of_users_is_refused(tmp_path: Path, broken: dict[str, Any]):
+@pytest.mark.parametrize("damaged", [{"users": []}, {"users": {"a": "b"}}, {"network": {"v": 2}}, {"v": 3}])
+def test_a_damaged_state_of_users_is_rejected(tmp_path: Path, damaged: dict[str, Any]):
     reader = EventSources(tmp_path, tmp_path / "network")
     with pytest.raises(ValueError):  # noqa: PT011 - the sentence is about a person's file
-        reader.restore({**reader.state(), **broken})
+        reader.restore({**reader.state(), **damaged})
 
 
-def test_what_comes_from_the_network_is_nobodys_of_this_machine(tmp_path: Path, time: Time):
+def test_events_from_the_network_belong_to_no_local_user(tmp_path: Path, time: Time):
     events, network = tmp_path / "events", tmp_path / "network"
     events.mkdir()
     network.mkdir()
@@ -192,23 +192,23 @@ def test_what_comes_from_the_network_is_nobodys_of_this_machine(tmp_path: Path, 
     assert reader.counts["accepted"] == 3
 
 
-# -- what each may take ------------------------------------------------------------------------------------------------
+# -- quotas per user -------------------------------------------------------------------------------------------------
 
 
 def quotas(**limits: float) -> UserQuotas:
     return UserQuotas(Limits(**limits))  # type: ignore[arg-type]
 
 
-def opened(it: UserQuotas, user: int, count: int, t: float = 0.0) -> int:
+def open_runs(it: UserQuotas, user: int, count: int, t: float = 0.0) -> int:
     return sum(it.admits(user, RunId(f"{user}-{n}"), "w", t) for n in range(count))
 
 
-def test_one_user_may_take_half_of_the_runs_and_whoever_comes_next_finds_a_place(caplog):
+def test_one_user_may_have_half_of_the_runs_and_the_next_user_still_has_places(caplog):
     it = quotas(runs=12)
     with caplog.at_level(logging.WARNING):
-        assert opened(it, MALLORY, 100) == 6
-        assert opened(it, ANN, 100) == 4
-        assert opened(it, 1002, 1) == 1
+        assert open_runs(it, MALLORY, 100) == 6
+        assert open_runs(it, ANN, 100) == 4
+        assert open_runs(it, 1002, 1) == 1
     assert it.refused == {(MALLORY, "runs"): 94, (ANN, "runs"): 96}
     assert it.refused_by_name() == {(str(MALLORY), "runs"): 94, (str(ANN), "runs"): 96}
     assert [r.message.partition(":")[0] for r in caplog.records] == [f"user {MALLORY}", f"user {ANN}"], "once each"
@@ -216,13 +216,13 @@ def test_one_user_may_take_half_of_the_runs_and_whoever_comes_next_finds_a_place
 
 def test_a_place_is_free_again_when_its_run_ends_or_has_been_silent_for_long():
     it = quotas(runs=4, forgotten_after=100.0)
-    assert opened(it, ANN, 3) == 2
+    assert open_runs(it, ANN, 3) == 2
     it.ended(ANN, RunId(f"{ANN}-0"), "w")
     assert it.admits(ANN, RunId("next"), "w", 1.0)
     assert not it.admits(ANN, RunId("more"), "w", 99.0)
     assert it.admits(ANN, RunId("more"), "w", 200.0)
     it.gone(ANN, "w")
-    assert opened(it, ANN, 3, 200.0) == 2
+    assert open_runs(it, ANN, 3, 200.0) == 2
 
 
 def test_processes_of_one_run_and_of_one_user_are_bounded():
@@ -232,7 +232,7 @@ def test_processes_of_one_run_and_of_one_user_are_bounded():
     assert it.admits(ANN, RunId("many"), "w0", 1.0), "those that are in stay in"
 
 
-def test_what_is_refused_is_counted_for_a_bounded_number_of_users():
+def test_rejections_are_counted_for_a_bounded_number_of_users():
     it = quotas()
     for user in range(5000):
         it.refuse(user, "files", "too many")
@@ -251,7 +251,7 @@ def test_one_user_cannot_fill_the_log(caplog):
 
 
 @AS_ROOT
-def test_a_flood_of_runs_does_not_keep_a_newcomer_out(tmp_path: Path, time: Time):
+def test_a_flood_of_runs_does_not_exclude_a_new_user(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     for number in range(300):
         owned(tmp_path / f"m{number}.jsonl", MALLORY, time.line("start", run=f"m{number}"))
@@ -263,7 +263,7 @@ def test_a_flood_of_runs_does_not_keep_a_newcomer_out(tmp_path: Path, time: Time
 
 
 @AS_ROOT
-def test_a_flood_of_files_does_not_keep_a_newcomer_out_nor_waiting(tmp_path: Path, time: Time):
+def test_a_flood_of_files_neither_excludes_nor_delays_a_new_user(tmp_path: Path, time: Time):
     reader, clock = (
         EventFiles(EventDirectories(tmp_path), limits=ReadLimits(followed=100, files_per_poll=60)),
         time.clock(),
@@ -281,7 +281,7 @@ def test_a_flood_of_files_does_not_keep_a_newcomer_out_nor_waiting(tmp_path: Pat
 
 
 @AS_ROOT
-def test_who_wants_little_is_read_before_who_wants_much(tmp_path: Path, time: Time):
+def test_users_with_few_lines_are_read_before_those_with_many(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=60_000)), time.clock()
     backdated = owned(tmp_path / "m.jsonl", MALLORY, *[time.line(run="m", padding="x" * 500)] * 1000)
     an_hour_ago = backdated.stat().st_mtime - 3600
@@ -305,7 +305,7 @@ def test_of_lines_about_the_present_a_bounded_number_is_taken_at_once_and_none_i
     assert first + len(reader.poll(clock)) == 3000, "those that are late by now cost little"
 
 
-def test_an_end_of_a_run_that_never_began_makes_nobody_its_owner(tmp_path: Path, time: Time):
+def test_an_end_of_a_run_that_never_started_makes_no_owner(tmp_path: Path, time: Time):
     owners = RunOwners()
     reader, clock = EventFiles(EventDirectories(tmp_path), EventUsers(owners=owners)), time.clock()
     append(tmp_path / "a.jsonl", *[time.line("end", run=f"r{n}", status="failed") for n in range(5)])
@@ -337,7 +337,7 @@ PIN = "secretpin"
         f'{{"v":1,"ev":"start","run":"r","ts":1,"gpus":["{PIN}",null]}}', "9" * 5000 + PIN,
     ],
 )  # fmt: skip
-def test_nothing_of_what_a_line_holds_reaches_the_log(tmp_path: Path, time: Time, caplog, line: str):
+def test_no_content_of_a_line_reaches_the_log(tmp_path: Path, time: Time, caplog, line: str):
     append(tmp_path / "a.jsonl", line.encode() + b"\n")
     with caplog.at_level(logging.WARNING):
         EventFiles(EventDirectories(tmp_path)).poll(time.clock())
@@ -346,13 +346,13 @@ def test_nothing_of_what_a_line_holds_reaches_the_log(tmp_path: Path, time: Time
     assert "4242" not in caplog.text
 
 
-def test_which_key_is_wrong_and_what_is_expected_is_still_said():
+def test_the_wrong_key_and_the_expected_value_are_still_logged():
     rejected = parse_line(b'{"v":1,"ev":"start","run":"r","ts":"noon"}')
     assert isinstance(rejected, Rejected)
     assert without_content(rejected.reason) == "ts: expected seconds, from 0 to 1e+11"
 
 
-def test_a_name_with_control_bytes_does_not_write_on_the_log(tmp_path: Path, time: Time, caplog):
+def test_control_bytes_of_a_name_do_not_reach_the_log(tmp_path: Path, time: Time, caplog):
     append(tmp_path / "a\x1b[2J\nERROR all is lost.jsonl", b"nonsense\n")
     with caplog.at_level(logging.WARNING):
         EventFiles(EventDirectories(tmp_path)).poll(time.clock())

@@ -1,4 +1,4 @@
-"""A directory of which nothing says that its names changed is not listed each second; nothing is missed for it."""
+"""A directory without signs of changed names is not listed each second, and no event is missed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def wall() -> Wall:
 
 @pytest.fixture
 def files(tmp_path: Path, wall: Wall) -> Iterator[EventFiles]:
-    made = EventFiles(EventDirectories(tmp_path), wall=wall)
-    yield made
-    made.close()
+    it = EventFiles(EventDirectories(tmp_path), wall=wall)
+    yield it
+    it.close()
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def clock() -> NodeClock:
     return NodeClock(time.time, time.monotonic, "boot")
 
 
-def say(directory: Path, name: str, ev: str = "start") -> None:
+def write_event(directory: Path, name: str, ev: str = "start") -> None:
     with (directory / f"{name}.jsonl").open("a") as out:
         out.write(json.dumps({"v": 1, "ev": ev, "ts": time.time(), "mono": time.monotonic(), "run": name}) + "\n")
 
@@ -59,27 +59,27 @@ def new_runs(files: EventFiles, clock: NodeClock) -> list[str]:
 
 
 def test_a_new_file_is_read_with_the_next_poll(tmp_path: Path, files: EventFiles, clock: NodeClock) -> None:
-    say(tmp_path, "a")
+    write_event(tmp_path, "a")
     as_if_nothing_had_changed(tmp_path)
     assert [new_runs(files, clock), new_runs(files, clock)] == [["a"], []]
-    say(tmp_path, "b")
+    write_event(tmp_path, "b")
     assert new_runs(files, clock) == ["b"]
 
 
 def test_lines_of_known_files_are_read_without_listing(tmp_path: Path, files: EventFiles, clock: NodeClock) -> None:
-    say(tmp_path, "a")
+    write_event(tmp_path, "a")
     as_if_nothing_had_changed(tmp_path)
     new_runs(files, clock)
-    say(tmp_path, "a", "progress")
+    write_event(tmp_path, "a", "progress")
     assert new_runs(files, clock) == ["a"]
 
 
-def test_a_directory_that_does_not_tell_of_changes_is_listed_every_five_seconds(
+def test_a_directory_without_change_times_is_listed_every_five_seconds(
     tmp_path: Path, files: EventFiles, clock: NodeClock, wall: Wall
 ) -> None:
     as_if_nothing_had_changed(tmp_path)
     new_runs(files, clock)
-    say(tmp_path, "b")
+    write_event(tmp_path, "b")
     as_if_nothing_had_changed(tmp_path)
     assert new_runs(files, clock) == []
     wall.now += LOOK_SECONDS
@@ -92,7 +92,7 @@ def test_a_directory_that_changed_just_now_may_change_unseen_and_is_listed_again
     stamp = int(wall.now * 1e9)
     os.utime(tmp_path, ns=(stamp, stamp))
     new_runs(files, clock)
-    say(tmp_path, "b")
+    write_event(tmp_path, "b")
     os.utime(tmp_path, ns=(stamp, stamp))  # in the same grain of the kernel's clock
     assert new_runs(files, clock) == ["b"]
 
@@ -102,14 +102,14 @@ def test_a_clock_that_is_set_back_makes_it_listed(
 ) -> None:
     as_if_nothing_had_changed(tmp_path)
     new_runs(files, clock)
-    say(tmp_path, "b")
+    write_event(tmp_path, "b")
     as_if_nothing_had_changed(tmp_path)
     wall.now -= 3600
     assert new_runs(files, clock) == ["b"]
 
 
 def test_a_deleted_file_is_gone_with_the_next_poll(tmp_path: Path, files: EventFiles, clock: NodeClock) -> None:
-    say(tmp_path, "a")
+    write_event(tmp_path, "a")
     as_if_nothing_had_changed(tmp_path)
     new_runs(files, clock)
     (tmp_path / "a.jsonl").unlink()

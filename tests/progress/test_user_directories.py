@@ -1,4 +1,4 @@
-"""A directory for each user, read by one agent: whose what lies there is, and that a run is charged once."""
+"""A directory for each user, read by one agent: the owner of each file, and that a run is charged once."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class Node:
 
     def reader(self, *, owners: RunOwners | None = None, **limits: int) -> EventFiles:
         patterns = f"{self.users}/*", f"{self.pods}/*/volumes/kubernetes.io~empty-dir/epochcost"
-        found = UserDirectories(patterns, self.logs, look_seconds=0.0)
+        directories = UserDirectories(patterns, self.logs, look_seconds=0.0)
         users = EventUsers(owners or RunOwners())
-        return EventFiles(EventDirectories(self.shared, of_users=found), users, limits=ReadLimits(**limits))
+        return EventFiles(EventDirectories(self.shared, of_users=directories), users, limits=ReadLimits(**limits))
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
     (tmp_path / "pods").parent.chmod(0o755)
-    # The kubelet's layout is told by its name.
+    # The kubelet's layout is recognised by its name.
     return Node(tmp_path)
 
 
@@ -72,10 +72,10 @@ def owned(path: Path, user: int, *lines: bytes) -> Path:
     return path
 
 
-# -- whose it is -------------------------------------------------------------------------------------------------------
+# -- ownership --------------------------------------------------------------------------------------------------------
 
 
-def test_each_users_directory_is_read_and_what_lies_there_is_his(node: Node, time: Time):
+def test_each_users_directory_is_read_and_its_files_are_the_users(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     owned(node.of("ann", ANN) / "a.jsonl", ANN, time.line("start", run="v"))
     assert [event.run for event in reader.poll(clock)] == ["v"]
@@ -85,7 +85,7 @@ def test_each_users_directory_is_read_and_what_lies_there_is_his(node: Node, tim
     assert [event.writer for event in events] == [f"a.jsonl~{MALLORY}"], "two users' files may have one name"
 
 
-def test_a_file_of_roots_in_a_users_directory_does_not_speak_for_root(node: Node, time: Time):
+def test_a_file_of_root_in_a_users_directory_does_not_act_as_root(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     owned(node.of("ann", ANN) / "a.jsonl", ANN, time.line("start", run="v"))
     reader.poll(clock)
@@ -96,7 +96,7 @@ def test_a_file_of_roots_in_a_users_directory_does_not_speak_for_root(node: Node
     assert len(events) == 2
 
 
-def test_ids_that_a_user_may_take_in_a_user_namespace_are_his_own(node: Node, time: Time):
+def test_subordinate_ids_of_a_user_namespace_count_as_the_user(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     home = node.of("ann", ANN)
     owned(home / "a.jsonl", ANN, time.line("start", run="v"))
@@ -104,7 +104,7 @@ def test_ids_that_a_user_may_take_in_a_user_namespace_are_his_own(node: Node, ti
     assert {event.run for event in reader.poll(clock)} == {"v"}
 
 
-def test_a_second_name_of_anothers_file_is_not_read_and_keeps_nobody_from_being_read(node: Node, time: Time, caplog):
+def test_a_hard_link_to_anothers_file_is_not_read_and_blocks_no_other_file(node: Node, time: Time, caplog):
     clock = time.clock()
     home, other = node.of("ann", ANN), node.of("Amallory", MALLORY)  # which is listed first
     victim = owned(home / "a.jsonl", ANN, time.line("start", run="v"))
@@ -119,7 +119,7 @@ def test_a_second_name_of_anothers_file_is_not_read_and_keeps_nobody_from_being_
     assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)], "once, by whichever of its names"
 
 
-def test_what_is_no_file_is_refused_there_too(node: Node, time: Time, tmp_path: Path):
+def test_anything_but_a_regular_file_is_rejected_there_too(node: Node, time: Time, tmp_path: Path):
     home, secret = node.of("mallory", MALLORY), tmp_path / "secret.jsonl"
     secret.write_bytes(time.line("start", run="secret"))
     (home / "link.jsonl").symlink_to(secret)
@@ -141,14 +141,14 @@ def test_the_shared_directory_keeps_its_rules(node: Node, time: Time):
 # -- a pod's directory: the path says whose it is ----------------------------------------------------------------------
 
 
-def test_pods_of_two_namespaces_are_strangers_even_as_root(node: Node, time: Time):
+def test_pods_of_two_namespaces_are_separate_users_even_as_root(node: Node, time: Time):
     owners = RunOwners()
     reader, clock = node.reader(owners=owners), time.clock()
     append(node.pod(POD_A, "team-a") / "a.jsonl", time.line("start", run="v"))
     assert [event.run for event in reader.poll(clock)] == ["v"]
-    theirs = node.pod(POD_B, "team-b")
-    append(theirs / "b.jsonl", time.line("end", run="v", status="failed"))
-    os.chown(theirs, ANN, ANN)  # root in a pod may do so
+    other_pod = node.pod(POD_B, "team-b")
+    append(other_pod / "b.jsonl", time.line("end", run="v", status="failed"))
+    os.chown(other_pod, ANN, ANN)  # root in a pod may do so
     (run,) = {event.run for event in reader.poll(clock)}
     assert run.startswith("v~ns")
     user = user_called(run.partition("~")[2])
@@ -157,7 +157,7 @@ def test_pods_of_two_namespaces_are_strangers_even_as_root(node: Node, time: Tim
     assert owners.user_of(RunId(run)) == user
 
 
-def test_pods_of_one_namespace_may_share_a_run_and_go_on_with_it(node: Node, time: Time):
+def test_pods_of_one_namespace_may_share_and_continue_a_run(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     first = node.pod(POD_A, "team-a")
     append(first / "a.jsonl", time.line("start", run="v"))
@@ -166,7 +166,7 @@ def test_pods_of_one_namespace_may_share_a_run_and_go_on_with_it(node: Node, tim
     assert [event.run for event in reader.poll(clock)] == ["v"]
 
 
-def test_a_pod_whose_namespace_is_not_known_yet_waits(node: Node, time: Time):
+def test_a_pod_whose_namespace_is_unknown_waits(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     append(node.pod(POD_A) / "a.jsonl", time.line("start", run="v"))
     assert reader.poll(clock) == []
@@ -192,7 +192,7 @@ def test_without_names_of_namespaces_each_pod_is_a_user_and_its_runs_are_free_wh
     assert [event.run for event in reader.poll(clock)] == ["v"], "the pod that takes its place goes on with it"
 
 
-def test_names_of_users_who_are_no_numbers_are_read_back():
+def test_names_of_non_numeric_users_are_read_back():
     for user in (directory_user(0), directory_user(2**48 - 1), namespace_user(5), NETWORK, 0, 1001):
         owners = RunOwners()
         owners.run_of(RunId("r"), ANN + 1)
@@ -223,7 +223,7 @@ def test_a_file_that_moves_between_directories_is_read_once(node: Node, time: Ti
     assert reader.poll(clock) == []
 
 
-def test_a_run_that_goes_on_in_another_directory_is_the_same_run(node: Node, time: Time):
+def test_a_run_that_continues_in_another_directory_is_the_same_run(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     owned(node.shared / "a.jsonl", ANN, time.line("start", run="v"), time.line("end", run="v", status="preempted"))
     reader.poll(clock)
@@ -240,33 +240,33 @@ def test_a_directory_named_twice_is_read_once(node: Node, time: Time):
     assert len(reader.poll(time.clock())) == 1
 
 
-def test_what_was_read_is_known_after_a_restart_with_two_places_of_the_same_inodes(node: Node, time: Time):
+def test_read_positions_survive_a_restart_with_two_directories_of_the_same_inodes(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     home = node.of("ann", ANN)
     path = owned(home / "a.jsonl", ANN, time.line("start", run="v"))
     owned(node.shared / "b.jsonl", BOB, time.line("start", run="w"))
     reader.poll(clock)
-    kept = json.loads(json.dumps(reader.state()))
-    inodes = [row[0] for row in kept["files"]]
+    state = json.loads(json.dumps(reader.state()))
+    inodes = [row[0] for row in state["files"]]
     again = node.reader()
-    again.restore(kept)
+    again.restore(state)
     append(path, time.line(run="v", epoch=1))
     assert kinds_and_epochs(again.poll(clock)) == [("progress", 1.0)]
-    same = [[inodes[0], *row[1:]] for row in kept["files"]]
+    same = [[inodes[0], *row[1:]] for row in state["files"]]
     other = node.reader()
-    other.restore({**kept, "files": same})
+    other.restore({**state, "files": same})
     assert len(other._files.by_key) == 2, "on two devices one inode is two files"
 
 
-@pytest.mark.parametrize("place", ["relative", 5, None, ["/a"]])
-def test_a_spoilt_place_in_the_state_is_refused(node: Node, time: Time, place: object):
+@pytest.mark.parametrize("damaged_place", ["relative", 5, None, ["/a"]])
+def test_a_damaged_place_in_the_state_is_rejected(node: Node, time: Time, damaged_place: object):
     reader = node.reader()
     owned(node.of("ann", ANN) / "a.jsonl", ANN, time.line("start", run="v"))
     reader.poll(time.clock())
-    kept = json.loads(json.dumps(reader.state()))
-    kept["files"][0][-1] = place
+    state = json.loads(json.dumps(reader.state()))
+    state["files"][0][-1] = damaged_place
     with pytest.raises(ValueError, match="state of the event files"):
-        node.reader().restore(kept)
+        node.reader().restore(state)
 
 
 # -- quotas follow the owner -------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_one_users_places_are_counted_over_all_directories(node: Node, time: Tim
     assert [event.run for event in reader.poll(clock)] == ["v"]
 
 
-def test_a_directory_with_very_many_names_tells_its_user_and_holds_up_nobody(node: Node, time: Time, caplog):
+def test_a_directory_with_very_many_names_is_logged_with_its_user_and_delays_no_other(node: Node, time: Time, caplog):
     reader, clock = node.reader(listed=50), time.clock()
     home = node.of("mallory", MALLORY)
     for number in range(200):
@@ -298,7 +298,7 @@ def test_a_directory_with_very_many_names_tells_its_user_and_holds_up_nobody(nod
 # -- which directories -------------------------------------------------------------------------------------------------
 
 
-def test_where_others_can_make_directories_a_pattern_finds_nothing_and_that_is_said(node: Node, time: Time, caplog):
+def test_a_pattern_below_a_shared_directory_finds_nothing_and_is_reported(node: Node, time: Time, caplog):
     owned(node.of("ann", ANN) / "a.jsonl", ANN, time.line("start", run="v"))
     node.users.chmod(0o1777)
     with caplog.at_level(logging.WARNING):
@@ -317,20 +317,20 @@ def test_no_link_is_followed_behind_the_first_wildcard(node: Node, time: Time, t
     assert "a symbolic link, which is not followed here" in caplog.text
 
 
-def test_a_directory_that_was_put_in_the_place_of_one_is_another(node: Node, time: Time):
-    found = UserDirectories([f"{node.users}/*/events"], look_seconds=3600.0)
-    mine = node.of("mallory", MALLORY) / "events"
-    mine.mkdir()
-    os.chown(mine, MALLORY, MALLORY)
+def test_a_replaced_directory_is_another_one(node: Node, time: Time):
+    directories = UserDirectories([f"{node.users}/*/events"], look_seconds=3600.0)
+    own_events = node.of("mallory", MALLORY) / "events"
+    own_events.mkdir()
+    os.chown(own_events, MALLORY, MALLORY)
     victim = node.of("ann", ANN)
     owned(victim / "a.jsonl", ANN, time.line("start", run="v"))
-    reader, clock = EventFiles(EventDirectories(node.shared, of_users=found)), time.clock()
+    reader, clock = EventFiles(EventDirectories(node.shared, of_users=directories)), time.clock()
     assert reader.poll(clock) == []
-    mine.rmdir()
-    mine.symlink_to(victim)
+    own_events.rmdir()
+    own_events.symlink_to(victim)
     assert reader.poll(clock) == []
-    mine.unlink()
-    victim.rename(mine)
+    own_events.unlink()
+    victim.rename(own_events)
     assert reader.poll(clock) == [], "nor another directory with that name"
 
 
@@ -360,7 +360,7 @@ def test_a_user_who_is_alive_is_not_ended_with_his_directory(node: Node, time: T
 
 
 @pytest.mark.parametrize("text", ["users/*", "/", "/a/../b", "*"])
-def test_a_pattern_that_is_no_absolute_path_is_refused(text: str):
+def test_a_relative_pattern_is_rejected(text: str):
     with pytest.raises(ValueError, match="expected an absolute path"):
         absolute_patterns(text)
     assert absolute_patterns("/run/users/* , /b/") == ("/run/users/*", "/b")

@@ -31,7 +31,7 @@ _BY_PATTERN = re.compile(r'__name__\s*=~\s*"([^"]*)"')
 _ANY_ALERT = re.compile(r"\bALERTS\w*\b(?!\{[^}]*\balertname=[^~])")
 
 
-class Loaded:
+class RuleSet:
     """Groups of rules, and which of them read which."""
 
     def __init__(self, groups: Sequence[Document]) -> None:
@@ -40,8 +40,8 @@ class Loaded:
         self._alerts = {_name(rule) for group in groups for rule in group["rules"] if "alert" in rule}
         for group in groups:
             for rule in group["rules"]:
-                said = (rule["expr"], *rule.get("labels", {}).values(), *rule.get("annotations", {}).values())
-                self._texts[_name(rule)] = "\n".join((self._texts.get(_name(rule), ""), *map(str, said)))
+                texts = (rule["expr"], *rule.get("labels", {}).values(), *rule.get("annotations", {}).values())
+                self._texts[_name(rule)] = "\n".join((self._texts.get(_name(rule), ""), *map(str, texts)))
 
     def names_in(self, text: str) -> set[str]:
         """Rules that ``text`` names: in a selector, as the label of an alert, in a query of an annotation."""
@@ -52,13 +52,13 @@ class Loaded:
 
     def deciding(self, names: Iterable[str]) -> set[str]:
         """The rules that decide the values of ``names``, these among them."""
-        found: set[str] = set()
-        left = set(names)
-        while left:
-            name = left.pop()
-            found.add(name)
-            left |= self.names_in(self._texts[name]) - found
-        return found
+        names_found: set[str] = set()
+        pending = set(names)
+        while pending:
+            name = pending.pop()
+            names_found.add(name)
+            pending |= self.names_in(self._texts[name]) - names_found
+        return names_found
 
     def asserted(self, test: Mapping[str, Any]) -> set[str]:
         """The rules that a test asks for."""
@@ -67,20 +67,20 @@ class Loaded:
 
     def only(self, names: set[str]) -> list[Document]:
         """The groups with the rules of these names, in their order."""
-        kept = ({**g, "rules": [rule for rule in g["rules"] if _name(rule) in names]} for g in self._groups)
-        return [group for group in kept if group["rules"]]
+        groups = ({**g, "rules": [rule for rule in g["rules"] if _name(rule) in names]} for g in self._groups)
+        return [group for group in groups if group["rules"]]
 
 
 def split(document: Document, files: Sequence[Path], name: str, folder: Path) -> list[Path]:
     """Files for promtool, in ``folder``, that assert what ``document`` does of the rules in ``files``."""
-    loaded = Loaded([group for path in files for group in parsed(path)["groups"]])
+    rules = RuleSet([group for path in files for group in parsed(path)["groups"]])
     common = {key: value for key, value in document.items() if key not in ("rule_files", "tests")}
-    written = []
+    paths = []
     for number, test in enumerate(document["tests"], 1):
-        groups = loaded.only(loaded.deciding(loaded.asserted(test)))
-        rules = _write({"groups": groups}, folder / f"{name}-{number}.rules")
-        one = {**common, "rule_files": [str(rules)], "tests": [_with_numbers(test)]}
-        written.append(_write(one, folder / f"{name}-{number}.yml"))
+        groups = rules.only(rules.deciding(rules.asserted(test)))
+        needed = _write({"groups": groups}, folder / f"{name}-{number}.rules")
+        one = {**common, "rule_files": [str(needed)], "tests": [_with_numbers(test)]}
+        paths.append(_write(one, folder / f"{name}-{number}.yml"))
     step = LONGER * seconds(document["evaluation_interval"])
     evaluated = [_evaluated(test, step) for test in document["tests"]]
     all_rules = {
@@ -89,7 +89,7 @@ def split(document: Document, files: Sequence[Path], name: str, folder: Path) ->
         "evaluation_interval": f"{step}s",
         "tests": evaluated,
     }
-    return [*written, _write(all_rules, folder / f"{name}-all.yml")]
+    return [*paths, _write(all_rules, folder / f"{name}-all.yml")]
 
 
 def is_compacted(document: Document) -> bool:

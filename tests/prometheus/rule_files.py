@@ -27,7 +27,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule and where it stands."""
+    """One rule and its location."""
 
     file: Path
     group: str
@@ -44,7 +44,7 @@ class Rule:
 
 @cache
 def parsed(path: Path) -> Any:
-    """A YAML file: each is read once, since rules and their tests are asked for by hundreds of tests."""
+    """A YAML file: each is read once, since hundreds of tests use the rules and their tests."""
     return yaml.load(path.read_text(), LOADER)
 
 

@@ -1,6 +1,6 @@
-"""Runs over machines, attempts and clusters, simulated: what each agent exports, and what must come out.
+"""Runs over machines, attempts and clusters, simulated: what each agent exports, and the expected figures.
 
-Every agent's ledger is exact for its own machine; the truth of a run is the sum over them. Scenarios say who trains
+Every agent's ledger is exact for its own machine; the truth of a run is the sum over them. Scenarios define who trains
 when, who is gone when, and which labels a scrape configuration adds; the rules have to find that sum.
 """
 
@@ -56,7 +56,7 @@ class Attempt:
 
 @dataclass
 class Part:
-    """What one ledger knows of the run, minute by minute."""
+    """One ledger's record of the run, minute by minute."""
 
     machine: Machine
     first: int
@@ -74,7 +74,7 @@ class Part:
     phases: dict[str, float] = field(default_factory=lambda: {"startup": 0.0, "train": 0.0})
     share: float = 0.0
     leader: bool = False
-    lost: float = 0.0
+    lost_epochs: float = 0.0
     before: float = 0.0
     """Epochs of earlier training runs: positions count on from there."""
     over: tuple[float, float] | None = None
@@ -102,7 +102,7 @@ class Part:
             out |= {
                 "run_epoch": self.position, "run_epochs_total": self.epochs, "run_useful_epochs": self.high,
                 "run_start_epoch": self.start_epoch, "run_attempt_timestamp_seconds": self.attempt_t,
-                "run_epochs_planned": self.before + PLANNED, "run_lost_epochs_total": self.lost,
+                "run_epochs_planned": self.before + PLANNED, "run_lost_epochs_total": self.lost_epochs,
                 "run_epoch_seconds_sum": self.epoch_seconds, "run_epoch_seconds_count": self.epoch_count,
                 "run_steps_total": self.epochs * 100, "run_tokens_total": self.epochs * 1e6,
                 'run_phase_seconds_total|phase="startup"': self.phases["startup"],
@@ -117,7 +117,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run's history, what is scraped of it under which labels, and when one looks."""
+    """A run's history, what is scraped of it under which labels, and the time of evaluation."""
 
     name: str
     attempts: Sequence[Attempt]
@@ -153,7 +153,7 @@ class Scenario:
         return list(parts.values())
 
     def useful(self) -> list[float]:
-        """Of each training run under the id, from where it began to where it came, as its attempts say."""
+        """Of each training run under the id, from its first to its last position, by its attempts."""
         spans: list[list[float]] = [[]]
         for attempt in sorted(self.attempts, key=lambda a: a.start):
             age = max(0, min(attempt.end, self.look) - attempt.start - STARTUP_MINUTES)
@@ -199,8 +199,8 @@ class Scenario:
             "run:epochcost_kilostep_cost_usd:mean": 1e3 * cost / (executed * 100),
         }
         if now:
-            left = PLANNED - (now[-1].position - now[-1].before)
-            figures["run:epochcost_cost_usd:projected"] = cost + left * mean
+            remaining = PLANNED - (now[-1].position - now[-1].before)
+            figures["run:epochcost_cost_usd:projected"] = cost + remaining * mean
         return figures | self.more
 
 
@@ -226,14 +226,14 @@ def advance(part: Part, attempt: Attempt, minute: int) -> None:
         return
     part.position = part.before + attempt.position + (age - STARTUP_MINUTES) / EPOCH_MINUTES
     part.this_epoch += 60 / 3600 * machine.usd_per_hour
-    whole = (age - STARTUP_MINUTES) % EPOCH_MINUTES == 0
-    if whole:
+    epoch_starts = (age - STARTUP_MINUTES) % EPOCH_MINUTES == 0
+    if epoch_starts:
         part.epoch_usd += part.this_epoch
         part.this_epoch = 0.0
     if part.leader:
         part.epochs += 1 / EPOCH_MINUTES
         part.high = max(part.high, part.position)
-        if whole:
+        if epoch_starts:
             part.epoch_seconds += EPOCH_MINUTES * 60
             part.epoch_count += 1
         if attempt.finishes and minute == attempt.end:
@@ -247,44 +247,44 @@ def record(part: Part, minute: int) -> None:
 
 
 def values(row: Sequence[float | None], blind: tuple[int, int], *, stale: bool) -> str:
-    seen = [None if blind[0] <= t < blind[1] else v for t, v in enumerate(row)]
-    return " ".join("_" if v is None else f"{v:.9f}" for v in seen) + (" stale" if stale else "")
+    scraped = [None if blind[0] <= t < blind[1] else v for t, v in enumerate(row)]
+    return " ".join("_" if v is None else f"{v:.9f}" for v in scraped) + (" stale" if stale else "")
 
 
 def series_of(scenario: Scenario) -> list[dict[str, str]]:
-    """What Prometheus scrapes of a scenario's agents (and poller)."""
-    found = []
+    """The series that Prometheus scrapes from a scenario's agents (and poller)."""
+    series = []
     for number, part in enumerate(scenario.parts()):
         machine = part.machine
         end = scenario.look if machine.until is None else machine.until
-        gone = end < scenario.look
-        alive = [None] * part.first + [1.0] * (end - part.first + 1)
+        was_removed = end < scenario.look
+        up = [None] * part.first + [1.0] * (end - part.first + 1)
         kind = {"node": machine.name, "provider": "aws", "region": "r", "zone": "z", "instance_type": machine.name,
                 "purchase_option": "spot"}  # fmt: skip
-        node = {"node_info": (kind, alive)}
+        node = {"node_info": (kind, up)}
         if machine.prices_own:
-            node["node_price_usd_per_hour"] = ({}, [v and machine.usd_per_hour for v in alive])
-        node["node_on_demand_price_usd_per_hour"] = ({}, [v and machine.on_demand for v in alive])
+            node["node_price_usd_per_hour"] = ({}, [v and machine.usd_per_hour for v in up])
+        node["node_on_demand_price_usd_per_hour"] = ({}, [v and machine.on_demand for v in up])
         for target in scenario.labels(machine):
             common = {"epochcost_machine": machine.label, "instance": f"10.0.0.{number}:10835", **target}
             if scenario.cluster:
                 common["cluster"] = scenario.cluster
             for name, (own, row) in node.items():
                 clash = {f"exported_{k}" if k in target else k: v for k, v in own.items()}
-                found.append(written(name, common | clash, values(row, scenario.blind, stale=gone)))
+                series.append(input_series(name, common | clash, values(row, scenario.blind, stale=was_removed)))
             for name, row in part.rows.items():
                 base, _, extra = name.partition("|")
                 labels = common | {"run": "r", "part": machine.ledger}
-                found.append(written(base, labels, values(row, scenario.blind, stale=gone), extra))
+                series.append(input_series(base, labels, values(row, scenario.blind, stale=was_removed), extra))
         if scenario.poller:
             offer = {k: v for k, v in kind.items() if k != "node"} | {"instance": "p:1"}
             offer |= {"cluster": scenario.cluster} if scenario.cluster else {}
             price = f"{machine.usd_per_hour}+0x{scenario.look}"
-            found.append(written("instance_price_usd_per_hour", offer, price))
-    return found
+            series.append(input_series("instance_price_usd_per_hour", offer, price))
+    return series
 
 
-def written(name: str, labels: Mapping[str, str], row: str, extra: str = "") -> dict[str, str]:
+def input_series(name: str, labels: Mapping[str, str], row: str, extra: str = "") -> dict[str, str]:
     inside = ",".join([*(f'{k}="{v}"' for k, v in labels.items()), *([extra] if extra else [])])
     return {"series": f"epochcost_{name}{{{inside}}}", "values": row}
 
@@ -296,13 +296,13 @@ def document(scenarios: Sequence[Scenario]) -> dict[str, Any]:
     checks = []
     for one in every:
         for figure, value in one.truth().items():
-            known = figure not in one.absent
+            is_exported = figure not in one.absent
             where = f"({figure}) * on (cluster) group_left () {only(one.cluster)}"
             checks.append(
                 {
                     "expr": f"round(sum({where}), 1e-6)",
                     "eval_time": f"{one.look}m",
-                    "exp_samples": [{"labels": "{}", "value": round(value, 6)}] if known else [],
+                    "exp_samples": [{"labels": "{}", "value": round(value, 6)}] if is_exported else [],
                 }
             )
     names = {rule.file.name for rule in every_rule() if "record" in rule.body}
@@ -350,12 +350,12 @@ D = Machine("d", usd_per_hour=1.1, on_demand=1.3)
 LOST_WORK = 7.0
 
 
-def gone(machine: Machine, minute: int, **changes: Any) -> Machine:
+def ends_at(machine: Machine, minute: int, **changes: Any) -> Machine:
     return replace(machine, until=minute, **changes)
 
 
-def moved(name: str, old: Machine, new: Machine = B, **changes: Any) -> Scenario:
-    """From one machine to another, which goes on from the last checkpoint."""
+def move(name: str, old: Machine, new: Machine = B, **changes: Any) -> Scenario:
+    """From one machine to another, which resumes from the last checkpoint."""
     return Scenario(name, [Attempt([old], 0, 80), Attempt([new], 85, 200, LOST_WORK)], 150, **changes)
 
 
@@ -364,7 +364,7 @@ def replicas(_: Machine) -> list[dict[str, str]]:
 
 
 def relabelled(_: Machine) -> list[dict[str, str]]:
-    """As kube-prometheus-stack and service discovery of clouds do."""
+    """Relabelled as kube-prometheus-stack and cloud service discovery do."""
     return [
         {
             "job": "monitoring/agents", "namespace": "monitoring", "pod": "x", "container": "c", "endpoint": "metrics",
@@ -376,31 +376,31 @@ def relabelled(_: Machine) -> list[dict[str, str]]:
 SCENARIOS = [
     Scenario("one machine", [Attempt([A], 0, 200)], 150),
     Scenario("two at once", [Attempt([A, B], 0, 200)], 150),
-    moved("moved, the old one gone", gone(A, 80)),
-    replace(moved("moved, the old one reports on", A), look=94),
-    replace(moved("moved, the old one was forgotten after a while", gone(A, 95)), look=170),
+    move("moved, the old one gone", ends_at(A, 80)),
+    replace(move("moved, the old one reports on", A), look=94),
+    replace(move("moved, the old one was forgotten after a while", ends_at(A, 95)), look=170),
     Scenario(
         "moved twice",
-        [Attempt([gone(A, 60)], 0, 60), Attempt([gone(B, 115)], 65, 115, 5), Attempt([C], 121, 300, 9)],
+        [Attempt([ends_at(A, 60)], 0, 60), Attempt([ends_at(B, 115)], 65, 115, 5), Attempt([C], 121, 300, 9)],
         170,
     ),
     Scenario(
         "back to the first, its ledger kept",
-        [Attempt([A], 0, 60), Attempt([gone(B, 115)], 65, 115, 5), Attempt([A], 121, 300, 9)],
+        [Attempt([A], 0, 60), Attempt([ends_at(B, 115)], 65, 115, 5), Attempt([A], 121, 300, 9)],
         170,
     ),
     Scenario(
         "moved three times",
         [
-            Attempt([gone(A, 50)], 0, 50), Attempt([gone(B, 95)], 55, 95, 4), Attempt([gone(C, 130)], 101, 130, 7),
-            Attempt([D], 134, 300, 9),
+            Attempt([ends_at(A, 50)], 0, 50), Attempt([ends_at(B, 95)], 55, 95, 4),
+            Attempt([ends_at(C, 130)], 101, 130, 7), Attempt([D], 134, 300, 9),
         ],
         190,
     ),
     Scenario(
         "three machines, then two, then another two",
         [
-            Attempt([A, gone(B, 60), gone(C, 110)], 0, 60), Attempt([A, gone(C, 110)], 64, 110, 5),
+            Attempt([A, ends_at(B, 60), ends_at(C, 110)], 0, 60), Attempt([A, ends_at(C, 110)], 64, 110, 5),
             Attempt([D, A], 114, 300, 8),
         ],
         190,
@@ -414,15 +414,15 @@ SCENARIOS = [
     Scenario(
         "finished on the second machine, begun anew on a third, moved on from there",
         [
-            Attempt([gone(A, 50)], 0, 50), Attempt([gone(B, 92)], 55, 92, 4, finishes=True),
-            Attempt([gone(C, 140)], 100, 140), Attempt([D], 144, 300, 3),
+            Attempt([ends_at(A, 50)], 0, 50), Attempt([ends_at(B, 92)], 55, 92, 4, finishes=True),
+            Attempt([ends_at(C, 140)], 100, 140), Attempt([D], 144, 300, 3),
         ],
         180,
     ),
     Scenario(
         "finished and begun anew on three machines in turn, and again on the first",
         [
-            Attempt([A], 0, 42, finishes=True), Attempt([gone(B, 90)], 45, 87, finishes=True),
+            Attempt([A], 0, 42, finishes=True), Attempt([ends_at(B, 90)], 45, 87, finishes=True),
             Attempt([A], 92, 134, finishes=True), Attempt([C], 137, 300),
         ],
         170,
@@ -435,7 +435,7 @@ SCENARIOS = [
     Scenario(
         "finished on two machines, begun anew on two others, rank 0 left",
         [
-            Attempt([A, gone(B, 70)], 0, 62, finishes=True), Attempt([gone(C, 110), D], 70, 110),
+            Attempt([A, ends_at(B, 70)], 0, 62, finishes=True), Attempt([ends_at(C, 110), D], 70, 110),
             Attempt([D], 114, 300, 2),
         ],
         160,
@@ -447,13 +447,13 @@ SCENARIOS = [
     ),
     Scenario(
         "finished, and begun anew after a pause of two hours in which nobody reported it",
-        [Attempt([gone(A, 70)], 0, 62, finishes=True), Attempt([B], 190, 600)],
+        [Attempt([ends_at(A, 70)], 0, 62, finishes=True), Attempt([B], 190, 600)],
         260,
     ),
-    moved("a machine of the same name, another ledger", gone(A, 80), replace(B, alias="a", ledger="q")),
-    moved("a lost ledger on the same machine", gone(A, 80), replace(A, ledger="q")),
-    Scenario("shrinks, rank 0 stays", [Attempt([A, gone(B, 80)], 0, 80), Attempt([A], 83, 300, 7)], 150),
-    Scenario("shrinks, rank 0 leaves", [Attempt([gone(A, 80), B], 0, 80), Attempt([B], 83, 300, 7)], 150),
+    move("a machine of the same name, another ledger", ends_at(A, 80), replace(B, alias="a", ledger="q")),
+    move("a lost ledger on the same machine", ends_at(A, 80), replace(A, ledger="q")),
+    Scenario("shrinks, rank 0 stays", [Attempt([A, ends_at(B, 80)], 0, 80), Attempt([A], 83, 300, 7)], 150),
+    Scenario("shrinks, rank 0 leaves", [Attempt([ends_at(A, 80), B], 0, 80), Attempt([B], 83, 300, 7)], 150),
     Scenario("grows", [Attempt([A], 0, 80), Attempt([A, B], 84, 300, 7)], 150),
     Scenario("elastic restart with another rank 0", [Attempt([A, B], 0, 80), Attempt([B, A], 82, 300, 7)], 150),
     Scenario(
@@ -463,26 +463,26 @@ SCENARIOS = [
         cluster="eu",
         others=[Scenario("", [Attempt([replace(A, usd_per_hour=2.4)], 0, 300)], 150, cluster="us")],
     ),
-    moved(
+    move(
         "three clusters, the same id, moved in each",
-        gone(A, 80),
+        ends_at(A, 80),
         cluster="eu-2",
         others=[
-            moved("", gone(A, 80, usd_per_hour=2.4), replace(C, usd_per_hour=3.0), cluster="us-2"),
+            move("", ends_at(A, 80, usd_per_hour=2.4), replace(C, usd_per_hour=3.0), cluster="us-2"),
             Scenario("", [Attempt([A, B], 0, 300)], 150, cluster="ap-2"),
         ],
     ),
-    moved("two replicas", gone(A, 80), labels=replicas),
-    moved("target labels of all kinds", gone(A, 80), labels=relabelled),
-    moved("two agents' addresses of one machine", gone(A, 80), labels=lambda m: [{"job": "x"}, {"job": "y"}]),
+    move("two replicas", ends_at(A, 80), labels=replicas),
+    move("target labels of all kinds", ends_at(A, 80), labels=relabelled),
+    move("two agents' addresses of one machine", ends_at(A, 80), labels=lambda m: [{"job": "x"}, {"job": "y"}]),
     Scenario(
         "two at once, both moved",
-        [Attempt([gone(A, 80), gone(B, 80)], 0, 80), Attempt([C, replace(A, name="d")], 85, 300, 7)],
+        [Attempt([ends_at(A, 80), ends_at(B, 80)], 0, 80), Attempt([C, replace(A, name="d")], 85, 300, 7)],
         150,
     ),
-    Scenario("a pause of three hours", [Attempt([gone(A, 80)], 0, 80), Attempt([B], 260, 600, 7)], 330),
-    moved("moved, agents without a price", gone(A, 80, prices_own=False), replace(B, prices_own=False), poller=True),
-    moved("moved while Prometheus was blind for 12 minutes", gone(A, 80), blind=(81, 93)),
+    Scenario("a pause of three hours", [Attempt([ends_at(A, 80)], 0, 80), Attempt([B], 260, 600, 7)], 330),
+    move("moved, agents without a price", ends_at(A, 80, prices_own=False), replace(B, prices_own=False), poller=True),
+    move("moved while Prometheus was blind for 12 minutes", ends_at(A, 80), blind=(81, 93)),
     Scenario(
         "a worker failed once, the other machine did not count it",
         [Attempt([A, B], 0, 60), Attempt([A, B], 63, 300, 5)],

@@ -21,7 +21,7 @@ pytestmark = [
 
 @dataclass
 class SimulatedNode:
-    """A node with one GPU and a run, whose figures are made up: $4.00 an hour, busy or idle as told."""
+    """A node with one GPU and a run, whose figures are made up: $4.00 an hour, busy or idle as the test sets."""
 
     busy: bool = False
     stalled: bool = False
@@ -29,13 +29,13 @@ class SimulatedNode:
     run_idle: float = 0.0
     budget_usd: float | None = None
     _start: float = field(default_factory=time.monotonic)
-    _seen: float = field(default_factory=time.monotonic)
+    _read_at: float = field(default_factory=time.monotonic)
     _busy_seconds: float = 0.0
 
     def exposition(self) -> str:
         now = time.monotonic()
-        self._busy_seconds += (now - self._seen) * self.busy
-        self._seen = now
+        self._busy_seconds += (now - self._read_at) * self.busy
+        self._read_at = now
         age = now - self._start
         gpu = 'gpu="0",uuid="GPU-simulated"'
         lines = {
@@ -74,7 +74,7 @@ class SimulatedNode:
 
 
 def identified(series: str) -> str:
-    """As an agent exports it: which machine says so, and of which ledger a run's series is."""
+    """With the labels of an agent: its machine, and the ledger (part) of a run's series."""
     name, _, labels = series.partition("{")
     own = 'epochcost_machine="sim-a-1"' + (',part="p"' if name.startswith("run_") else "")
     return f"{name}{{{own}{',' + labels if labels else '}'}"
@@ -137,7 +137,7 @@ def test_an_idle_gpu_arrives_at_the_webhook_with_its_dollars_and_resolves(stack:
     assert resolved[0]["labels"]["uuid"] == "GPU-simulated"
 
 
-def test_an_agent_that_ends_is_told_about_with_its_node_and_its_last_price(stack: Stack) -> None:
+def test_an_agent_that_ends_is_notified_with_its_node_and_its_last_price(stack: Stack) -> None:
     wait_for(lambda: stack.prometheus.query("node:epochcost_price_usd_per_hour:archive"), 20, "the archived price")
     stack.agent.stop()
     down = wait_for(lambda: stack.webhook.alerts("EpochcostAgentDown"), 40, "the alert of the agent that is down")
@@ -145,7 +145,7 @@ def test_an_agent_that_ends_is_told_about_with_its_node_and_its_last_price(stack
     assert "At its last known price the node costs $4.00 an hour." in down[0]["annotations"]["description"]
 
 
-def test_an_underfilled_gpu_arrives_with_its_batch_size_and_what_filling_it_would_save(stack: Stack) -> None:
+def test_an_underfilled_gpu_arrives_with_its_batch_size_and_the_possible_savings(stack: Stack) -> None:
     stack.node.busy = True
     stack.node.memory_fill = 0.225
     stack.node.run_idle = 0.5
@@ -160,7 +160,7 @@ def test_an_underfilled_gpu_arrives_with_its_batch_size_and_what_filling_it_woul
     wait_for(lambda: stack.webhook.alerts("EpochcostGpuUnderfilled", "resolved"), 60, "its end")
 
 
-def test_a_stalled_run_arrives_with_what_its_nodes_cost_and_resolves(stack: Stack) -> None:
+def test_a_stalled_run_arrives_with_the_cost_of_its_nodes_and_resolves(stack: Stack) -> None:
     stack.node.busy = True
     stack.node.stalled = True
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunStalled"), 40, "the alert of the stalled run")[0]
@@ -177,8 +177,11 @@ def test_a_run_over_its_budget_arrives_with_both_sums_and_resolves_when_it_gets_
     stack.node.budget_usd = 40
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunOverBudget"), 40, "the alert of the budget")[0]
     assert fired["labels"] == {"alertname": "EpochcostRunOverBudget", "severity": "warning", **OF_THE_RUN}
-    said = fired["annotations"]["description"]
-    assert "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour. This has been the case since " in said
+    description = fired["annotations"]["description"]
+    assert (
+        "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour. This has been the case since "
+        in description
+    )
     assert fired["annotations"]["runbook_url"].endswith("/docs/runbooks/EpochcostRunOverBudget.md")
     assert stack.prometheus.unhealthy_rules() == []
 
@@ -200,7 +203,7 @@ def delivery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Alertma
 
 
 @pytest.mark.parametrize(
-    ("source", "silenced", "heard"),
+    ("source", "silenced", "unrelated"),
     [
         pytest.param(
             AGENT_DOWN,
@@ -287,16 +290,20 @@ def delivery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Alertma
         ),
     ],
 )
-def test_an_alert_silences_what_follows_from_it(delivery, request, source, silenced, heard) -> None:
+def test_an_alert_inhibits_its_consequences(delivery, request, source, silenced, unrelated) -> None:
     alertmanager, webhook = delivery
     cluster = {"cluster": request.node.callspec.id}
-    source, heard = {**source, **cluster}, {**heard, **cluster}
+    source, unrelated = {**source, **cluster}, {**unrelated, **cluster}
     follows = [{**silenced, **cluster}] if silenced else []
     alertmanager.post(source)
-    alertmanager.post(heard, *follows)
-    wait_for(lambda: heard in _arrived(webhook), 20, "the alert that is heard")
-    known = [alert for alert in alertmanager.alerts() if alert["labels"]["cluster"] == cluster["cluster"]]
-    assert sorted(alert["status"]["state"] for alert in known) == ["active", "active", *["suppressed"] * len(follows)]
+    alertmanager.post(unrelated, *follows)
+    wait_for(lambda: unrelated in _arrived(webhook), 20, "the unrelated alert")
+    in_cluster = [alert for alert in alertmanager.alerts() if alert["labels"]["cluster"] == cluster["cluster"]]
+    assert sorted(alert["status"]["state"] for alert in in_cluster) == [
+        "active",
+        "active",
+        *["suppressed"] * len(follows),
+    ]
     assert not [alert for alert in follows if alert in _arrived(webhook)]
 
 

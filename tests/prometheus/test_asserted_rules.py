@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.prometheus.asserted_rules import Loaded, is_compacted, split
+from tests.prometheus.asserted_rules import RuleSet, is_compacted, split
 from tests.prometheus.rule_files import ALERTS, RECORDINGS, RULE_TESTS, RULES, every_rule, parsed, series_used
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
-ALL = Loaded([group for path in RULES for group in parsed(path)["groups"]])
+ALL = RuleSet([group for path in RULES for group in parsed(path)["groups"]])
 GROUPS = """
 groups:
   - name: g
@@ -23,7 +23,7 @@ groups:
 """
 
 
-def verdict(folder: Path, value: float, expr: str) -> subprocess.CompletedProcess[str]:
+def run_promtool(folder: Path, value: float, expr: str) -> subprocess.CompletedProcess[str]:
     """promtool's verdict on three rules of two series: the second rule is asserted, the third's expression given."""
     folder.mkdir()
     rules = folder / "g.yml"
@@ -42,9 +42,9 @@ def test_rules_that_an_asserted_one_reads_are_evaluated_with_it_through_every_la
     for rule in every_rule():
         read.setdefault(rule.name, set()).update(series_used(rule.body["expr"]) & recorded)
     for name in read:
-        used = ALL.deciding([name])
-        assert name in used
-        assert {other for one in used for other in read[one]} <= used, name
+        deciding = ALL.deciding([name])
+        assert name in deciding
+        assert {other for one in deciding for other in read[one]} <= deciding, name
 
 
 def test_alerts_that_an_alert_looks_at_are_evaluated_with_it() -> None:
@@ -62,8 +62,8 @@ def test_what_counts_all_alerts_needs_all_of_them() -> None:
 
 
 def test_names_are_found_by_a_pattern_too() -> None:
-    found = ALL.names_in('{__name__=~"run:epochcost_cost_usd:(sum|projected)", run="x"}')
-    assert found == {"run:epochcost_cost_usd:sum", "run:epochcost_cost_usd:projected"}
+    names = ALL.names_in('{__name__=~"run:epochcost_cost_usd:(sum|projected)", run="x"}')
+    assert names == {"run:epochcost_cost_usd:sum", "run:epochcost_cost_usd:projected"}
 
 
 def test_every_test_asserts_something_of_the_rules() -> None:
@@ -72,17 +72,17 @@ def test_every_test_asserts_something_of_the_rules() -> None:
 
 @needs_promtool
 def test_a_value_is_asserted(tmp_path: Path) -> None:
-    assert verdict(tmp_path / "right", 5, "min(x)").returncode == 0
-    wrong = verdict(tmp_path / "wrong", 6, "min(x)")
+    assert run_promtool(tmp_path / "right", 5, "min(x)").returncode == 0
+    wrong = run_promtool(tmp_path / "wrong", 6, "min(x)")
     assert wrong.returncode != 0
     assert "b:x:max" in wrong.stdout
 
 
 @needs_promtool
-def test_a_rule_that_no_assertion_reads_may_not_fail_either(tmp_path: Path) -> None:
-    done = verdict(tmp_path / "g", 5, "x / on () group_left () x")
-    assert done.returncode != 0
-    assert "c:x:ratio" in done.stdout
+def test_a_failing_rule_that_no_assertion_reads_fails_the_test(tmp_path: Path) -> None:
+    completed = run_promtool(tmp_path / "g", 5, "x / on () group_left () x")
+    assert completed.returncode != 0
+    assert "c:x:ratio" in completed.stdout
 
 
 def test_only_what_runs_into_compaction_is_tried_again() -> None:

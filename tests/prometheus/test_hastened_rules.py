@@ -1,4 +1,4 @@
-"""The transformation that lets an end-to-end test wait seconds where the rules wait minutes."""
+"""The transformation by which an end-to-end test waits seconds where the rules wait minutes."""
 
 from __future__ import annotations
 

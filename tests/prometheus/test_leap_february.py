@@ -1,7 +1,7 @@
 """A February of 29 days: its dollars so far and the forecast of its end, by the rules' own expressions.
 
 A rule is evaluated at its present only, and the tests of promtool begin in 1970. So a real Prometheus is given the
-dollars of each hour, as `epochcost-spend` records them, and asked what the rules ask.
+dollars of each hour, as `epochcost-spend` records them, and queried with the rules' expressions.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ USD = 1.2
 
 
 def lines() -> Iterator[str]:
-    """One step an hour, at its end; and which hour runs, as the rules say it."""
+    """One step an hour, at its end; and the current hour by the rules' definition."""
     for hour in range(HOURS):
         of = BEGIN + timedelta(hours=hour)
         end = (of + timedelta(hours=1)).timestamp()
@@ -42,12 +42,12 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("leap")
     history = History(home / "data", home, BEGIN.timestamp(), BEGIN.timestamp() + 3600 * HOURS)
     history.write(lines())
-    with history.served() as served:
-        yield served
+    with history.served() as address:
+        yield address
 
 
-def said(url: str, rule: str, at: datetime) -> float:
-    """What a rule would have recorded, those that it reads put in their places."""
+def rule_value(url: str, rule: str, at: datetime) -> float:
+    """The value that a rule would have recorded, with the rules that it reads substituted."""
     expr = EXPRESSIONS[rule]
     for name in (
         "cluster:epochcost_cost_usd:month", "cluster:epochcost_cost_usd_per_hour:day", "utc:epochcost_calendar:running",
@@ -62,13 +62,13 @@ def said(url: str, rule: str, at: datetime) -> float:
 @pytest.mark.parametrize(
     ("day", "hour", "hours"), [(1, 2, 2), (28, 23, 671), (29, 0, 672), (29, 5, 677), (29, 23, 695)]
 )
-def test_its_29_days_count_and_the_forecast_is_of_all_of_them(url: str, day: int, hour: int, hours: int) -> None:
+def test_all_29_days_count_in_the_sum_and_the_forecast(url: str, day: int, hour: int, hours: int) -> None:
     at = BEGIN + timedelta(days=day - 1, hours=hour)
-    assert said(url, "cluster:epochcost_cost_usd:month", at) == pytest.approx(USD * hours)
-    assert said(url, "cluster:epochcost_cost_usd:month_projected", at) == pytest.approx(USD * 24 * 29)
+    assert rule_value(url, "cluster:epochcost_cost_usd:month", at) == pytest.approx(USD * hours)
+    assert rule_value(url, "cluster:epochcost_cost_usd:month_projected", at) == pytest.approx(USD * 24 * 29)
 
 
-def test_march_begins_anew(url: str) -> None:
+def test_march_starts_at_zero(url: str) -> None:
     at = datetime(2028, 3, 1, 5, tzinfo=timezone.utc)
-    assert said(url, "cluster:epochcost_cost_usd:month", at) == pytest.approx(USD * 5)
-    assert said(url, "cluster:epochcost_cost_usd:month_projected", at) == pytest.approx(USD * 24 * 31)
+    assert rule_value(url, "cluster:epochcost_cost_usd:month", at) == pytest.approx(USD * 5)
+    assert rule_value(url, "cluster:epochcost_cost_usd:month_projected", at) == pytest.approx(USD * 24 * 31)

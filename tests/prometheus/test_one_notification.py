@@ -1,4 +1,4 @@
-"""One cause, one notification: what fires in each kind of trouble, when it does, counted at a real receiver."""
+"""One cause, one notification: the alerts of each kind of trouble at their times, counted at a real receiver."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WAITS = {
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """An alert that fires so many seconds after its cause began: when its condition holds, and after its wait."""
+    """An alert and the seconds from the start of its cause until it fires, its wait included."""
 
     labels: dict[str, str]
     after: float
@@ -144,29 +144,29 @@ TWO_CAUSES = {
         _alert("PriceSourceFailing", "warning", source="gcp", instance="other:10836"),
     ],
 }  # fmt: skip
-"""None of them says what the other one does, and the one that is silent may be the larger."""
+"""Neither implies the other, and the missing one may be the larger problem."""
 
 
-class Counted:
-    """Notifications by cause, each cause in a cluster of its own; a repetition of one is none."""
+class NotificationLog:
+    """Notifications by cause, each cause in a cluster of its own; repetitions do not count."""
 
     def __init__(self, alertmanager: Alertmanager, webhook: WebhookReceiver) -> None:
         self._alertmanager, self._webhook = alertmanager, webhook
 
-    def told(self) -> dict[str, list[list[str]]]:
-        """By cause the alerts that were new in each notification."""
-        found: dict[str, list[list[str]]] = {}
-        known: set[str] = set()
+    def by_cause(self) -> dict[str, list[list[str]]]:
+        """For each cause, the alerts that were new in each notification."""
+        names_by_cause: dict[str, list[list[str]]] = {}
+        announced: set[str] = set()
         for note in list(self._webhook.notifications):
-            fresh = [alert for alert in note["alerts"] if str(alert["labels"]) not in known]
-            known.update(str(alert["labels"]) for alert in fresh)
+            fresh = [alert for alert in note["alerts"] if str(alert["labels"]) not in announced]
+            announced.update(str(alert["labels"]) for alert in fresh)
             if fresh:
                 names = sorted(f"{alert['labels']['alertname']} {alert['labels']['severity']}" for alert in fresh)
-                found.setdefault(note["groupLabels"].get("cluster", ""), []).append(names)
-        return found
+                names_by_cause.setdefault(note["groupLabels"].get("cluster", ""), []).append(names)
+        return names_by_cause
 
     def _arrived(self, cause: str) -> bool:
-        return cause in self.told()
+        return cause in self.by_cause()
 
     def post_everywhere(self) -> None:
         """A poller that belongs to no cluster, and what follows from its end in one."""
@@ -176,7 +176,7 @@ class Counted:
         self._settle("a poller of no cluster")
 
     def post(self, after: float) -> None:
-        """What fires ``after`` seconds, and what fires still; returns when all that is to be sent has been."""
+        """Post the alerts that fire by ``after`` seconds; returns when all notifications have been sent."""
         every = [*CAUSES.items(), *TWO_CAUSES.items()]
         due = [(cause, one) for cause, alerts in every for one in alerts if one.after <= after]
         self._alertmanager.post(*({**one.labels, "cluster": cause} for cause, one in due))
@@ -193,28 +193,28 @@ class Counted:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[list[str]]]]:
+def notifications(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[list[str]]]]:
     folder: Path = tmp_path_factory.mktemp("one") / "alertmanager"
     with WebhookReceiver() as webhook, Alertmanager(folder, webhook.url, speed=SPEED) as alertmanager:
-        counted = Counted(alertmanager, webhook)
+        log = NotificationLog(alertmanager, webhook)
         for after in sorted({one.after for alerts in [*CAUSES.values(), *TWO_CAUSES.values()] for one in alerts}):
-            counted.post(after)
-        counted.post_everywhere()
-        yield counted.told()
+            log.post(after)
+        log.post_everywhere()
+        yield log.by_cause()
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-def test_one_cause_is_one_notification(told: dict[str, list[list[str]]], cause: str) -> None:
-    (names,) = told[cause]
+def test_one_cause_is_one_notification(notifications: dict[str, list[list[str]]], cause: str) -> None:
+    (names,) = notifications[cause]
     assert {name.split()[0] for name in names} == {CAUSES[cause][0].labels["alertname"]}
 
 
 @pytest.mark.parametrize("causes", TWO_CAUSES)
-def test_two_causes_are_both_told(told: dict[str, list[list[str]]], causes: str) -> None:
-    names = {name.split()[0] for notification in told[causes] for name in notification}
+def test_two_causes_are_both_notified(notifications: dict[str, list[list[str]]], causes: str) -> None:
+    names = {name.split()[0] for notification in notifications[causes] for name in notification}
     assert names == {one.labels["alertname"] for one in TWO_CAUSES[causes]}
 
 
-def test_a_poller_without_a_cluster_speaks_for_all_of_them(told: dict[str, list[list[str]]]) -> None:
-    assert ["EpochcostPricesDown warning"] in told[""]
-    assert SERVED not in told
+def test_a_poller_without_a_cluster_stands_for_all_clusters(notifications: dict[str, list[list[str]]]) -> None:
+    assert ["EpochcostPricesDown warning"] in notifications[""]
+    assert SERVED not in notifications

@@ -1,4 +1,4 @@
-"""The programs' own checks: promtool on the configuration, the rules and their tests, amtool on Alertmanager's."""
+"""The checks of the programs themselves: promtool on configuration, rules and rule tests; amtool for Alertmanager."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ each_promtool = pytest.mark.parametrize(
 
 
 def run(*command: str | Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 @each_promtool

@@ -20,16 +20,16 @@ def build(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_committed_files_are_what_the_code_builds() -> None:
-    done = build("--check")
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = build("--check")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
-def test_a_file_that_was_edited_by_hand_is_told(tmp_path: Path) -> None:
+def test_a_file_that_was_edited_by_hand_is_named(tmp_path: Path) -> None:
     assert build("--to", tmp_path).returncode == 0
     (tmp_path / "epochcost-run.yml").write_text("groups: []\n")
-    done = build("--check", "--to", tmp_path)
-    assert done.returncode == 1
-    assert "not what the code builds: epochcost-run.yml; run: " in done.stdout
+    completed = build("--check", "--to", tmp_path)
+    assert completed.returncode == 1
+    assert "not what the code builds: epochcost-run.yml; run: " in completed.stdout
 
 
 def test_every_file_but_the_limits_is_built(tmp_path: Path) -> None:
@@ -42,8 +42,8 @@ def test_other_labels_to_keep_give_rules_that_load(tmp_path: Path, keep: str) ->
     assert build("--keep", keep, "--to", tmp_path).returncode == 0
     files = sorted(tmp_path.glob("*.yml"))
     if shutil.which("promtool"):
-        done = subprocess.run(["promtool", "check", "rules", *files], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        completed = subprocess.run(["promtool", "check", "rules", *files], capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stderr
     text = "".join(path.read_text() for path in files)
     labels = ", ".join([*filter(None, keep.split(",")), "run"]).replace(",", ", ").replace("  ", " ")
     assert f"by ({labels}) (part:epochcost_epochs:kept)" in text
@@ -77,5 +77,5 @@ def test_with_a_team_to_keep_two_teams_are_two_sums(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(document))
     if not shutil.which("promtool"):
         pytest.skip("promtool is not installed")
-    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr

@@ -24,7 +24,7 @@ from tests.prometheus.rule_files import (
 
 from epochcost._version import __version__
 
-BY_NAME: dict[str, Any] = {"called": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
+BY_NAME: dict[str, Any] = {"name_of": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
 EXPR_TESTS = [check for test in every_test() for check in test.get("promql_expr_test", ())]
 ALERT_NAMES = sorted({rule.name for rule in ALERTS})
 RUNBOOK_SECTIONS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
@@ -32,12 +32,12 @@ RUNBOOK_SECTIONS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
 
 def alert_checks(name: str) -> list[list[tuple[int, list[dict]]]]:
     """For each promtool test that looks at alert ``name``: when it looks and what it expects, in order of time."""
-    found = []
+    expectations = []
     for test in every_test():
         checks = [check for check in test.get("alert_rule_test", ()) if check["alertname"] == name]
         if checks:
-            found.append(sorted((seconds(check["eval_time"]), check["exp_alerts"]) for check in checks))
-    return found
+            expectations.append(sorted((seconds(check["eval_time"]), check["exp_alerts"]) for check in checks))
+    return expectations
 
 
 @each("rule", RECORDINGS, **BY_NAME)
@@ -56,7 +56,7 @@ def test_a_recording_rule_is_explained_in_the_documentation(rule: Rule) -> None:
     assert f"`{rule.name}`" in (ROOT / "docs" / "rules.md").read_text()
 
 
-def test_the_documentation_explains_no_rule_that_does_not_exist() -> None:
+def test_every_documented_rule_exists() -> None:
     explained = set(re.findall(r"^\| `([a-z_]+:[a-z_:0-9]+)`", (ROOT / "docs" / "rules.md").read_text(), re.MULTILINE))
     assert explained == {rule.name for rule in RECORDINGS}
 
@@ -68,9 +68,9 @@ def test_no_two_recording_rules_share_a_name() -> None:
 
 @each("rule", every_rule(), **BY_NAME)
 def test_a_rule_reads_only_series_that_are_exported_or_recorded(rule: Rule) -> None:
-    known = exported_names() | {recording.name for recording in RECORDINGS} | {"up", "ALERTS"}
+    known_names = exported_names() | {recording.name for recording in RECORDINGS} | {"up", "ALERTS"}
     users = {name for name in series_used(rule.body["expr"]) if name.startswith("epochcost:limit:")}
-    assert series_used(rule.body["expr"]) - users <= known
+    assert series_used(rule.body["expr"]) - users <= known_names
 
 
 def test_promtool_tests_feed_only_series_that_are_exported() -> None:
@@ -79,7 +79,7 @@ def test_promtool_tests_feed_only_series_that_are_exported() -> None:
     assert fed <= exported_names() | {"up"} | rows  # which users add
 
 
-@each("path", RULES, called=lambda path: path.name)
+@each("path", RULES, name_of=lambda path: path.name)
 def test_a_group_has_at_most_twenty_rules(path) -> None:
     assert all(len(group["rules"]) <= 20 for group in parsed(path)["groups"])
 
@@ -89,7 +89,7 @@ def test_group_names_are_unique() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@each("path", RULE_TESTS, called=lambda path: path.name)
+@each("path", RULE_TESTS, name_of=lambda path: path.name)
 def test_a_promtool_test_says_that_its_figures_are_simulated_and_orders_its_groups(path) -> None:
     text = path.read_text()
     assert "simulated" in text.splitlines()[0]
@@ -105,7 +105,7 @@ def test_an_alert_has_a_short_name_a_severity_and_a_wait(rule: Rule) -> None:
 
 
 @each("rule", ALERTS, **BY_NAME)
-def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule) -> None:
+def test_an_alert_names_the_problem_the_place_the_cost_and_the_next_step(rule: Rule) -> None:
     notes = rule.body["annotations"]
     assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
     assert re.fullmatch(r"[A-Z][^{}]*\.", notes["summary"])
@@ -152,8 +152,8 @@ def test_every_severity_of_an_alert_is_tested_firing(rule: Rule) -> None:
 
 def test_limits_are_constants_in_one_file_and_every_one_is_used() -> None:
     limits = {rule.name for rule in RECORDINGS if rule.name.startswith("epochcost:")}
-    used = {name for rule in every_rule() for name in series_used(rule.body["expr"])}
+    used_series = {name for rule in every_rule() for name in series_used(rule.body["expr"])}
     texts = " ".join(text for rule in ALERTS for text in rule.body["annotations"].values())
-    told = {name for name in limits if re.search(rf"\b{re.escape(name)}\b", texts)}
+    in_texts = {name for name in limits if re.search(rf"\b{re.escape(name)}\b", texts)}
     assert {rule.file.name for rule in RECORDINGS if rule.name in limits} == {"epochcost-thresholds.yml"}
-    assert limits <= used | told
+    assert limits <= used_series | in_texts

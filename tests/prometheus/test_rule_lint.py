@@ -1,6 +1,6 @@
 """What pint, mixtool and dashboard-linter look for without a server, over the expressions of rules and dashboards.
 
-Each check names the one of theirs that it stands for. An exception stands in a table, with its reason.
+Each check names its counterpart there. An exception is listed in a table, with its reason.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.prometheus.rule_files import ALERTS, Rule, every_rule, every_test, wa
 SCRAPE = timedelta(seconds=15)
 RULES = [(f"{rule.name} {rule.severity}".strip(), rule.body["expr"]) for rule in every_rule()]
 PANELS = [(str(query), query.filled()) for query in queries()]
-EVERY = each("where, expr", RULES + PANELS, called=itemgetter(0))
-IN_RULES = each("where, expr", RULES, called=itemgetter(0))
+EVERY = each("where, expr", RULES + PANELS, name_of=itemgetter(0))
+IN_RULES = each("where, expr", RULES, name_of=itemgetter(0))
 OVER_COUNTERS = {"rate", "irate", "increase", "resets"}
 OVER_GAUGES = {"delta", "idelta", "deriv", "predict_linear", "holt_winters"}
 COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
@@ -59,7 +59,7 @@ def test_rates_are_of_counters_over_four_scrapes_or_more(where, expr):
 
 
 @EVERY
-def test_what_is_for_gauges_is_not_asked_of_counters(where, expr):
+def test_functions_for_gauges_are_not_applied_to_counters(where, expr):
     """pint promql/counter."""
     for call in calls(expr, OVER_GAUGES):
         assert not any(isinstance(n, promql.VectorSelector) and is_counter(n.name or "") for n in walk(call)), where
@@ -92,8 +92,8 @@ def test_an_aggregation_keeps_the_labels_that_split_the_bill(where, expr):
 
 
 @IN_RULES
-def test_series_of_agents_say_whose_they_are(where, expr):
-    """Those of agents of another version do not, and would merge into one machine."""
+def test_selectors_of_agent_series_require_the_machine_label(where, expr):
+    """Series of older agents have none, and would merge into one machine."""
     for node in walk(promql.parse(expr)):
         if isinstance(node, promql.VectorSelector) and node.name and node.name.startswith(OF_AGENTS):
             assert 'epochcost_machine!=""' in node.prettify() or where.startswith(OF_OTHER_VERSIONS), (
@@ -116,7 +116,7 @@ def test_no_figure_needs_a_label_of_a_target(where, expr):
 
 
 @IN_RULES
-def test_only_what_has_one_value_for_everybody_is_matched_on_nothing(where, expr):
+def test_only_single_valued_series_are_matched_on_no_labels(where, expr):
     """pint promql/vector_matching."""
     for node in walk(promql.parse(expr)):
         matching = node.modifier.matching if isinstance(node, promql.BinaryExpr) and node.modifier else None
@@ -125,8 +125,8 @@ def test_only_what_has_one_value_for_everybody_is_matched_on_nothing(where, expr
             assert BARE_ON.search(sides), f"{where}: {sides}"
 
 
-@each("rule", ALERTS, called=lambda rule: f"{rule.name} {rule.severity}")
-def test_an_alert_compares_or_looks_for_what_is_missing(rule: Rule):
+@each("rule", ALERTS, name_of=lambda rule: f"{rule.name} {rule.severity}")
+def test_an_alert_has_a_comparison_or_checks_for_absence(rule: Rule):
     """pint alerts/comparison: one without would fire for every series that there is."""
     nodes = list(walk(promql.parse(rule.body["expr"])))
     operators = {str(node.op) for node in nodes if isinstance(node, promql.BinaryExpr)}
@@ -134,11 +134,11 @@ def test_an_alert_compares_or_looks_for_what_is_missing(rule: Rule):
     assert operators & (COMPARISONS | {"unless"}) or notice, "a notice is its own condition: absent until there is one"
 
 
-@each("rule", ALERTS, called=lambda rule: f"{rule.name} {rule.severity}")
-def test_a_label_that_the_text_names_is_on_the_alert(rule: Rule):
+@each("rule", ALERTS, name_of=lambda rule: f"{rule.name} {rule.severity}")
+def test_a_label_in_the_text_is_on_the_alert(rule: Rule):
     """pint alerts/template: a label that the expression drops would leave a hole in the sentence."""
     text = " ".join(str(value) for value in rule.body["annotations"].values())
-    named = set(re.findall(r"\$labels\.(\w+)", text))
+    labels_in_text = set(re.findall(r"\$labels\.(\w+)", text))
     expected = [
         alert["exp_labels"]
         for test in every_test()
@@ -147,5 +147,5 @@ def test_a_label_that_the_text_names_is_on_the_alert(rule: Rule):
         for alert in check["exp_alerts"]
     ]
     assert expected
-    missing = {label for label in named if not any(label in labels for labels in expected)}
+    missing = {label for label in labels_in_text if not any(label in labels for labels in expected)}
     assert missing == set()

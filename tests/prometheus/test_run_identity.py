@@ -1,4 +1,4 @@
-"""A run's figures are the sums over all that it was on: over machines, attempts, ledgers, clusters and label sets."""
+"""A run's figures are the sums over everything it ran on: machines, attempts, ledgers, clusters and label sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool i
 
 @pytest.mark.parametrize("scenarios", together(9), ids=lambda batch: f"{batch[0].name} and {len(batch) - 1} others")
 def test_ten_figures_are_those_of_the_ledgers(tmp_path: Path, scenarios: Sequence[Scenario]) -> None:
-    made = document(scenarios)
-    files = [Path(file) for file in made["rule_files"]]
-    completed = promtool_test(split(made, files, "scenarios", tmp_path), made)
+    rule_test = document(scenarios)
+    files = [Path(file) for file in rule_test["rule_files"]]
+    completed = promtool_test(split(rule_test, files, "scenarios", tmp_path), rule_test)
     assert completed.returncode == 0, completed.stderr

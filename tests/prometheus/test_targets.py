@@ -12,7 +12,7 @@ FILES = ("agents", "prices", "alertmanagers")
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("folder", ["targets", "targets/compose"])
-def test_each_kind_of_target_has_a_file_in_both_worlds(folder: str, name: str) -> None:
+def test_each_kind_of_target_has_a_file_in_both_setups(folder: str, name: str) -> None:
     groups = yaml.safe_load((PROMETHEUS_DIR / folder / f"{name}.yml").read_text())
     hosts = {target.rpartition(":")[0] for group in groups for target in group["targets"]}
     assert hosts == ({"127.0.0.1"} if folder == "targets" else {name.rstrip("s") if name != "prices" else name})

@@ -20,25 +20,25 @@ from epochcost.reports.span import span
 
 
 @dataclass(frozen=True)
-class Told:
-    """A store with a known past."""
+class HistoryStore:
+    """A store with a known history."""
 
     url: str
 
-    kept: dict[str, Report] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
 
-    def whole(self) -> Report:
-        """Of all of it; asked once."""
-        return self.kept.setdefault("whole", self.kept.get("whole") or self.report())
+    def full_report(self) -> Report:
+        """The report over all of it, built once."""
+        return self.reports.setdefault("whole", self.reports.get("whole") or self.report())
 
-    def part(self) -> Report:
-        """Of the two hours in the middle; asked once."""
-        return self.kept.setdefault("part", self.kept.get("part") or self.report(7200, 14_400))
+    def middle_report(self) -> Report:
+        """The report over the two hours in the middle, built once."""
+        return self.reports.setdefault("part", self.reports.get("part") or self.report(7200, 14_400))
 
     def report(self, begin: float = 0.0, end: float = LENGTH, **settings: Any) -> Report:
-        given = ReportSettings(prometheus_url=self.url, **settings)
+        report_settings = ReportSettings(prometheus_url=self.url, **settings)
         between = span(str(FLEET.epoch_ts + begin), str(FLEET.epoch_ts + end), time.time())
-        return make(connect_all(given), given, between, time.time(), lambda *_: None)
+        return make(connect_all(report_settings), report_settings, between, time.time(), lambda *_: None)
 
 
 def run_of(report: Report, label: str) -> Row:
@@ -47,45 +47,45 @@ def run_of(report: Report, label: str) -> Row:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> list:
+def history_samples(tmp_path_factory: pytest.TempPathFactory) -> list:
     return list(past(FLEET, LENGTH, *CHANGES))
 
 
 @pytest.fixture(scope="session")
-def in_prometheus(world: list, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def in_prometheus(history_samples: list, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HistoryStore]:
     data = tmp_path_factory.mktemp("prometheus") / "data"
-    write(data, world, FLEET.epoch_ts)
+    write(data, history_samples, FLEET.epoch_ts)
     with prometheus(data) as url:
-        yield Told(url)
+        yield HistoryStore(url)
 
 
 @pytest.fixture(scope="session")
-def in_victoria(world: list, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+def in_victoria(history_samples: list, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HistoryStore]:
     if not victoria_metrics():
         pytest.skip("no victoria-metrics on this machine")
-    with victoria(tmp_path_factory.mktemp("victoria") / "data", world, FLEET.epoch_ts) as url:
-        yield Told(url)
+    with victoria(tmp_path_factory.mktemp("victoria") / "data", history_samples, FLEET.epoch_ts) as url:
+        yield HistoryStore(url)
 
 
 @pytest.fixture(params=["prometheus", "victoria"])
-def store(request: pytest.FixtureRequest) -> Told:
-    """The same past in Prometheus and in VictoriaMetrics."""
-    told: Told = request.getfixturevalue(f"in_{request.param}")
-    return told
+def store(request: pytest.FixtureRequest) -> HistoryStore:
+    """The same history in Prometheus and in VictoriaMetrics."""
+    history: HistoryStore = request.getfixturevalue(f"in_{request.param}")
+    return history
 
 
 @pytest.fixture(scope="session")
-def whole(in_prometheus: Told) -> Report:
-    """The report of all of it."""
-    return in_prometheus.whole()
+def full_report(in_prometheus: HistoryStore) -> Report:
+    """The report over the whole history."""
+    return in_prometheus.full_report()
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list, float], Path]:
-    """Samples -> a data directory."""
+def write_blocks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list, float], Path]:
+    """Writes samples into a new data directory."""
 
     def make_data(samples: list, epoch_ts: float) -> Path:
-        data = tmp_path_factory.mktemp("told") / "data"
+        data = tmp_path_factory.mktemp("blocks") / "data"
         write(data, samples, epoch_ts)
         return data
 
@@ -94,7 +94,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list, float],
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
-    """A store that answers what the test wants it to."""
-    made = Scripted()
-    yield made
-    made.stop()
+    """A store whose responses the test sets."""
+    server = Scripted()
+    yield server
+    server.stop()

@@ -1,4 +1,4 @@
-"""A store that answers what a test wants it to, through a real HTTP server."""
+"""A store whose responses a test sets, behind a real HTTP server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}
 
 
 class Scripted:
-    """Answers every question with what the test set, and remembers what was asked."""
+    """Responds with what the test set, and records the requests."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.status, self.body, self.headers = 200, json.dumps(NOTHING).encode(), {}
@@ -27,17 +27,17 @@ class Scripted:
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 me.requests.append((dict(self.headers), form))
-                status, body = me.answer(form)
+                status, body = me.respond(form)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **me.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.close_connection = True
-                with contextlib.suppress(OSError):  # who asked went away
+                with contextlib.suppress(OSError):  # the client has disconnected
                     me.write(self.wfile, body)  # type: ignore[arg-type]
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-                """Stay silent."""
+                """Print nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         if tls:
@@ -46,7 +46,7 @@ class Scripted:
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self.thread.start()
 
-    def answer(self, form: dict[str, list[str]]) -> tuple[int, bytes]:
+    def respond(self, form: dict[str, list[str]]) -> tuple[int, bytes]:
         start, end, step = (float(form[name][0]) for name in ("start", "end", "step"))
         if self.most_points and (end - start) / step > self.most_points:
             document = {

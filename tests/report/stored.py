@@ -1,4 +1,4 @@
-"""Stores with a known, simulated past: samples of a simulated fleet, told to a real Prometheus or VictoriaMetrics."""
+"""Stores with a simulated history: samples of a simulated fleet in a real Prometheus or VictoriaMetrics."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Change = Callable[[Iterable[Sample]], Iterable[Sample]]
 
 
 def past(fleet: SimulatedFleet, length: float, *changes: Change) -> Iterator[Sample]:
-    """What scrapes would have found, after what befell them."""
+    """Samples as scraped, after the given changes."""
     plain = (
         (t, name, labels, float(value))
         for t in (EVERY * k for k in range(1, int(length / EVERY) + 1))
         for name, labels, value in fleet.samples(t)
     )
-    told: Iterable[Sample] = plain
+    changed: Iterable[Sample] = plain
     for change in changes:
-        told = change(told)
-    yield from told
+        changed = change(changed)
+    yield from changed
 
 
 def lines(samples: Iterable[Sample], epoch_ts: float, *, milliseconds: bool = False) -> Iterator[str]:
@@ -45,15 +45,15 @@ def lines(samples: Iterable[Sample], epoch_ts: float, *, milliseconds: bool = Fa
 
 
 def write(data: Path, samples: Iterable[Sample], epoch_ts: float) -> None:
-    """As blocks of a Prometheus' data directory."""
+    """Write samples as blocks of a Prometheus data directory."""
     data.mkdir(parents=True)
     text = data.parent / f"{data.name}.om"
     with text.open("w") as out:
         out.writelines(lines(samples, epoch_ts))
         out.write("# EOF\n")
     command = ["promtool", "tsdb", "create-blocks-from", LONG_BLOCKS, "openmetrics", str(text), str(data)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
     text.unlink()
 
 
@@ -74,7 +74,7 @@ def victoria(data: Path, samples: Iterable[Sample], epoch_ts: float) -> Iterator
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(lambda: _answers(f"{url}/health"), 30, "VictoriaMetrics answering")
+            wait_for(lambda: _is_healthy(f"{url}/health"), 30, "VictoriaMetrics answering")
             body = "".join(lines(samples, epoch_ts, milliseconds=True)).encode()
             with urllib.request.urlopen(f"{url}/api/v1/import/prometheus", data=body, timeout=60):
                 pass
@@ -86,7 +86,7 @@ def victoria(data: Path, samples: Iterable[Sample], epoch_ts: float) -> Iterator
             process.wait(20)
 
 
-def _answers(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
-        return answer.status == 200
+def _is_healthy(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as response:
+        return response.status == 200
     return False

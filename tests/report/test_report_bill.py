@@ -1,4 +1,4 @@
-"""Who pays, how runs ended, and what machines cost beside their runs: sums of a small simulated past."""
+"""Cost allocation, how runs ended, and machine cost outside runs: sums of a small simulated history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from tests.grafana.scenarios import DESK, G5
 from tests.grafana.simulated_fleet import SimulatedFleet, SimulatedNode, SimulatedRun, Stretch
 from tests.grafana.simulated_prometheus import prometheus
-from tests.report.conftest import Told, run_of
+from tests.report.conftest import HistoryStore, run_of
 from tests.report.stored import EVERY, Sample, past
 from tests.report.test_report_command import epochcost
 
@@ -38,7 +38,7 @@ def _node(name: str, *stretches: Stretch, option: str = "spot", usd: float = 1.0
     )  # fmt: skip
 
 
-def _life(run: str, end: float, then: State = State.FINISHED, batch: int = 32) -> tuple[Stretch, ...]:
+def _stretches(run: str, end: float, then: State = State.FINISHED, batch: int = 32) -> tuple[Stretch, ...]:
     return (
         Stretch(0, 600, State.STARTUP, run),
         Stretch(600, end, U, run, 0.5, 0, 6, batch),
@@ -47,12 +47,12 @@ def _life(run: str, end: float, then: State = State.FINISHED, batch: int = 32) -
 
 
 NODES = (
-    _node("sim-vision", *_life("vision-1", 10_800)),
-    _node("sim-slurm", *_life("job-7", LENGTH + 3500), usd=3.0, option="on_demand"),
-    _node("sim-failed", *_life("trial-2", 7200), usd=2.0),
+    _node("sim-vision", *_stretches("vision-1", 10_800)),
+    _node("sim-slurm", *_stretches("job-7", LENGTH + 3500), usd=3.0, option="on_demand"),
+    _node("sim-failed", *_stretches("trial-2", 7200), usd=2.0),
     _node("sim-empty", Stretch(0, LENGTH + 3600, State.VACANT), usd=10.0, option="on_demand", user="ada"),
-    replace(DESK, node="sim-desk", prices=((0, 0.5),), stretches=_life("desk-1", LENGTH + 3500)),
-    _node("sim-larger", *_life("grown-1", 7200, batch=32)),
+    replace(DESK, node="sim-desk", prices=((0, 0.5),), stretches=_stretches("desk-1", LENGTH + 3500)),
+    _node("sim-larger", *_stretches("grown-1", 7200, batch=32)),
     _node(
         "sim-other-type",
         Stretch(7200, LENGTH + 3500, U, "grown-1", 0.5, 0, 6, 64, rewind=-12),
@@ -91,24 +91,24 @@ def labelled(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 @pytest.fixture(scope="module")
-def told(written) -> Iterator[Told]:
-    with prometheus(written(list(past(FLEET, LENGTH, labelled)), FLEET.epoch_ts)) as url:
-        yield Told(url)
+def bill_store(write_blocks) -> Iterator[HistoryStore]:
+    with prometheus(write_blocks(list(past(FLEET, LENGTH, labelled)), FLEET.epoch_ts)) as url:
+        yield HistoryStore(url)
 
 
 @pytest.fixture(scope="module")
-def bill(told) -> Report:
-    return told.report(0, LENGTH)
+def bill(bill_store) -> Report:
+    return bill_store.report(0, LENGTH)
 
 
-def spent(node: str, state: State | None = None, until: float = LENGTH) -> float:
+def machine_usd(node: str, state: State | None = None, until: float = LENGTH) -> float:
     """Dollars of one machine, as far as scrapes could see them."""
-    (found,) = [n for n in NODES if n.node == node]
-    totals = found.totals(min(until, LENGTH))
+    (machine,) = [n for n in NODES if n.node == node]
+    totals = machine.totals(min(until, LENGTH))
     return sum(usd for s, (_, usd) in totals.items() if state in (None, s))
 
 
-WHOLE = sum(spent(n.node) for n in NODES if n.prices)
+WHOLE = sum(machine_usd(n.node) for n in NODES if n.prices)
 
 
 def rows(report: Report) -> dict[str, Split]:
@@ -116,44 +116,44 @@ def rows(report: Report) -> dict[str, Split]:
 
 
 @pytest.mark.parametrize("by", ["team", "owner", "namespace", "account", "experiment", "purchase-option"])
-def test_a_split_bill_sums_to_the_whole_one(told, by):
-    report = told.report(0, LENGTH, by=by)
+def test_a_split_cost_sums_to_the_total(bill_store, by):
+    report = bill_store.report(0, LENGTH, by=by)
     assert sum(row.usd or 0 for row in report.split) == pytest.approx(sum(report.fleet.usd.values()), rel=1e-6)
     assert sum(row.share or 0 for row in report.split) == pytest.approx(1)
     assert sum(row.usd or 0 for row in report.split) == pytest.approx(WHOLE, rel=0.01)
 
 
-def test_a_run_is_its_own_teams_else_its_machines_and_the_rest_is_no_teams(told):
-    found = rows(told.report(0, LENGTH, by="team"))
-    assert set(found) == {"vision", "chem-lab", "research", "no team"}
-    assert found["chem-lab"].usd == pytest.approx(spent("sim-slurm"), rel=0.01)
-    assert found["research"].outside_usd == pytest.approx(60, rel=0.01)
-    assert found["vision"].usd == pytest.approx(6, rel=0.01)
-    assert found["vision"].outside_usd == pytest.approx(spent("sim-vision", State.FINISHED), rel=0.02)
-    assert all(row.outside_usd == 0 or abs(row.outside_usd) > 1e-6 for row in found.values()), "no rounding as dollars"
-    assert list(found)[-1] == "no team"
-    assert found["no team"].unpriced_hours == pytest.approx(6, rel=0.02)
+def test_a_run_belongs_to_its_own_team_else_to_its_machines_and_the_rest_to_no_team(bill_store):
+    split = rows(bill_store.report(0, LENGTH, by="team"))
+    assert set(split) == {"vision", "chem-lab", "research", "no team"}
+    assert split["chem-lab"].usd == pytest.approx(machine_usd("sim-slurm"), rel=0.01)
+    assert split["research"].outside_usd == pytest.approx(60, rel=0.01)
+    assert split["vision"].usd == pytest.approx(6, rel=0.01)
+    assert split["vision"].outside_usd == pytest.approx(machine_usd("sim-vision", State.FINISHED), rel=0.02)
+    assert all(row.outside_usd == 0 or abs(row.outside_usd) > 1e-6 for row in split.values()), "no rounding as dollars"
+    assert list(split)[-1] == "no team"
+    assert split["no team"].unpriced_hours == pytest.approx(6, rel=0.02)
 
 
-def test_a_vacant_gpu_is_whose_memory_it_holds(told):
-    found = rows(told.report(0, LENGTH, by="owner"))
-    assert found["ada"].usd == pytest.approx(60, rel=0.01)
-    assert found["grace"].usd == pytest.approx(spent("sim-slurm"), rel=0.01)
+def test_a_vacant_gpu_belongs_to_the_owner_of_its_memory(bill_store):
+    split = rows(bill_store.report(0, LENGTH, by="owner"))
+    assert split["ada"].usd == pytest.approx(60, rel=0.01)
+    assert split["grace"].usd == pytest.approx(machine_usd("sim-slurm"), rel=0.01)
 
 
-def test_account_namespace_experiment_and_purchase_option_have_rows(told):
-    assert set(rows(told.report(0, LENGTH, by="account"))) == {"chem-lab", "no account"}
-    assert set(rows(told.report(0, LENGTH, by="namespace"))) == {"batch", "no namespace"}
-    experiments = rows(told.report(0, LENGTH, by="experiment"))
+def test_account_namespace_experiment_and_purchase_option_have_rows(bill_store):
+    assert set(rows(bill_store.report(0, LENGTH, by="account"))) == {"chem-lab", "no account"}
+    assert set(rows(bill_store.report(0, LENGTH, by="namespace"))) == {"batch", "no namespace"}
+    experiments = rows(bill_store.report(0, LENGTH, by="experiment"))
     assert experiments["no run"].usd == pytest.approx(experiments["no run"].outside_usd)
-    options = rows(told.report(0, LENGTH, by="purchase-option"))
+    options = rows(bill_store.report(0, LENGTH, by="purchase-option"))
     assert options["owned"].usd == pytest.approx(3, rel=0.01)
     assert set(options) == {"spot", "on_demand", "owned"}
 
 
-def test_what_machines_cost_beside_their_runs_is_a_table_by_state(bill):
-    assert bill.outside.usd["vacant"] == pytest.approx(spent("sim-empty"), rel=0.01)
-    finished = sum(spent(n.node, State.FINISHED) for n in NODES)
+def test_the_cost_of_machines_outside_runs_is_a_table_by_state(bill):
+    assert bill.outside.usd["vacant"] == pytest.approx(machine_usd("sim-empty"), rel=0.01)
+    finished = sum(machine_usd(n.node, State.FINISHED) for n in NODES)
     assert bill.outside.usd["finished"] == pytest.approx(finished, rel=0.02)
     of_runs = sum(row.usd for row in bill.runs)
     assert of_runs + sum(bill.outside.usd.values()) == pytest.approx(sum(bill.fleet.usd.values()))
@@ -168,12 +168,12 @@ def test_hours_of_a_machine_without_a_price_have_no_dollars_not_even_zero(bill):
     assert all(row.usd is not None for row in beside(bill) if row not in unpriced)
 
 
-def test_runs_say_how_they_ended_and_what_the_failed_ones_cost(bill):
+def test_runs_show_how_they_ended_and_the_cost_of_failed_ones(bill):
     assert {row.label: row.ended for row in bill.runs} == {
         "vision-1": "finished", "trial-2": "failed", "job-7": "", "desk-1": "", "grown-1": "",
     }  # fmt: skip
-    (failed,) = [row for row in ended(bill.runs) if row.ended == "failed"]
-    assert failed.usd == pytest.approx(2 * (7200 - EVERY) / 3600, rel=0.04)
+    (failed_run,) = [row for row in ended(bill.runs) if row.ended == "failed"]
+    assert failed_run.usd == pytest.approx(2 * (7200 - EVERY) / 3600, rel=0.04)
     assert "How runs ended" in terminal(bill)
 
 
@@ -185,60 +185,64 @@ def test_another_batch_and_another_machine_type_are_noted(bill):
     assert of_run.OPTIONS not in notes
 
 
-def test_a_machine_without_a_price_is_a_note_in_every_format(told, bill):
-    said = "1 node without a price (sim-priceless): not in any sum of dollars."
+def test_a_machine_without_a_price_is_a_note_in_every_format(bill_store, bill):
+    note = "1 node without a price (sim-priceless): not in any sum of dollars."
     for text in (terminal(bill), markdown(bill), page(bill)):
-        assert said in text
+        assert note in text
     span = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
-    done = epochcost("report", "--prometheus.url", told.url, *span, "--format", "json", "--by", "team")
-    document = json.loads(done.stdout)
-    assert said in document["notes"]
+    completed = epochcost("report", "--prometheus.url", bill_store.url, *span, "--format", "json", "--by", "team")
+    document = json.loads(completed.stdout)
+    assert note in document["notes"]
     assert document["by"]["what"] == "team"
     assert {row["name"] for row in document["by"]["rows"]} >= {"vision", "no team"}
     assert {row["ended"] for row in document["ended"]} == {"finished", "failed", "not ended"}
-    done = epochcost("report", "--prometheus.url", told.url, *span, "--format", "csv", "--by", "team")
-    assert said in done.stderr
-    assert "SIMULATED" in done.stderr
-    lines = list(csv.DictReader(io.StringIO(done.stdout)))
+    completed = epochcost("report", "--prometheus.url", bill_store.url, *span, "--format", "csv", "--by", "team")
+    assert note in completed.stderr
+    assert "SIMULATED" in completed.stderr
+    lines = list(csv.DictReader(io.StringIO(completed.stdout)))
     assert {line["team"] for line in lines} == {"vision", "chem-lab", "research", "no team"}
     assert {line["simulated"] for line in lines} == {"True"}
 
 
-def test_what_was_saved_is_realised_on_spot_machines_alone(bill):
+def test_savings_are_realised_on_spot_machines_alone(bill):
     assert run_of(bill, "vision-1").realised_saving is not None
     assert run_of(bill, "job-7").realised_saving is None
     assert run_of(bill, "desk-1").realised_saving is None
 
 
-def test_no_star_where_there_is_one_way_only(bill):
+def test_no_star_where_there_is_one_option_only(bill):
     assert not any(row.frontier for row in (*bill.runs, *bill.groups))
     assert "★" not in terminal(bill)
 
 
-def test_only_the_runs_that_were_asked_for_are_read(told):
-    report = told.report(0, LENGTH, run="trial-.*|job-7")
+def test_only_the_requested_runs_are_read(bill_store):
+    report = bill_store.report(0, LENGTH, run="trial-.*|job-7")
     assert {row.label for row in report.runs} == {"trial-2", "job-7"}
     assert report.outside.pieces == []
     assert any("of machines outside runs is not computed" in note for note in report.notes)
 
 
-def test_what_is_cut_of_too_many_runs_is_said_at_once_and_the_dear_ones_stay(told):
+def test_truncation_of_too_many_runs_is_noted_first_and_the_expensive_ones_stay(bill_store):
     span = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
-    done = epochcost("report", "--prometheus.url", told.url, *span, "--format", "json", "--most-runs", "2")
-    document = json.loads(done.stdout)
+    completed = epochcost("report", "--prometheus.url", bill_store.url, *span, "--format", "json", "--most-runs", "2")
+    document = json.loads(completed.stdout)
     dearest = sorted(RUNS, key=lambda run: -sum(n.run_cost(run.run, LENGTH) for n in NODES))
     assert {row["run"] for row in document["runs"]} == {run.run for run in dearest[:2]}
-    assert "3 of 5 runs are left out, those with the lowest cost" in done.stderr
+    assert "3 of 5 runs are left out, those with the lowest cost" in completed.stderr
     assert any("3 of 5 runs are left out" in note for note in document["notes"])
     assert document["outside"] == []
 
 
 @pytest.mark.parametrize("text", ["-1", "many", "1.5", "", "9999999999"])
-def test_a_number_of_runs_that_is_none_is_named(text):
-    done = epochcost("report", "--most-runs", text)
-    assert (done.returncode, "--most-runs" in done.stderr) == (2, True)
+def test_an_invalid_number_of_runs_is_named(text):
+    completed = epochcost("report", "--most-runs", text)
+    assert (completed.returncode, "--most-runs" in completed.stderr) == (2, True)
 
 
 def test_an_unknown_way_to_split_the_bill_is_named():
-    done = epochcost("report", "--by", "colour")
-    assert (done.returncode, "--by: 'colour'" in done.stderr, "purchase-option" in done.stderr) == (2, True, True)
+    completed = epochcost("report", "--by", "colour")
+    assert (completed.returncode, "--by: 'colour'" in completed.stderr, "purchase-option" in completed.stderr) == (
+        2,
+        True,
+        True,
+    )

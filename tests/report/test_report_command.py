@@ -32,20 +32,20 @@ def epochcost(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_table_has_a_line_for_each_experiment_and_each_run(in_prometheus):
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN)
-    assert done.returncode == 0, done.stderr
-    assert "2023-11-14 22:13 UTC to 2023-11-15 04:13 UTC" in done.stdout
-    assert "SIMULATED" in done.stdout
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("char-lm-31 ")]
+    completed = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN)
+    assert completed.returncode == 0, completed.stderr
+    assert "2023-11-14 22:13 UTC to 2023-11-15 04:13 UTC" in completed.stdout
+    assert "SIMULATED" in completed.stdout
+    (line,) = [line for line in completed.stdout.splitlines() if line.startswith("char-lm-31 ")]
     assert "g5.xlarge" in line
     assert "$3.03" in line
     assert "12.93 min" in line
-    assert "Limits of these figures" in done.stdout
+    assert "Limits of these figures" in completed.stdout
 
 
 def test_json_holds_unrounded_figures_and_nulls(in_prometheus):
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "json")
-    document = json.loads(done.stdout)
+    completed = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "json")
+    document = json.loads(completed.stdout)
     runs = {row["run"]: row for row in document["runs"]}
     assert runs["char-lm-31"]["cost_usd"] == pytest.approx(cost("char-lm-31"))
     assert runs["nobody-1"]["cost_usd"] is None
@@ -53,34 +53,36 @@ def test_json_holds_unrounded_figures_and_nulls(in_prometheus):
     assert document["notes"]
 
 
-def test_csv_has_a_line_for_each_run_and_says_its_limits_beside(in_prometheus, tmp_path):
+def test_csv_has_a_line_for_each_run_and_prints_its_limits_on_stderr(in_prometheus, tmp_path):
     out = tmp_path / "report.csv"
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "csv", "--output", str(out))
+    completed = epochcost(
+        "report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "csv", "--output", str(out)
+    )
     rows = {row["run"]: row for row in csv.DictReader(io.StringIO(out.read_text()))}
     assert len(rows) == len(FLEET.runs)
     assert float(rows["moved-1"]["cost_usd"]) == pytest.approx(cost("moved-1"))
     assert rows["nobody-1"]["cost_usd"] == ""
     assert rows["moved-1"]["simulated"] == "True"
-    assert (done.stdout, "on several nodes" in done.stderr) == ("", True)
+    assert (completed.stdout, "on several nodes" in completed.stderr) == ("", True)
     assert [p.name for p in tmp_path.iterdir()] == ["report.csv"]
 
 
-def test_markdown_is_a_table_that_names_cannot_break(in_prometheus):
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "markdown")
-    tables = [line for line in done.stdout.splitlines() if line.startswith("|")]
+def test_names_cannot_break_the_markdown_table(in_prometheus):
+    completed = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "markdown")
+    tables = [line for line in completed.stdout.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in tables}) == 4
-    assert f"| llm-7b-4417 | llm-7b | {UNKNOWN} | p4d.24xlarge | spot |" in done.stdout
+    assert f"| llm-7b-4417 | llm-7b | {UNKNOWN} | p4d.24xlarge | spot |" in completed.stdout
 
 
-def test_nothing_in_the_span_is_an_error_that_says_what_was_looked_for(in_prometheus):
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, "--from", "2020-01-01", "--to", "2020-01-02")
-    assert done.returncode == 1
-    assert "has no epochcost_node_info between 2020-01-01 00:00 UTC and 2020-01-02 00:00 UTC" in done.stderr
-    assert done.stdout == ""
+def test_an_empty_span_is_an_error_that_names_the_query(in_prometheus):
+    completed = epochcost("report", "--prometheus.url", in_prometheus.url, "--from", "2020-01-01", "--to", "2020-01-02")
+    assert completed.returncode == 1
+    assert "has no epochcost_node_info between 2020-01-01 00:00 UTC and 2020-01-02 00:00 UTC" in completed.stderr
+    assert completed.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "message"),
     [
         (["report"], 2, "--prometheus.url is required"),
         (["report", "--prometheus.url", "http://127.0.0.1:1"], 1, "request failed"),
@@ -93,22 +95,24 @@ def test_nothing_in_the_span_is_an_error_that_says_what_was_looked_for(in_promet
         (["report", "--prometheus.header", "no colon"], 2, "expected NAME: VALUE"),
     ],
 )
-def test_what_is_wrong_is_one_line_and_an_exit_code(arguments, code, says):
-    done = epochcost(*arguments)
-    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert "tr0ub4dor" not in done.stderr
+def test_an_error_is_one_line_and_an_exit_code(arguments, code, message):
+    completed = epochcost(*arguments)
+    assert (completed.returncode, message in completed.stderr) == (code, True), completed.stderr
+    assert len(completed.stderr.splitlines()) == 1
+    assert "tr0ub4dor" not in completed.stderr
 
 
-def test_a_wrong_matcher_is_the_stores_complaint(in_prometheus):
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--match", "cluster=")
-    assert done.returncode == 1
-    assert "HTTP 400: bad_data" in done.stderr
+def test_a_wrong_matcher_shows_the_stores_error(in_prometheus):
+    completed = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--match", "cluster=")
+    assert completed.returncode == 1
+    assert "HTTP 400: bad_data" in completed.stderr
 
 
 def test_a_file_that_cannot_be_written_is_named(in_prometheus, tmp_path):
-    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--output", str(tmp_path / "no" / "x"))
-    assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
+    completed = epochcost(
+        "report", "--prometheus.url", in_prometheus.url, *SPAN, "--output", str(tmp_path / "no" / "x")
+    )
+    assert (completed.returncode, "cannot be written" in completed.stderr) == (1, True)
 
 
 def test_times_are_ages_dates_or_seconds():
@@ -128,7 +132,7 @@ def test_a_long_span_has_no_more_windows_than_can_be_read():
     assert span("1h", "2099-01-01", 1_700_000_000.0).end == 1_700_000_000.0
 
 
-def test_progress_is_silent_while_it_is_quick_and_speaks_when_it_is_not():
+def test_progress_is_printed_only_when_it_takes_long():
     out, now = io.StringIO(), [0.0]
     progress = Progress(out, lambda: now[0])
     for second in range(7):
@@ -140,15 +144,15 @@ def test_progress_is_silent_while_it_is_quick_and_speaks_when_it_is_not():
     ]
 
 
-def test_names_from_training_code_cannot_become_formulas_or_tags(whole):
+def test_names_from_training_code_cannot_become_formulas_or_tags(full_report):
     from dataclasses import replace
 
     from epochcost.reports.data import as_csv
     from epochcost.reports.report_page import page
     from epochcost.reports.text import markdown
 
-    bad = replace(run_of(whole, "moved-1"), label="=cmd|' /C calc'!A0", experiment="<img src=x onerror=alert(1)>")
-    report = replace(whole, runs=[bad], groups=[bad])
+    bad = replace(run_of(full_report, "moved-1"), label="=cmd|' /C calc'!A0", experiment="<img src=x onerror=alert(1)>")
+    report = replace(full_report, runs=[bad], groups=[bad])
     assert next(csv.DictReader(io.StringIO(as_csv(report))))["run"].startswith("'=cmd")
     assert "<img" not in page(report)
     assert "<img" not in markdown(report)

@@ -1,4 +1,4 @@
-"""What stores answer when things go wrong, and how to get in: through a real HTTP server that the test scripts."""
+"""Error responses of stores, and authentication: through a real HTTP server that the test scripts."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def complaint(url: str, **changes: Any) -> str:
     return str(caught.value)
 
 
-def test_a_store_that_is_not_there_is_named():
+def test_an_unreachable_store_is_named():
     assert "http://127.0.0.1:1: request failed" in complaint("http://127.0.0.1:1")
 
 
-def test_a_refusal_says_whether_credentials_were_given_and_never_which(scripted):
+def test_an_authentication_error_shows_whether_credentials_were_sent_and_never_which(scripted):
     scripted.status, scripted.body = 401, f"Unauthorized: Bearer {SECRET}".encode()
     assert "HTTP 401: no credentials were given" in complaint(scripted.url)
     text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
@@ -70,7 +70,7 @@ VICTORIA = (
 )
 
 
-def test_the_reason_of_victoria_metrics_at_the_end_of_its_sentence_is_read_and_said(scripted):
+def test_the_reason_at_the_end_of_a_victoria_metrics_error_is_shown(scripted):
     scripted.status = 422
     scripted.body = json.dumps({"status": "error", "errorType": "422", "error": VICTORIA}).encode()
     with pytest.raises(TooMuchError, match="reduce time range for the query") as caught:
@@ -83,13 +83,13 @@ def test_the_reason_of_victoria_metrics_at_the_end_of_its_sentence_is_read_and_s
     [b"<!doctype html><title>Sign in</title>", b"", b"[]", b"[" * 100_000, b'{"status": "success"', b"\xff\xfe"],
     ids=["html", "nothing", "a list", "deep", "broken off", "no text"],
 )
-def test_what_is_not_prometheus_json_is_called_so(scripted, body):
+def test_a_response_that_is_not_prometheus_json_is_reported(scripted, body):
     scripted.body = body
     assert "is not Prometheus JSON" in complaint(scripted.url)
 
 
 @pytest.mark.parametrize(
-    ("document", "says"),
+    ("document", "message"),
     [
         ({"status": "success"}, "contains no result"),
         ({"status": "success", "data": {"result": 3}}, "contains no result"),
@@ -101,43 +101,43 @@ def test_what_is_not_prometheus_json_is_called_so(scripted, body):
         ({"status": "error", "errorType": "internal", "error": "boom"}, "internal: boom"),
     ],
 )
-def test_json_of_another_shape_is_refused(scripted, document, says):
+def test_json_of_another_shape_is_rejected(scripted, document, message):
     scripted.body = json.dumps(document).encode()
-    assert says in complaint(scripted.url)
+    assert message in complaint(scripted.url)
 
 
-def test_a_path_that_is_not_there_hints_at_the_prefix(scripted):
+def test_an_unknown_path_hints_at_the_prefix(scripted):
     scripted.status, scripted.body = 404, b"404 page not found"
     assert "does the URL lack a path prefix" in complaint(scripted.url)
 
 
-def test_a_redirect_is_not_followed_since_it_would_carry_the_secret_away(scripted):
+def test_a_redirect_is_not_followed_since_it_would_leak_the_secret(scripted):
     scripted.status, scripted.headers = 302, {"Location": f"http://user:{SECRET}@elsewhere.example/login"}
     text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
     assert "HTTP 302 to elsewhere.example: not followed" in text
     assert len(scripted.requests) == 1
 
 
-def test_an_answer_without_end_is_cut_and_less_is_asked(scripted):
+def test_an_endless_response_is_cut_and_a_smaller_range_requested(scripted):
     scripted.body = b" " * 5000
     with pytest.raises(TooMuchError, match="longer than 1000 bytes"):
         ask(scripted.url, max_bytes=1000)
 
 
-def test_an_answer_that_is_cut_short_is_called_so(scripted):
+def test_a_truncated_response_is_reported(scripted):
     scripted.headers = {"Content-Length": "5000", "Connection": "close"}
     assert f"cut off after {len(scripted.body)} of 5000 bytes" in complaint(scripted.url)
 
 
-def test_an_answer_that_drips_does_not_outlast_the_timeout(scripted):
+def test_a_trickling_response_does_not_outlast_the_timeout(scripted):
     scripted.pace_seconds = 0.05
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(TooSlowError, match=r"no response within 0\.2 s"):
         ask(scripted.url, timeout_seconds=0.2)
-    assert time.monotonic() - began < 0.05 * len(scripted.body), "not the whole of it was waited for"
+    assert time.monotonic() - started_at < 0.05 * len(scripted.body), "not the whole of it was waited for"
 
 
-def test_a_store_that_hangs_is_given_up_soon(scripted):
+def test_a_store_that_hangs_times_out_soon(scripted):
     scripted.pace_seconds = 0.05
     messages: list[str] = []
     store = Prometheus(scripted.url, timeout_seconds=0.2)
@@ -148,27 +148,29 @@ def test_a_store_that_hangs_is_given_up_soon(scripted):
     assert messages == ["run_info"] * 3, "and each of them was told"
 
 
-def test_a_question_too_large_for_the_store_is_asked_in_parts(scripted):
+def test_a_query_too_large_for_the_store_is_split(scripted):
     scripted.most_points = 30
     reader = Reader(Prometheus(scripted.url), Span(0, 72_000, 240))
     assert reader.tracks("run_info") == {}
-    done = [form for _, form in scripted.requests if (float(form["end"][0]) - float(form["start"][0])) / 300 <= 30]
+    short_requests = [
+        form for _, form in scripted.requests if (float(form["end"][0]) - float(form["start"][0])) / 300 <= 30
+    ]
     covered = {
         round(float(f["start"][0]) / 300) + k
-        for f in done
+        for f in short_requests
         for k in range(round((float(f["end"][0]) - float(f["start"][0])) / 300 + 0.5))
     }
     assert covered >= set(range(241))
     assert len(scripted.requests) < 40, "it remembers how much may be asked"
 
 
-def test_a_store_that_takes_not_even_one_window_is_an_error(scripted):
+def test_a_store_that_accepts_not_even_one_window_is_an_error(scripted):
     scripted.status, scripted.body = 422, b'{"status":"error","errorType":"execution","error":"too many samples"}'
     with pytest.raises(TooMuchError, match="too many samples"):
         Reader(Prometheus(scripted.url), Span(0, 3000, 10)).tracks("run_info")
 
 
-def test_warnings_of_a_store_that_answered_in_part_are_kept(scripted):
+def test_warnings_of_a_partial_response_are_kept(scripted):
     scripted.body = json.dumps({**NOTHING, "warnings": ["store 10.0.0.7 unreachable"], "isPartial": True}).encode()
     store = Prometheus(scripted.url)
     store.over("up", 0, 60, 15)
@@ -192,7 +194,7 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"username": "ann"}, "give both"),
         ({"password_file": "x", "bearer_token_file": "y"}, "give one of them"),
@@ -202,12 +204,12 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
         ({"key_file": "no/such"}, "give --prometheus.cert-file too"),
     ],
 )
-def test_a_wrong_way_in_is_said_before_anything_is_asked(changes, says):
-    with pytest.raises(StoreError, match=says):
+def test_wrong_authentication_settings_are_rejected_before_any_request(changes, message):
+    with pytest.raises(StoreError, match=message):
         connect(ReportSettings(**{"prometheus_url": "http://127.0.0.1:1", **changes}))
 
 
-def test_a_secret_of_two_lines_is_refused_and_not_repeated(tmp_path):
+def test_a_secret_of_two_lines_is_rejected_and_not_repeated(tmp_path):
     (tmp_path / "secret").write_text(f"{SECRET}\nmore\n")
     with pytest.raises(StoreError, match="must contain the secret on one line") as caught:
         connect(ReportSettings(prometheus_url="http://x", bearer_token_file=str(tmp_path / "secret")))
@@ -215,40 +217,40 @@ def test_a_secret_of_two_lines_is_refused_and_not_repeated(tmp_path):
 
 
 def test_tls_is_verified_against_the_given_authority(tmp_path: Path):
-    ours, others = certificates.make(tmp_path, "ours"), certificates.make(tmp_path, "others")
+    trusted, untrusted = certificates.make(tmp_path, "ours"), certificates.make(tmp_path, "others")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(ours.cert, ours.key)
-    made = Scripted(context)
+    context.load_cert_chain(trusted.cert, trusted.key)
+    server = Scripted(context)
     try:
-        trusting = connect(ReportSettings(prometheus_url=made.url, ca_file=str(ours.cert)))
+        trusting = connect(ReportSettings(prometheus_url=server.url, ca_file=str(trusted.cert)))
         assert trusting.over("up", 0, 60, 15) == []
-        for ca in (str(others.cert), ""):
+        for ca in (str(untrusted.cert), ""):
             with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
-                connect(ReportSettings(prometheus_url=made.url, ca_file=ca)).over("up", 0, 60, 15)
+                connect(ReportSettings(prometheus_url=server.url, ca_file=ca)).over("up", 0, 60, 15)
     finally:
-        made.stop()
+        server.stop()
 
 
-def test_a_store_that_asks_for_a_certificate_is_shown_ours(tmp_path: Path):
-    theirs, ours = certificates.make(tmp_path, "theirs"), certificates.make(tmp_path, "ours")
+def test_a_store_that_requires_a_client_certificate_gets_one(tmp_path: Path):
+    server_pair, client_pair = certificates.make(tmp_path, "theirs"), certificates.make(tmp_path, "ours")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(theirs.cert, theirs.key)
-    context.load_verify_locations(ours.cert)
+    context.load_cert_chain(server_pair.cert, server_pair.key)
+    context.load_verify_locations(client_pair.cert)
     context.verify_mode = ssl.CERT_REQUIRED
-    made = Scripted(context)
+    server = Scripted(context)
     both = tmp_path / "both.pem"
-    both.write_bytes(ours.cert.read_bytes() + ours.key.read_bytes())
+    both.write_bytes(client_pair.cert.read_bytes() + client_pair.key.read_bytes())
     try:
-        known = {"prometheus_url": made.url, "ca_file": str(theirs.cert)}
-        for way in ({"cert_file": str(ours.cert), "key_file": str(ours.key)}, {"cert_file": str(both)}):
-            assert connect(ReportSettings(**known, **way)).over("up", 0, 60, 15) == []  # type: ignore[arg-type]
+        settings = {"prometheus_url": server.url, "ca_file": str(server_pair.cert)}
+        for form in ({"cert_file": str(client_pair.cert), "key_file": str(client_pair.key)}, {"cert_file": str(both)}):
+            assert connect(ReportSettings(**settings, **form)).over("up", 0, 60, 15) == []  # type: ignore[arg-type]
         with pytest.raises(StoreError, match=r"request failed|interrupted|was cut off|see --prometheus\.cert"):
-            connect(ReportSettings(**known)).over("up", 0, 60, 15)  # type: ignore[arg-type]
+            connect(ReportSettings(**settings)).over("up", 0, 60, 15)  # type: ignore[arg-type]
     finally:
-        made.stop()
+        server.stop()
 
 
-def test_a_key_with_a_password_is_refused_instead_of_asking_at_the_terminal(tmp_path: Path):
+def test_an_encrypted_key_is_rejected_without_a_prompt(tmp_path: Path):
     pair, locked = certificates.make(tmp_path, "ours"), tmp_path / "locked.key"
     command = ["openssl", "pkey", "-in", str(pair.key), "-aes128", "-passout", f"pass:{SECRET}", "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True)
@@ -257,21 +259,21 @@ def test_a_key_with_a_password_is_refused_instead_of_asking_at_the_terminal(tmp_
 
 
 @pytest.mark.parametrize("url", [f"http://x/?token={SECRET}", f"http://x/#{SECRET}", f"http://ann:{SECRET}@x"])
-def test_a_secret_in_the_url_is_refused_and_not_repeated(url):
+def test_a_secret_in_the_url_is_rejected_and_not_repeated(url):
     with pytest.raises(SettingsError) as caught:
         connect(ReportSettings(prometheus_url=url))
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("header", [f"Authorization Bearer {SECRET}", f"X Y: {SECRET}", f"X: {SECRET}\r\nY: z"])
-def test_a_header_that_is_none_is_refused_and_not_repeated(header):
+def test_an_invalid_header_is_rejected_and_not_repeated(header):
     with pytest.raises(SettingsError, match="expected NAME: VALUE") as caught:
         connect(ReportSettings(prometheus_url="http://x", header=header))
     assert SECRET not in str(caught.value)
 
 
-def test_a_node_that_shows_as_many_runs_as_an_agent_can_may_lack_some_and_that_is_said(scripted):
-    def answer(form: dict[str, list[str]]) -> tuple[int, bytes]:
+def test_a_node_at_the_agents_limit_of_runs_may_lack_some_and_that_is_noted(scripted):
+    def respond(form: dict[str, list[str]]) -> tuple[int, bytes]:
         query, start = form["query"][0], float(form["start"][0])
         labels: list[dict[str, str]] = []
         if "node_info" in query:
@@ -281,7 +283,7 @@ def test_a_node_that_shows_as_many_runs_as_an_agent_can_may_lack_some_and_that_i
         result = [{"metric": one, "values": [[start, "1"]]} for one in labels]
         return 200, json.dumps({"status": "success", "data": {"result": result}}).encode()
 
-    scripted.answer = answer
+    scripted.respond = respond
     settings = ReportSettings(prometheus_url=scripted.url)
     notes = make(connect(settings), settings, Span(0, 3000, 10), 0.0, lambda *_: None).notes
     assert any("1 node showed 50 runs or more within one window (full)" in note for note in notes)

@@ -1,4 +1,4 @@
-"""The table as people see it: on a terminal of a given width, through pipes, with names that nobody chose well."""
+"""The table as displayed: on a terminal of a given width, through pipes, with badly chosen names."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_wide_terminal_and_a_file_get_whole_lines(two):
     assert "$2.00" in line
 
 
-def test_names_cannot_steer_the_terminal_or_end_a_line(two):
+def test_names_cannot_control_the_terminal_or_end_a_line(two):
     bad = run("\x1b]0;owned\x07\x1b[2J", "two\nlines | [x](y)", "g5\r.xlarge", 2.0)
     for text in (terminal(report(bad)), terminal(report(bad), 80), markdown(report(bad))):
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
@@ -82,7 +82,7 @@ def test_names_cannot_steer_the_terminal_or_end_a_line(two):
     assert line.startswith(r"| two?lines \| \[x](y) |")
 
 
-def test_types_of_one_name_at_two_providers_are_told_apart():
+def test_types_of_one_name_at_two_providers_are_distinguished():
     one = run("a", "char-lm", "H100", 2.0)
     both = report(replace(one, provider="runpod"), replace(one, label="b", provider="vastai"))
     for text in (terminal(both), markdown(both), page(both)):
@@ -91,26 +91,26 @@ def test_types_of_one_name_at_two_providers_are_told_apart():
     assert "runpod" not in terminal(report(replace(one, provider="runpod")))
 
 
-def test_letters_that_take_two_cells_keep_the_columns_straight():
+def test_wide_characters_keep_the_columns_aligned():
     rows = run("\u5b57\u5178", "char-lm", "g5.xlarge", 2.0), run("plain", "char-lm", "p2.xlarge", 1.5)
     lines = terminal(report(*rows)).split("Runs\n")[1].splitlines()[:4]
     assert {breadth(line[: line.index("char-lm")]) for line in lines[2:]} == {breadth(lines[0].split("experiment")[0])}
 
 
-def test_a_terminal_is_asked_how_wide_it_is():
+def test_the_width_comes_from_the_terminal():
     main, side = pty.openpty()
     ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 50, 0, 0))
-    ask = "import sys; from epochcost.reports.app import columns; print(columns(sys.stdout))"
+    code = "import sys; from epochcost.reports.app import columns; print(columns(sys.stdout))"
     try:
         environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"PYTHONPATH": str(ROOT / "exporter")}
-        subprocess.run([sys.executable, "-c", ask], stdout=side, check=True, env=environment)
+        subprocess.run([sys.executable, "-c", code], stdout=side, check=True, env=environment)
         assert os.read(main, 100).split() == [b"50"]
     finally:
         os.close(main)
         os.close(side)
 
 
-def test_a_reader_that_goes_away_has_had_enough():
+def test_a_closed_pipe_ends_the_output_quietly():
     program = "import sys; from epochcost.reports.app import say, write; say('x' * 1_000_000, sys.stdout)"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -122,7 +122,7 @@ def test_a_reader_that_goes_away_has_had_enough():
         assert process.wait(30) == 0
 
 
-def test_a_link_that_somebody_laid_where_the_file_is_to_be_leads_nowhere(two, tmp_path):
+def test_a_symbolic_link_in_place_of_the_output_file_is_not_followed(two, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("mine")
     for name in ("report.md", ".report.md.new"):
@@ -133,7 +133,7 @@ def test_a_link_that_somebody_laid_where_the_file_is_to_be_leads_nowhere(two, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == [".report.md.new", "precious", "report.md"]
 
 
-def test_a_full_disk_is_an_error_and_a_small_alphabet_is_none():
+def test_a_full_disk_is_an_error_and_an_ascii_terminal_is_not():
     with Path("/dev/full").open("w") as full, pytest.raises(ReportError, match="No space left"):
         say("x" * 100_000, full)
     raw = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A run exports a state once it has come: what it grew by until its first scrape is in the span."""
+"""A run exports a state once it occurs: its growth before its first scrape belongs to the span."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def track(first: int, *values: float) -> Track:
     return Track(first, array("d", values))
 
 
-def member(started: float) -> Member:
-    """$3.60 an hour; from the sixth window on nobody saw what it did."""
+def member(start: float) -> Member:
+    """$3.60 an hour; unknown from the sixth window on."""
     counters = {
         "run_seconds_total": track(0, *(1000.0 + 300 * i for i in range(11))),
         "run_cost_usd_total": track(0, *(1.0 + 0.3 * i for i in range(11))),
@@ -33,18 +33,18 @@ def member(started: float) -> Member:
         ("run_state_cost_usd_total", "useful"): track(0, *(1.0 + 0.3 * min(i, 5) for i in range(11))),
         ("run_state_cost_usd_total", "unknown"): track(6, *(0.3 * i for i in range(1, 6))),
     }
-    return Member(counters=counters, states=states, started=started)
+    return Member(counters=counters, states=states, started=start)
 
 
-def test_a_state_that_comes_within_the_span_counts_from_zero_also_where_the_run_began_before_it() -> None:
-    run = RunHistory(members={PartKey(NODE, "p"): member(started=-1000.0)})
+def test_a_state_first_seen_within_the_span_counts_from_zero_even_for_an_earlier_run() -> None:
+    run = RunHistory(members={PartKey(NODE, "p"): member(start=-1000.0)})
     history = History(SPAN, nodes={NODE: NodeHistory()}, runs={RunKey("r"): run})
-    found = row(RunKey("r"), run, history, Prices(history), {})
-    assert found.seconds == pytest.approx({"useful": 1500.0, "unknown": 1500.0})
-    assert found.dollars == pytest.approx({"useful": 1.5, "unknown": 1.5})
-    assert found.usd == pytest.approx(3.0)
-    assert found.node_hours == pytest.approx(found.hours)
+    report_row = row(RunKey("r"), run, history, Prices(history), {})
+    assert report_row.seconds == pytest.approx({"useful": 1500.0, "unknown": 1500.0})
+    assert report_row.dollars == pytest.approx({"useful": 1.5, "unknown": 1.5})
+    assert report_row.usd == pytest.approx(3.0)
+    assert report_row.node_hours == pytest.approx(report_row.hours)
 
 
-def test_what_sums_differ_by_is_nothing() -> None:
+def test_the_sums_do_not_differ() -> None:
     assert [dollars(usd) for usd in (2e-13, -2e-13, 1e-8, 0.0)] == ["$0.00", "$0.00", "$0.00000001", "$0.00"]

@@ -1,10 +1,10 @@
-"""Trials of an experiment by what their runs reported: the best, those that lost, and what each cost."""
+"""Trials of an experiment by the metrics of their runs: the best, the others, and the cost of each."""
 
 from __future__ import annotations
 
 import pytest
 from tests.each import each
-from tests.report.conftest import Told, run_of
+from tests.report.conftest import HistoryStore, run_of
 
 from epochcost.reports.rows import Row
 from epochcost.reports.tables import tables
@@ -43,12 +43,12 @@ DIRECTIONS = {
 }
 
 
-@each("name, better", DIRECTIONS.items(), called=lambda pair: pair[0] or "nothing")
-def test_which_value_is_better_is_known_by_the_name_or_not_at_all(name: str, better: str) -> None:
+@each("name, better", DIRECTIONS.items(), name_of=lambda pair: pair[0] or "nothing")
+def test_the_better_direction_is_known_by_the_metrics_name_or_not_at_all(name: str, better: str) -> None:
     assert direction(name) == better
 
 
-def test_metrics_are_given_by_name_and_by_what_is_better_where_the_name_does_not_say_it() -> None:
+def test_metrics_are_given_by_name_and_by_direction_where_the_name_implies_none() -> None:
     assert metrics("val_loss, reward:higher,val_acc:lower") == (
         Metric("val_loss", LOWER),
         Metric("reward", HIGHER),
@@ -58,27 +58,27 @@ def test_metrics_are_given_by_name_and_by_what_is_better_where_the_name_does_not
 
 
 @pytest.mark.parametrize("text", ["reward", ":higher", "lr:up", "val_loss,score"])
-def test_a_metric_of_which_nobody_says_what_is_better_is_refused(text: str) -> None:
+def test_a_metric_without_a_direction_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="lower or higher is better is not known"):
         metrics(text)
 
 
 def row(
-    run: str, usd: float | None = 1.0, ended: str = "finished", experiment: str = "sweep", **reported: float
+    run: str, usd: float | None = 1.0, status: str = "finished", experiment: str = "sweep", **reported: float
 ) -> Row:
-    return Row(experiment, run, hours=2.0, usd=usd, ended=ended, reported=reported)
+    return Row(experiment, run, hours=2.0, usd=usd, ended=status, reported=reported)
 
 
 SWEEP = [
     row("a", 3, val_loss=0.4, loss=0.1),
     row("b", 2, val_loss=0.3, loss=0.2),
-    row("c", 1, ended="failed", val_loss=2.5),
-    row("d", 4, ended="", val_loss=0.9),
+    row("c", 1, status="failed", val_loss=2.5),
+    row("d", 4, status="", val_loss=0.9),
     row("e", 5),
 ]
 
 
-def test_the_best_run_is_told_from_those_that_lost_that_run_still_and_that_have_no_value() -> None:
+def test_the_best_run_is_distinguished_from_worse_running_and_unmeasured_ones() -> None:
     rows, notes = compared(SWEEP, ())
     assert [(r.label, r.trial, r.value) for r in rows] == [
         ("a", LOST, 0.4), ("b", BEST, 0.3), ("c", LOST, 2.5), ("d", OPEN, 0.9), ("e", NO_VALUE, None),
@@ -92,7 +92,7 @@ def test_the_best_run_is_told_from_those_that_lost_that_run_still_and_that_have_
     ]
 
 
-def test_dollars_that_are_not_known_make_no_sum() -> None:
+def test_unknown_dollars_make_no_sum() -> None:
     rows, _ = compared([row("a", None, val_loss=1.0), row("b", 2, val_loss=0.5)], ())
     assert [(t.outcome, t.usd, t.share) for t in trials(rows)] == [(BEST, 2, None), (LOST, None, None)]
 
@@ -112,29 +112,29 @@ def test_equal_values_are_equally_good() -> None:
         pytest.param([row("a", experiment="", val_loss=1), row("b", experiment="", val_loss=2)], id="no experiment"),
     ],
 )
-def test_without_a_certain_metric_nothing_is_compared(rows: list[Row]) -> None:
+def test_without_an_unambiguous_metric_nothing_is_compared(rows: list[Row]) -> None:
     assert compared(rows, ()) == (rows, [])
     assert trials(rows) == []
 
 
-def test_metrics_that_disagree_are_named_and_one_has_to_be_chosen() -> None:
+def test_conflicting_metrics_are_named_and_one_has_to_be_chosen() -> None:
     rows = [row("a", val_loss=1.0, val_acc=0.9), row("b", val_loss=0.5, val_acc=0.8)]
-    found, (note,) = compared(rows, ())
-    assert found == rows
+    trials, (note,) = compared(rows, ())
+    assert trials == rows
     assert "(sweep: val_acc, val_loss)" in note
-    found, notes = compared(rows, metrics("val_acc"))
-    assert [r.trial for r in found] == [BEST, LOST]
+    trials, notes = compared(rows, metrics("val_acc"))
+    assert [r.trial for r in trials] == [BEST, LOST]
     assert notes == []
     agreeing = [row("a", val_loss=1.0, val_acc=0.8), row("b", val_loss=0.5, val_acc=0.9)]
     assert [r.trial for r in compared(agreeing, ())[0]] == [LOST, BEST]
 
 
-def test_a_metric_that_is_named_is_the_only_one_and_may_be_of_training() -> None:
+def test_a_named_metric_is_the_only_one_and_may_be_a_training_metric() -> None:
     assert [r.trial for r in compared(SWEEP, metrics("loss"))[0]] == [BEST, LOST, NO_VALUE, NO_VALUE, NO_VALUE]
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "message"),
     [
         (SWEEP, "no experiment has two runs that reported reward or bleu. Reported: loss, val_loss."),
         ([row("a"), row("b")], "No run reported a metric."),
@@ -145,20 +145,20 @@ def test_a_metric_that_is_named_is_the_only_one_and_may_be_of_training() -> None
         ),
     ],
 )
-def test_a_metric_that_is_named_and_not_reported_is_a_note(rows: list[Row], says: str) -> None:
-    found, (note,) = compared(rows, metrics("reward:higher,bleu"))
-    assert found == rows
-    assert says in note
+def test_a_named_metric_that_is_not_reported_is_a_note(rows: list[Row], message: str) -> None:
+    trials, (note,) = compared(rows, metrics("reward:higher,bleu"))
+    assert trials == rows
+    assert message in note
     assert compared([], metrics("bleu")) == ([], [])
 
 
 @pytest.mark.stack
-def test_trials_are_read_from_a_store(store: Told) -> None:
+def test_trials_are_read_from_a_store(store: HistoryStore) -> None:
     report = store.report(metric=metrics("score:higher"), experiment="vit-large")
-    lost, best = run_of(report, "vit-large-901"), run_of(report, "vit-large-902")
+    failed_run, best = run_of(report, "vit-large-901"), run_of(report, "vit-large-902")
     assert best.trial == BEST
-    assert lost.trial in (LOST, OPEN)
-    assert best.reported["score"] - lost.reported["score"] == pytest.approx(0.2, abs=0.03)
+    assert failed_run.trial in (LOST, OPEN)
+    assert best.reported["score"] - failed_run.reported["score"] == pytest.approx(0.2, abs=0.03)
     (table,) = [table for table in tables(report) if table.key == "trials"]
-    assert [row.usd for row in table.rows] == [pytest.approx(best.usd), pytest.approx(lost.usd)]
-    assert not any(table.key == "trials" for table in tables(store.whole()))
+    assert [row.usd for row in table.rows] == [pytest.approx(best.usd), pytest.approx(failed_run.usd)]
+    assert not any(table.key == "trials" for table in tables(store.full_report()))

@@ -1,4 +1,4 @@
-"""A simulated past with everything that befalls a fleet; every name and figure is simulated."""
+"""A simulated history with the events of a fleet's life; every name and figure is simulated."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.report.stored import EVERY, Sample
 
 from epochcost.model import State
 
-__all__ = ["FLEET", "LENGTH", "MOVED", "TOLD", "cost", "node", "seen"]
+__all__ = ["COMPLETE_RUNS", "FLEET", "LENGTH", "MOVED", "cost", "last_scrape", "node"]
 U = State.USEFUL
 
 
 def _single(node: str, run: str, **changes: Any) -> SimulatedNode:
-    life = (
+    stretches = (
         Stretch(0, 600, State.STARTUP, run, memory_fill=0.1),
         Stretch(600, LENGTH + 3600, U, run, 0.8, 0, 6, 32, 0.5),
     )
-    return replace(G5, node=node, stretches=life, prices=((0, 0.5), (9000, 0.9)), **changes)
+    return replace(G5, node=node, stretches=stretches, prices=((0, 0.5), (9000, 0.9)), **changes)
 
 
 MOVED = (
@@ -54,25 +54,25 @@ RUNS = (
     *(SimulatedRun(n.stretches[0].run, n.stretches[0].run.removesuffix("-1"), 100, 10_000) for n in SINGLES),
 )
 FLEET = SimulatedFleet((*FLEETS["many"].nodes, *MOVED, *SINGLES), (*FLEETS["many"].runs, *RUNS))
-TOLD = ("moved-1", *(n.stretches[0].run for n in SINGLES))
+COMPLETE_RUNS = ("moved-1", *(n.stretches[0].run for n in SINGLES))
 
 
 def node(name: str) -> SimulatedNode:
     return next(n for n in FLEET.nodes if n.node == name)
 
 
-def seen(n: SimulatedNode, t: float) -> float:
-    """The last scrape of a node up to ``t`` (s): what it did afterwards, before it was taken away, nobody knows."""
+def last_scrape(n: SimulatedNode, t: float) -> float:
+    """The node's last scrape up to ``t`` (s); what it did between that scrape and its end is unknown."""
     return min(t, (math.ceil(n.stretches[-1].end / EVERY) - 1) * EVERY)
 
 
 def cost(run: str, begin: float = 0.0, end: float = LENGTH) -> float:
     """Dollars of a run from ``begin`` to ``end`` (s), as far as scrapes could see them."""
-    return sum(n.run_cost(run, seen(n, end)) - n.run_cost(run, seen(n, begin)) for n in FLEET.nodes)
+    return sum(n.run_cost(run, last_scrape(n, end)) - n.run_cost(run, last_scrape(n, begin)) for n in FLEET.nodes)
 
 
 def gap(samples: Iterable[Sample]) -> Iterable[Sample]:
-    """Nobody scraped this node for 40 minutes, in which its price rose."""
+    """This node was not scraped for 40 minutes, in which its price rose."""
     return (s for s in samples if not (s[2].get("instance", "").startswith("sim-gappy:") and 7500 < s[0] < 9900))
 
 
@@ -90,7 +90,7 @@ _RESTART: dict[tuple[str, ...], float] = {}
 
 
 def new_address(samples: Iterable[Sample]) -> Iterable[Sample]:
-    """This machine came back under another address; its agent went on counting."""
+    """This machine came back under another address; its agent continued to count."""
     for t, name, labels, value in samples:
         if labels.get("instance", "").startswith("sim-roaming:") and t >= 10_000:
             yield t, name, {**labels, "instance": "10.9.9.9:10835"}, value
@@ -103,8 +103,8 @@ def scored(samples: Iterable[Sample]) -> Iterable[Sample]:
     for t, name, labels, value in samples:
         yield t, name, labels, value
         if name == "epochcost_run_info" and (score := SCORES.get(labels["run"])) is not None:
-            kept = {label: labels[label] for label in (*_IDENTITY, "run", "part") if label in labels}
-            yield t, "epochcost_run_reported_value", {**kept, "metric": "score"}, score + t / 1e6
+            identity = {label: labels[label] for label in (*_IDENTITY, "run", "part") if label in labels}
+            yield t, "epochcost_run_reported_value", {**identity, "metric": "score"}, score + t / 1e6
 
 
 SCORES = {"vit-large-901": 0.5, "vit-large-902": 0.7}

@@ -1,4 +1,4 @@
-"""A client that sends exactly the bytes it is told, and reads exactly one response."""
+"""A client that sends exactly the given bytes, and reads exactly one response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from epochcost.serve import Server
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawResponse:
     status: int
     headers: dict[str, str]
     body: bytes
@@ -25,8 +25,8 @@ class RawClient:
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def read(self, *, head_only: bool = False) -> Answer:
-        """The next response; ConnectionError when the server ended the connection first."""
+    def read(self, *, head_only: bool = False) -> RawResponse:
+        """The next response; ConnectionError when the server closed the connection first."""
         while b"\r\n\r\n" not in self._rest:
             self._more()
         head, _, self._rest = self._rest.partition(b"\r\n\r\n")
@@ -36,15 +36,15 @@ class RawClient:
         while len(self._rest) < length:
             self._more()
         body, self._rest = self._rest[:length], self._rest[length:]
-        return Answer(int(start.split()[1]), headers, body)
+        return RawResponse(int(start.split()[1]), headers, body)
 
-    def ask(self, path: str, method: str = "GET", extra: str = "", body: bytes = b"") -> Answer:
+    def request(self, path: str, method: str = "GET", extra: str = "", body: bytes = b"") -> RawResponse:
         length = f"Content-Length: {len(body)}\r\n" if body else ""
         self.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}{extra}\r\n".encode() + body)
         return self.read(head_only=method == "HEAD")
 
-    def ended(self) -> bool:
-        """Whether the server has ended the connection (waits for it)."""
+    def is_closed(self) -> bool:
+        """Whether the server has closed the connection (waits for it)."""
         try:
             return self._rest == b"" and self.sock.recv(1) == b""
         except ConnectionError:

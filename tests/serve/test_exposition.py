@@ -31,7 +31,7 @@ NUMBERS = (0.0, -0.0, 1, True, 0.1, 1e-9, 999_999.5, 1e6, 1_700_000_000.123, 1e2
 
 
 class Fixed:
-    """A collector of what it is given, which counts how often it is asked."""
+    """A collector of fixed families, which counts its collections."""
 
     def __init__(self, *metrics: Metric) -> None:
         self.metrics = metrics
@@ -53,7 +53,7 @@ def text_of(registry: CollectorRegistry, accept: str = "") -> bytes:
 
 
 def same_in_every_format(registry: CollectorRegistry) -> None:
-    """Twice: the second time from what was kept."""
+    """Twice: the second time from the cache."""
     for accept in (*FORMATS, *FORMATS):
         encode, _ = choose_encoder(accept)
         assert text_of(registry, accept) == encode(registry), accept
@@ -75,7 +75,7 @@ def test_every_text_as_label_and_as_help(text):
     same_in_every_format(registry_of(gauge(1.0, help=text, model=text, gpu="0")))
 
 
-def test_every_kind_of_family_that_the_programs_have():
+def test_every_kind_of_family_of_the_programs():
     counter = CounterMetricFamily("spent_usd", "Dollars.", labels=("state",))
     counter.add_metric(["idle"], 1.5)
     summary = SummaryMetricFamily("epoch_seconds", "Durations.", labels=("run",))
@@ -113,7 +113,7 @@ def odd_metrics() -> list[Metric]:
 
 
 @pytest.mark.parametrize("metric", odd_metrics(), ids=lambda metric: metric.name)
-def test_what_is_out_of_the_ordinary(metric):
+def test_unusual_families(metric):
     same_in_every_format(registry_of(gauge(1.0, gpu="0"), metric))
 
 
@@ -156,12 +156,12 @@ def test_a_settled_family_is_written_once_in_each_format_and_reads_the_same():
     family = settled(gauge(0.5, gpu="0"))
     registry = registry_of(family, gauge(2.0, name="other"))
     same_in_every_format(registry)
-    family.samples.clear()  # against the promise, to see that nothing is written again
+    family.samples.clear()  # breaks the contract, to show that nothing is rendered again
     assert b'fill_ratio{gpu="0"} 0.5\n' in text_of(registry)
     assert b'fill_ratio{gpu="0"} 0.5\n' in text_of(registry, "application/openmetrics-text")
 
 
-def test_a_settled_family_out_of_the_ordinary_is_left_to_the_client_library():
+def test_an_unusual_settled_family_is_left_to_the_client_library():
     family = settled(gauge(0.5))
     family.add_sample("other_name", {}, 1.0)
     same_in_every_format(registry_of(family))

@@ -26,7 +26,7 @@ class Whole:
 
 
 class Breaking:
-    """Fails part-way, as long as it is told to."""
+    """Fails part-way, as long as the test sets it to."""
 
     def __init__(self) -> None:
         self.error: Exception | None = OSError("driver gone")
@@ -40,9 +40,9 @@ class Breaking:
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
-    made = CollectorRegistry()
-    made.register(Whole())
-    return made
+    it = CollectorRegistry()
+    it.register(Whole())
+    return it
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_lasting_failure_is_logged_once_and_a_new_one_again(registry, caplog):
     ]
 
 
-def test_a_collector_that_recovers_is_whole_again(registry):
+def test_a_collector_that_recovers_is_complete_again(registry):
     breaking = Breaking()
     guarded = Guarded(breaking, "gpus", log)
     guarded.collect()
@@ -113,21 +113,21 @@ ACCEPTED = st.tuples(st.sampled_from(KINDS), st.lists(st.sampled_from(TOKENS), m
 
 @given(st.lists(ACCEPTED, max_size=4).map(",".join) | st.text(max_size=40))
 @example("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.2")
-def test_an_accept_header_means_what_it_means_to_prometheus_client(accept):
-    asked = format_of(accept)
+def test_an_accept_header_is_interpreted_as_by_prometheus_client(accept):
+    chosen = format_of(accept)
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):
-        assert asked.content_type == PLAIN
+        assert chosen.content_type == PLAIN
         return
     keywords = getattr(encode, "keywords", {})
-    assert asked.content_type == content_type
-    assert asked.open_metrics == ("openmetrics" in getattr(encode, "func", encode).__module__)
-    assert asked.escaped == (keywords.get("escaping") in {"dots", "values"})
+    assert chosen.content_type == content_type
+    assert chosen.open_metrics == ("openmetrics" in getattr(encode, "func", encode).__module__)
+    assert chosen.escaped == (keywords.get("escaping") in {"dots", "values"})
 
 
 @pytest.mark.parametrize("escaping", ["dots", "values", "underscores"])
-def test_what_our_own_writer_does_not_write_is_written_by_prometheus_client(registry, escaping):
+def test_families_that_our_writer_does_not_support_are_written_by_prometheus_client(registry, escaping):
     class Odd:
         def collect(self):
             yield GaugeMetricFamily("with:colon", "d", 1.0)

@@ -54,15 +54,15 @@ def config(tmp_path: Path) -> Path:
         ("Bearer " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode(), 401),
     ],
 )
-def test_only_a_known_name_with_its_password_opens_any_path(config, authorization, status):
+def test_only_a_known_user_with_the_right_password_can_open_any_path(config, authorization, status):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
         extra = f"Authorization: {authorization}\r\n" if authorization else ""
         for path in ("/-/healthy", "/-/healthy"):  # the second time from memory
-            answer = client.ask(path, extra=extra)
-            assert answer.status == status
+            response = client.request(path, extra=extra)
+            assert response.status == status
         if status == 401:
-            assert answer.headers["www-authenticate"] == 'Basic realm="epochcost"'
-            assert b"healthy" not in client.ask("/none", extra=extra).body
+            assert response.headers["www-authenticate"] == 'Basic realm="epochcost"'
+            assert b"healthy" not in client.request("/none", extra=extra).body
 
 
 def test_a_right_password_costs_bcrypt_once_and_a_wrong_or_unknown_one_every_time():
@@ -70,9 +70,9 @@ def test_a_right_password_costs_bcrypt_once_and_a_wrong_or_unknown_one_every_tim
     credentials = Credentials()
 
     def seconds(user: str, password: str) -> float:
-        began = time.thread_time()  # of this thread's own work: a busy machine changes nothing
+        started_at = time.thread_time()  # of this thread's own work: a busy machine changes nothing
         credentials.verify(users, basic(user, password))
-        return time.thread_time() - began
+        return time.thread_time() - started_at
 
     first = seconds("alice", "a")
     assert min(seconds("alice", "a") for _ in range(5)) < first / 10
@@ -87,73 +87,73 @@ def test_a_password_longer_than_bcrypt_reads_is_cut_as_htpasswd_does():
     assert Credentials().verify(users, basic("alice", "x" * 71)) is Verdict.WRONG
 
 
-def test_a_remembered_password_opens_no_more_once_the_file_has_another(config, caplog):
+def test_a_cached_password_is_rejected_once_the_file_has_another(config, caplog):
     with (
         caplog.at_level(logging.INFO, "epochcost.serve"),
         Server(("127.0.0.1", 0), {}, str(config)) as server,
         connected(server) as client,
     ):
         extra = f"Authorization: {basic('alice', PASSWORD)}\r\n"
-        assert client.ask("/-/healthy", extra=extra).status == 200
+        assert client.request("/-/healthy", extra=extra).status == 200
         config.write_text(f"basic_auth_users:\n  alice: {hashed('new')}\n# changed\n")
-        assert wait_for(lambda: client.ask("/-/healthy", extra=extra).status == 401, what="a refusal")
-        assert client.ask("/-/healthy", extra=f"Authorization: {basic('alice', 'new')}\r\n").status == 200
+        assert wait_for(lambda: client.request("/-/healthy", extra=extra).status == 401, what="a refusal")
+        assert client.request("/-/healthy", extra=f"Authorization: {basic('alice', 'new')}\r\n").status == 200
     assert "$2" not in caplog.text
     assert "new" not in caplog.text.replace("web", "")
 
 
-def test_a_file_emptied_later_opens_no_door(config):
+def test_a_file_emptied_later_grants_no_access(config):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
         config.write_text("")
-        assert client.ask("/-/healthy").status == 401
+        assert client.request("/-/healthy").status == 401
 
 
 @pytest.mark.parametrize("half", ["", "# users\n", "http_server_config: {}\n"])
-def test_a_file_read_in_the_middle_of_being_written_opens_no_door_then_or_later(config, half):
-    whole = config.read_text()
+def test_a_file_read_while_being_written_grants_no_access_then_or_later(config, half):
+    complete = config.read_text()
     web = WebConfig(str(config))
     config.write_text(half)
-    assert web.refusal("", HERE)  # read now, as by a connection that comes between two writes
+    assert web.refusal("", HERE)  # read now, as by a connection between two writes
     config.write_text(half + "basic_auth_users: {alice: hunter2}")
     assert web.refusal("", HERE)
-    config.write_text(half + whole)
+    config.write_text(half + complete)
     assert web.refusal(basic("bob", "b"), HERE) is None
     assert web.refusal("", HERE)
 
 
-def test_a_file_that_asks_for_no_password_counts_once_it_has_stood_a_while(config):
+def test_a_file_without_users_applies_once_it_has_been_unchanged_for_a_while(config):
     web = WebConfig(str(config))
     config.write_text("http_server_config: {}\n")
     assert web.refusal("", HERE)
     wait_for(lambda: web.refusal("", HERE) is None, what="an open door")
 
 
-def test_a_file_broken_later_leaves_the_door_as_it_was_and_says_so_once(config, caplog):
+def test_a_file_broken_later_keeps_the_old_users_and_logs_one_error(config, caplog):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
-        assert client.ask("/-/healthy").status == 401  # the connection is accepted: nobody reads the file meanwhile
+        assert client.request("/-/healthy").status == 401  # the connection is accepted: the file is not read meanwhile
         config.write_text("basic_auth_users: {alice: hunter2}")
         for _ in range(5):
-            assert client.ask("/-/healthy").status == 401
-        assert client.ask("/-/healthy", extra=f"Authorization: {basic('bob', 'b')}\r\n").status == 200
+            assert client.request("/-/healthy").status == 401
+        assert client.request("/-/healthy", extra=f"Authorization: {basic('bob', 'b')}\r\n").status == 200
         config.unlink()
-        assert client.ask("/-/healthy").status == 401
+        assert client.request("/-/healthy").status == 401
     assert len([r for r in caplog.records if "alice: is not a bcrypt hash" in r.getMessage()]) == 1
     assert "hunter2" not in caplog.text
 
 
-def test_no_log_and_no_answer_holds_a_password_or_a_hash(config, caplog):
+def test_no_log_and_no_response_contains_a_password_or_a_hash(config, caplog):
     with (
         caplog.at_level(logging.DEBUG),
         Server(("127.0.0.1", 0), {}, str(config)) as server,
         connected(server) as client,
     ):
-        answer = client.ask("/-/healthy", extra=f"Authorization: {basic('alice', 'wrong-secret')}\r\n")
-    assert b"wrong-secret" not in answer.body
+        response = client.request("/-/healthy", extra=f"Authorization: {basic('alice', 'wrong-secret')}\r\n")
+    assert b"wrong-secret" not in response.body
     assert "wrong-secret" not in caplog.text
     assert "$2" not in caplog.text
 
 
-def test_the_body_of_a_stranger_is_not_waited_for(config):
+def test_the_body_of_an_unauthenticated_request_is_not_awaited(config):
     limits = Limits(request_seconds=0.5)
     with (
         Server(("127.0.0.1", 0), {}, str(config), posts=PostRoutes({"/e": healthy}), limits=limits) as server,
@@ -161,7 +161,7 @@ def test_the_body_of_a_stranger_is_not_waited_for(config):
     ):
         client.send(b"POST /e HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         assert client.read().status == 401
-        assert client.ended()
+        assert client.is_closed()
 
 
 def healthy(_: Request) -> Response:

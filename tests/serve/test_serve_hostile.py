@@ -1,4 +1,4 @@
-"""Clients that mean harm: over real sockets, each as many as there are places and more, while somebody scrapes."""
+"""Hostile clients over real sockets, each more numerous than the places, during scrapes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def dribbles_a_head(sock: socket.socket, over: threading.Event) -> None:
         sock.sendall(b"a")
 
 
-def asks_and_never_reads(sock: socket.socket, over: threading.Event) -> None:
+def requests_and_never_reads(sock: socket.socket, over: threading.Event) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
     sock.settimeout(1.0)
     with contextlib.suppress(TimeoutError):
@@ -53,7 +53,7 @@ def asks_and_never_reads(sock: socket.socket, over: threading.Event) -> None:
     over.wait(20)
 
 
-def says_nothing(sock: socket.socket, over: threading.Event) -> None:
+def sends_nothing(sock: socket.socket, over: threading.Event) -> None:
     over.wait(20)
 
 
@@ -64,7 +64,7 @@ def begins_a_handshake(sock: socket.socket, over: threading.Event) -> None:
 
 @contextlib.contextmanager
 def attacked(server: Server, attack: Attack, attackers: int = 80) -> Iterator[None]:
-    """Eighty of them, each of whom comes again as soon as it is thrown out."""
+    """Eighty attackers, each of which reconnects as soon as it is disconnected."""
     over, at_work = threading.Event(), threading.Semaphore(0)
 
     def work() -> None:
@@ -91,23 +91,23 @@ def attacked(server: Server, attack: Attack, attackers: int = 80) -> Iterator[No
 
 def scrapes(server: Server, count: int = 6, **tls: ssl.SSLContext) -> list[int]:
     """The statuses of some scrapes, each on a connection of its own, each within two seconds."""
-    found = []
+    statuses = []
     for _ in range(count):
         with socket.create_connection(("127.0.0.1", server.port), timeout=2.0) as plain:
             sock = tls["tls"].wrap_socket(plain, server_hostname="127.0.0.1") if tls else plain
             with sock:
                 sock.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-                answer = b""
+                response = b""
                 while piece := sock.recv(65536):
-                    answer += piece
-        found.append(int(answer.split(b" ", 2)[1]))
-    return found
+                    response += piece
+        statuses.append(int(response.split(b" ", 2)[1]))
+    return statuses
 
 
 @pytest.mark.parametrize(
-    "attack", [trickles_a_body, stalls_a_body, dribbles_a_head, asks_and_never_reads, says_nothing]
+    "attack", [trickles_a_body, stalls_a_body, dribbles_a_head, requests_and_never_reads, sends_nothing]
 )
-def test_eighty_clients_that_hold_on_to_their_places_do_not_keep_a_scrape_out(attack: Attack):
+def test_eighty_clients_that_keep_their_places_do_not_block_a_scrape(attack: Attack):
     routes = {"/": lambda _: text(200, PAGE), "/metrics": lambda _: text(200, "m 1")}
     with (
         Server(("127.0.0.1", 0), routes, posts=PostRoutes({"/e": lambda _: text(200, "")})) as server,
@@ -116,7 +116,7 @@ def test_eighty_clients_that_hold_on_to_their_places_do_not_keep_a_scrape_out(at
         assert scrapes(server) == [200] * 6
 
 
-def test_eighty_half_handshakes_do_not_keep_a_scrape_out(tmp_path: Path):
+def test_eighty_half_handshakes_do_not_block_a_scrape(tmp_path: Path):
     pair = certificates.make(tmp_path, "server")
     config = tmp_path / "web.config.yml"
     config.write_text(f"tls_server_config:\n  cert_file: {pair.cert.name}\n  key_file: {pair.key.name}\n")
@@ -128,7 +128,7 @@ def test_eighty_half_handshakes_do_not_keep_a_scrape_out(tmp_path: Path):
         assert scrapes(server, tls=trust) == [200] * 6
 
 
-def test_guesses_do_not_keep_out_who_knows_the_password(tmp_path: Path):
+def test_password_guesses_do_not_block_a_client_with_the_password(tmp_path: Path):
     config = tmp_path / "web.config.yml"
     config.write_text(f"basic_auth_users:\n  prometheus: {bcrypt.hashpw(b'right', bcrypt.gensalt(10)).decode()}\n")
     right = base64.b64encode(b"prometheus:right").decode()
@@ -141,16 +141,16 @@ def test_guesses_do_not_keep_out_who_knows_the_password(tmp_path: Path):
 
     with Server(("127.0.0.1", 0), {"/metrics": lambda _: text(200, "m 1")}, str(config)) as server:
         with connected(server) as client:
-            assert client.ask("/metrics", extra=f"Authorization: Basic {right}\r\n").status == 200
+            assert client.request("/metrics", extra=f"Authorization: Basic {right}\r\n").status == 200
         with attacked(server, guesses):
             for _ in range(6):
-                began = time.monotonic()
+                started_at = time.monotonic()
                 with connected(server) as client:
-                    assert client.ask("/metrics", extra=f"Authorization: Basic {right}\r\n").status == 200
-                assert time.monotonic() - began < 2.0
+                    assert client.request("/metrics", extra=f"Authorization: Basic {right}\r\n").status == 200
+                assert time.monotonic() - started_at < 2.0
 
 
-def test_who_comes_again_with_the_same_password_goes_before_new_guesses():
+def test_a_repeated_password_takes_precedence_over_new_guesses():
     turns = Turns(waiting_of_one=1)
     assert turns.wait("here")
     order: list[str] = []
@@ -173,7 +173,7 @@ def test_who_comes_again_with_the_same_password_goes_before_new_guesses():
     assert order == ["scraper", "guess"]
 
 
-def test_a_scraper_that_was_never_seen_gets_in_through_a_flood_of_guesses(tmp_path: Path):
+def test_a_new_scraper_is_served_during_a_flood_of_guesses(tmp_path: Path):
     config = tmp_path / "web.config.yml"
     config.write_text(f"basic_auth_users:\n  prometheus: {bcrypt.hashpw(b'right', bcrypt.gensalt(10)).decode()}\n")
     right = base64.b64encode(b"prometheus:right").decode()
@@ -191,12 +191,12 @@ def test_a_scraper_that_was_never_seen_gets_in_through_a_flood_of_guesses(tmp_pa
         statuses = []
         for _ in range(8):
             with connected(server) as client:
-                statuses.append(client.ask("/metrics", extra=f"Authorization: Basic {right}\r\n").status)
+                statuses.append(client.request("/metrics", extra=f"Authorization: Basic {right}\r\n").status)
         assert set(statuses) <= {200, 429}
         assert statuses[2:] == [200] * 6, "put off once or twice, and then known"
 
 
-def test_of_one_party_few_guesses_wait_and_another_party_has_the_next_turn():
+def test_few_guesses_of_one_address_wait_and_another_address_has_the_next_turn():
     turns = Turns(waiting_of_one=2)
     assert turns.wait("mallory")
     order: list[str] = []
@@ -218,17 +218,17 @@ def test_of_one_party_few_guesses_wait_and_another_party_has_the_next_turn():
     assert order == ["mallory", "ann", "mallory"]
 
 
-def test_how_long_a_refusal_takes_does_not_show_who_exists():
+def test_the_time_of_a_rejection_does_not_reveal_user_names():
     users = {"cheap": bcrypt.hashpw(b"a", bcrypt.gensalt(6)), "dear": bcrypt.hashpw(b"b", bcrypt.gensalt(10))}
     credentials = Credentials()
 
     def seconds(name: str) -> float:
         best = []
-        for n in range(3):  # each another password: one that was asked for before is remembered
+        for n in range(3):  # each another password: a repeated one is cached
             header = "Basic " + base64.b64encode(f"{name}:wrong{n}".encode()).decode()
-            began = time.thread_time()
+            started_at = time.thread_time()
             assert credentials.verify(users, header) is Verdict.WRONG
-            best.append(time.thread_time() - began)
+            best.append(time.thread_time() - started_at)
         return min(best)
 
     times = [seconds(name) for name in ("cheap", "dear", "nobody")]
@@ -238,38 +238,38 @@ def test_how_long_a_refusal_takes_does_not_show_who_exists():
 # -- places ------------------------------------------------------------------------------------------------------------
 
 
-class Held:
+class HeldPlace:
     def __init__(self, places: Places, since: float | None) -> None:
-        self.since, self.gone, self._places = since, False, places
+        self.since, self.evicted, self._places = since, False, places
 
     def cut(self) -> None:
-        self.gone = True
+        self.evicted = True
         self._places.give_back(self)
 
 
-def test_the_places_of_one_address_are_bounded_and_it_is_he_who_makes_room_for_himself():
+def test_the_places_of_one_address_are_bounded_and_it_evicts_its_own():
     places = Places(8, reserved=0)
-    other = Held(places, 0.0)
+    other = HeldPlace(places, 0.0)
     assert places.take(other, "10.0.0.1")
-    his = [Held(places, 10.0 + n) for n in range(3)]
-    assert all(places.take(one, "10.0.0.2") for one in his)
-    assert [one.gone for one in his] == [True, False, False]
-    assert not other.gone, "though he has been there for longer"
+    own_places = [HeldPlace(places, 10.0 + n) for n in range(3)]
+    assert all(places.take(one, "10.0.0.2") for one in own_places)
+    assert [one.evicted for one in own_places] == [True, False, False]
+    assert not other.evicted, "though it has been there for longer"
 
 
-def test_loopback_and_who_has_proved_who_he_is_find_a_place_when_all_are_taken_by_the_busy():
+def test_loopback_and_authenticated_addresses_find_a_place_when_busy_clients_have_all():
     places = Places(4, reserved=2)
-    assert all(places.take(Held(places, None), f"10.0.0.{n}") for n in range(4))
-    assert not places.take(Held(places, None), "10.0.0.9")
-    assert places.take(Held(places, None), "127.0.0.1")
+    assert all(places.take(HeldPlace(places, None), f"10.0.0.{n}") for n in range(4))
+    assert not places.take(HeldPlace(places, None), "10.0.0.9")
+    assert places.take(HeldPlace(places, None), "127.0.0.1")
     places.proved("10.0.0.9")
-    assert places.take(Held(places, None), "10.0.0.9")
+    assert places.take(HeldPlace(places, None), "10.0.0.9")
 
 
-def test_users_of_this_machine_leave_places_to_who_comes_from_outside():
+def test_loopback_clients_leave_places_to_other_addresses():
     places = Places(8, reserved=2)
-    assert [places.take(Held(places, None), f"127.0.0.{n}") for n in range(7)] == [True] * 6 + [False]
-    assert all(places.take(Held(places, None), "10.0.0.1") for _ in range(2))
+    assert [places.take(HeldPlace(places, None), f"127.0.0.{n}") for n in range(7)] == [True] * 6 + [False]
+    assert all(places.take(HeldPlace(places, None), "10.0.0.1") for _ in range(2))
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_an_ipv6_network_is_one_party(address: str, party: str):
     assert party_of(address) == party
 
 
-# -- what is not for this server ---------------------------------------------------------------------------------------
+# -- requests not meant for this server -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -295,7 +295,7 @@ def server() -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{}", "localhost:{}", "localhost", "[::1]:{}", "10.1.2.3", "LocalHost.:{}"])
-def test_on_loopback_addresses_and_own_names_are_answered_to(server: Server, host: str):
+def test_on_loopback_addresses_and_own_names_are_accepted(server: Server, host: str):
     with connected(server) as client:
         client.send(f"GET /p HTTP/1.1\r\nHost: {host.format(server.port)}\r\n\r\n".encode())
         assert client.read().status == 200
@@ -307,7 +307,7 @@ def test_on_loopback_addresses_and_own_names_are_answered_to(server: Server, hos
     "host",
     ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "[evil]", "a b", "127.0.0.1@evil", ""],
 )
-def test_a_name_of_somebody_elses_that_leads_to_loopback_is_refused(server: Server, method: str, host: str):
+def test_a_foreign_name_that_resolves_to_loopback_is_refused(server: Server, method: str, host: str):
     with connected(server) as client:
         client.send(f"{method} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode())
         assert client.read().status == (421 if host else 200)
@@ -316,7 +316,7 @@ def test_a_name_of_somebody_elses_that_leads_to_loopback_is_refused(server: Serv
 @pytest.mark.parametrize(
     ("target", "status"), [("http://localhost/p", 200), ("http://evil.example/p", 421), ("http://a@localhost/p", 421)]
 )
-def test_of_a_whole_address_its_host_counts(server: Server, target: str, status: int):
+def test_the_host_of_an_absolute_url_counts(server: Server, target: str, status: int):
     with connected(server) as client:
         client.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert client.read().status == status
@@ -329,14 +329,14 @@ def test_of_a_whole_address_its_host_counts(server: Server, target: str, status:
         ("http://localhost:1", 403), ("http://[::1", 403), ("file://", 403),
     ],
 )  # fmt: skip
-def test_a_page_of_another_site_may_not_ask(server: Server, origin: str, status: int):
+def test_a_page_of_another_site_may_not_send_requests(server: Server, origin: str, status: int):
     with connected(server) as client:
-        assert client.ask("/p", extra=f"Origin: {origin}\r\n").status == status
+        assert client.request("/p", extra=f"Origin: {origin}\r\n").status == status
         if status == 200:
-            assert client.ask("/e", "POST", f"Origin: {origin}\r\n", b"x").status == 200
+            assert client.request("/e", "POST", f"Origin: {origin}\r\n", b"x").status == 200
 
 
-def test_names_of_this_machine_come_from_its_own_file_and_no_name_server(tmp_path: Path):
+def test_names_of_this_machine_come_from_its_hosts_file_and_not_from_dns(tmp_path: Path):
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost me.example # x\n10.0.0.1 other.example\nnonsense\n::1 six.example\n\n")
     own_names.cache_clear()
@@ -358,35 +358,35 @@ def test_names_of_this_machine_come_from_its_own_file_and_no_name_server(tmp_pat
         "Content-Type: a/b",
     ],
 )
-def test_a_header_of_which_there_must_be_one_is_refused_twice(server: Server, doubled: str):
+def test_a_header_that_must_be_unique_is_refused_twice(server: Server, doubled: str):
     other = "" if doubled.startswith("Host") else "Host: localhost\r\n"
     with connected(server) as client:
         client.send(f"GET /p HTTP/1.1\r\n{other}{doubled}\r\n{doubled}\r\n\r\n".encode())
         assert client.read().status == 400
-        assert client.ended()
+        assert client.is_closed()
 
 
 @pytest.mark.parametrize(
     ("connection", "stays"),
     [("x-close-not", True), ("close", False), ("keep-alive, Close", False), ("closed", True), ("", True)],
 )
-def test_only_the_word_close_closes(server: Server, connection: str, stays: bool):
+def test_only_the_token_close_closes(server: Server, connection: str, stays: bool):
     with connected(server) as client:
-        answer = client.ask("/p", extra=f"Connection: {connection}\r\n")
-        assert answer.headers["connection"] == ("keep-alive" if stays else "close")
+        response = client.request("/p", extra=f"Connection: {connection}\r\n")
+        assert response.headers["connection"] == ("keep-alive" if stays else "close")
         if stays:
-            assert client.ask("/p").status == 200
+            assert client.request("/p").status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_get_brings_no_body(server: Server, method: str):
+def test_a_get_has_no_body(server: Server, method: str):
     with connected(server) as client:
         client.send(f"{method} /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n".encode())
         assert client.read().status == 400
-        assert client.ended()
+        assert client.is_closed()
 
 
-def test_a_client_that_reads_too_slowly_is_given_up_before_the_whole_time_is_over():
+def test_a_client_that_reads_too_slowly_is_dropped_before_the_full_time():
     limits = Limits(send_seconds=60.0)
     huge = text(200, "x" * 20_000_000)
     with Server(("127.0.0.1", 0), {"/huge": lambda _: huge}, limits=limits) as server:
@@ -396,6 +396,6 @@ def test_a_client_that_reads_too_slowly_is_given_up_before_the_whole_time_is_ove
         sock.connect(("127.0.0.1", server.port))
         with sock:
             sock.sendall(b"GET /huge HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            began = time.monotonic()
+            started_at = time.monotonic()
             wait_for(lambda: not server._open, 30.0, "the end of the connection")
-            assert time.monotonic() - began < 20.0
+            assert time.monotonic() - started_at < 20.0

@@ -1,4 +1,4 @@
-"""More questions in one instant than there are places: who has waited for long is told to come again."""
+"""More simultaneous requests than places: clients that have waited too long are told to retry."""
 
 from __future__ import annotations
 
@@ -22,32 +22,34 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     """A client, and its connection at the server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client = socket.create_connection(listener.getsockname())
-        served, _ = listener.accept()
-        with client, served:
-            yield client, served
+        connection, _ = listener.accept()
+        with client, connection:
+            yield client, connection
 
 
-def test_who_has_just_asked_is_not_too_late_and_after_a_while_is(
+def test_a_fresh_request_is_not_too_late_and_an_old_one_is(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, served = pair
+    client, connection = pair
     client.sendall(REQUEST)
     monkeypatch.setattr(overload, "WAITED_SECONDS", 3600.0)
-    assert not overload.is_too_late(served)
+    assert not overload.is_too_late(connection)
     monkeypatch.setattr(overload, "WAITED_SECONDS", 0.05)
-    wait_for(lambda: overload.is_too_late(served))
+    wait_for(lambda: overload.is_too_late(connection))
 
 
-def test_who_has_gone_is_too_late(pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_of_a_closed_client_is_too_late(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(overload, "WAITED_SECONDS", 3600.0)
-    client, served = pair
+    client, connection = pair
     client.sendall(REQUEST)
     client.close()
-    wait_for(lambda: overload.is_too_late(served))
+    wait_for(lambda: overload.is_too_late(connection))
 
 
 @pytest.mark.parametrize(
-    ("sent", "asks"),
+    ("data", "expected"),
     [
         (REQUEST, True),
         (b"GET /metrics HTTP/1.1\r\n", False),
@@ -58,25 +60,25 @@ def test_who_has_gone_is_too_late(pair: tuple[socket.socket, socket.socket], mon
         (b"\xff" * 5000, False),
     ],
 )
-def test_what_is_asked_for_is_seen_and_left_where_it_is(
-    pair: tuple[socket.socket, socket.socket], sent: bytes, asks: bool
+def test_the_requested_path_is_peeked_and_stays_in_the_buffer(
+    pair: tuple[socket.socket, socket.socket], data: bytes, expected: bool
 ) -> None:
-    client, served = pair
-    client.sendall(sent)
-    wait_for(lambda: served.recv(1, socket.MSG_PEEK))
-    assert overload.asks_for(served, {"/v1/price"}) is asks
-    assert served.recv(3) == sent[:3]
+    client, connection = pair
+    client.sendall(data)
+    wait_for(lambda: connection.recv(1, socket.MSG_PEEK))
+    assert overload.asks_for(connection, {"/v1/price"}) is expected
+    assert connection.recv(3) == data[:3]
 
 
-def test_nothing_sent_yet_asks_for_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_an_empty_buffer_has_no_requested_path(pair: tuple[socket.socket, socket.socket]) -> None:
     assert not overload.asks_for(pair[1], {"/v1/price"})
 
 
-def test_a_refusal_is_read_whole_and_ends_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
-    client, served = pair
+def test_a_refusal_is_sent_in_full_and_closes_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, connection = pair
     client.sendall(REQUEST)
-    wait_for(lambda: served.recv(1, socket.MSG_PEEK))
-    overload.refuse(served)
+    wait_for(lambda: connection.recv(1, socket.MSG_PEEK))
+    overload.refuse(connection)
     received = b""
     while piece := client.recv(4096):
         received += piece
@@ -84,7 +86,9 @@ def test_a_refusal_is_read_whole_and_ends_the_connection(pair: tuple[socket.sock
     assert b"\r\nRetry-After: 5\r\n" in received
 
 
-def test_while_all_places_are_taken_prices_are_refused_and_a_scrape_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_all_places_are_taken_price_requests_are_refused_and_a_scrape_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(overload, "WAITED_SECONDS", 0.0)
     entered, over = threading.Event(), threading.Event()
 
@@ -100,17 +104,17 @@ def test_while_all_places_are_taken_prices_are_refused_and_a_scrape_waits(monkey
         first = socket.create_connection(address)
         first.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert entered.wait(30)
-        with socket.create_connection(address) as asks:
-            asks.sendall(REQUEST)
-            assert asks.recv(4096).startswith(b"HTTP/1.1 503 ")
+        with socket.create_connection(address) as refused_client:
+            refused_client.sendall(REQUEST)
+            assert refused_client.recv(4096).startswith(b"HTTP/1.1 503 ")
         over.set()
         wait_for(lambda: first.recv(4096))
         first.close()
-        wait_for(lambda: _answered(server, b"/metrics").startswith(b"HTTP/1.1 200"))
-        assert _answered(server, b"/v1/price").startswith(b"HTTP/1.1 200"), "there is a place again"
+        wait_for(lambda: _first_bytes(server, b"/metrics").startswith(b"HTTP/1.1 200"))
+        assert _first_bytes(server, b"/v1/price").startswith(b"HTTP/1.1 200"), "there is a place again"
 
 
-def _answered(server: Server, path: bytes) -> bytes:
+def _first_bytes(server: Server, path: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         sock.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return sock.recv(4096)

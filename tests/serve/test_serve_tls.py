@@ -63,7 +63,7 @@ def get(server: Server, context: ssl.SSLContext, path: str = "/-/healthy") -> ht
         connection.close()
 
 
-def test_https_serves_small_and_large_answers_on_one_connection(config, pki):
+def test_https_serves_small_and_large_responses_on_one_connection(config, pki):
     with Server(("127.0.0.1", 0), {"/big": lambda _: text(200, "x" * 300_000)}, str(config)) as server:
         assert server.url == f"https://127.0.0.1:{server.port}"
         connection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=10, context=trusting(pki["server"]))
@@ -73,13 +73,13 @@ def test_https_serves_small_and_large_answers_on_one_connection(config, pki):
         connection.close()
 
 
-def test_plain_http_to_an_https_port_is_told_so_in_words(config):
+def test_plain_http_to_an_https_port_gets_an_explanation(config):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
-        answer = client.ask("/-/healthy")
-    assert (answer.status, answer.body) == (400, b"this port speaks HTTPS\n")
+        response = client.request("/-/healthy")
+    assert (response.status, response.body) == (400, b"this port speaks HTTPS\n")
 
 
-def test_a_broken_handshake_harms_nobody_else(config, pki):
+def test_a_broken_handshake_does_not_affect_other_connections(config, pki):
     with Server(("127.0.0.1", 0), {}, str(config)) as server:
         with connected(server) as client:
             client.send(b"\x16\x03\x01\x00\x05rubbish" * 50)
@@ -130,7 +130,7 @@ def test_only_the_allowed_names_of_client_certificates_get_in(config, pki):
 def test_a_renewed_certificate_is_used_without_a_restart(config, pki, caplog):
     with caplog.at_level(logging.INFO, "epochcost.serve"), Server(("127.0.0.1", 0), {}, str(config)) as server:
         get(server, trusting(pki["server"]))
-        # The certificate before its key: for a moment they do not belong together, and the old pair serves on.
+        # The certificate before its key: for a moment they do not belong together, and the old pair stays in use.
         replace(pki["next"].cert, config.parent / "server.crt")
         assert get(server, trusting(pki["server"])).status == 200
         assert "web configuration not applied" in caplog.text
@@ -146,7 +146,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(config, pki, caplog):
 
 
 def replace(source: Path, target: Path) -> None:
-    """As a certificate tool does it: whole, by rename."""
+    """Replace a file as certificate tools do: atomically, by rename."""
     fresh = target.with_suffix(".fresh")
     shutil.copy(source, fresh)
     fresh.replace(target)
@@ -207,7 +207,7 @@ def test_a_wrong_file_is_refused_by_file_and_key_and_never_quotes_a_secret(confi
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path):
+def test_a_missing_or_binary_file_is_refused(tmp_path):
     with pytest.raises(WebConfigError, match=r"none\.yml: cannot be read: No such file"):
         Server(("127.0.0.1", 0), {}, str(tmp_path / "none.yml"))
     (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
@@ -215,7 +215,7 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path):
         Server(("127.0.0.1", 0), {}, str(tmp_path / "binary.yml"))
 
 
-def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(config, pki):
+def test_an_encrypted_key_is_refused_without_a_prompt(config, pki):
     subprocess.run(
         [
             "openssl",
@@ -238,4 +238,4 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(config
 def test_an_empty_file_means_plain_http_for_everybody(tmp_path):
     (tmp_path / "empty.yml").write_text("")
     with Server(("127.0.0.1", 0), {}, str(tmp_path / "empty.yml")) as server, connected(server) as client:
-        assert client.ask("/-/healthy").status == 200
+        assert client.request("/-/healthy").status == 200

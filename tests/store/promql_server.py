@@ -28,7 +28,7 @@ class PromqlServer:
         self.status, self.body, self.headers = 200, b"", {"Content-Type": "application/json"}
         self.hang_seconds = 0.0
         self.requests: list[tuple[dict[str, str], str]] = []
-        self._ended = threading.Event()
+        self._stopping = threading.Event()
         me = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,7 +36,7 @@ class PromqlServer:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 query = form["query"][0]
                 me.requests.append((dict(self.headers), query))
-                me._ended.wait(me.hang_seconds)
+                me._stopping.wait(me.hang_seconds)
                 body = me.body or me._result(me.costs if query.startswith("sum") else me.figures)
                 with contextlib.suppress(OSError):  # who asked went away
                     self.send_response(me.status)
@@ -55,14 +55,14 @@ class PromqlServer:
 
     @staticmethod
     def _result(series: list[Stored]) -> bytes:
-        found = [{"metric": labels, "value": [time.time(), str(value)]} for labels, value in series]
-        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": found}}).encode()
+        vector = [{"metric": labels, "value": [time.time(), str(value)]} for labels, value in series]
+        return json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}}).encode()
 
     def __enter__(self) -> PromqlServer:  # noqa: PYI034 - Self needs Python 3.11
         return self
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
-        self._ended.set()
+        self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

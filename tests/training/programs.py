@@ -1,4 +1,4 @@
-"""Real training programs in processes of their own, and what they wrote."""
+"""Real training programs in processes of their own, and their events."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ TRAINED = "9.75\n"
 
 
 def environment(directory: Path | str | None, **more: str) -> dict[str, str]:
-    """This process's environment without any launcher's words, with the package and the events directory."""
-    kept = {
+    """This process's environment without launcher variables, with the package and the events directory."""
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(LAUNCHER_VARIABLES) and name not in LAUNCHER_NAMES
     }
     where = {} if directory is None else {"EPOCHCOST_DIR": str(directory)}
-    return {**kept, "PYTHONPATH": str(PACKAGE), **where, **more}
+    return {**variables, "PYTHONPATH": str(PACKAGE), **where, **more}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Outcome:
 
 def train(code: str, directory: Path | str | None, *arguments: str, cwd: Path | None = None, **more: str) -> Outcome:
     """Run ``code`` to its end."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
         env=environment(directory, **more),
         capture_output=True,
@@ -66,11 +66,11 @@ def train(code: str, directory: Path | str | None, *arguments: str, cwd: Path | 
         check=False,
         cwd=cwd,
     )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+    return Outcome(completed.returncode, completed.stdout, completed.stderr)
 
 
 def begin(code: str, directory: Path, **more: str) -> subprocess.Popen[str]:
-    """Start ``code``; it talks by stdout and listens on stdin."""
+    """Start ``code``; it writes to stdout and reads from stdin."""
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
         env=environment(directory, **more),

@@ -37,38 +37,38 @@ class Yolo:
     def add_callback(self, event: str, callback) -> None:
         self.callbacks.setdefault(event, []).append(callback)
 
-    def tell(self, event: str) -> None:
+    def call_hooks(self, event: str) -> None:
         for callback in self.callbacks.get(event, []):
             callback(self.trainer)
 
     def train(self, *, fail_in: int | None = None) -> None:
         try:
             if self.trainer.ddp:
-                self.tell("on_pretrain_routine_start")
+                self.call_hooks("on_pretrain_routine_start")
                 return
             self._train(fail_in)
         finally:
             if not self.trainer.ddp:
-                self.tell("teardown")
+                self.call_hooks("teardown")
 
     def _train(self, fail_in: int | None) -> None:
-        self.tell("on_pretrain_routine_start")
-        self.tell("on_train_start")
+        self.call_hooks("on_pretrain_routine_start")
+        self.call_hooks("on_train_start")
         for epoch in range(self.trainer.start_epoch, 3):
             self.trainer.epoch = epoch
-            self.tell("on_train_epoch_start")
+            self.call_hooks("on_train_epoch_start")
             for _ in range(5):
-                self.tell("on_train_batch_end")
+                self.call_hooks("on_train_batch_end")
                 if epoch == fail_in:
                     raise RuntimeError("out of memory")
-            self.tell("on_train_epoch_end")
+            self.call_hooks("on_train_epoch_end")
             self.trainer.metrics = {"mAP": 0.5}
-            self.tell("on_model_save")
-            self.tell("on_fit_epoch_end")
+            self.call_hooks("on_model_save")
+            self.call_hooks("on_fit_epoch_end")
         self.trainer.epoch += 1  # the final validation
-        self.tell("on_fit_epoch_end")
+        self.call_hooks("on_fit_epoch_end")
         self.trainer.epoch -= 1
-        self.tell("on_train_end")
+        self.call_hooks("on_train_end")
 
 
 def test_ultralytics_one_epoch_too_many_at_the_end_is_not_counted(directory: Path):
@@ -85,24 +85,24 @@ class Board:
     """TensorBoard's writer, as far as scalars go."""
 
     def __init__(self) -> None:
-        self.drawn: list[tuple[str, float, int]] = []
+        self.scalars: list[tuple[str, float, int]] = []
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
-        self.drawn.append((name, value, step))
+        self.scalars.append((name, value, step))
 
 
 def test_ultralytics_dollars_go_to_the_open_board_and_not_into_its_metrics(directory: Path, monkeypatch):
     write_cost(directory, "r", cost_usd=1.5)
-    model, seen, board = Yolo(), [], Board()
+    model, metrics_seen, board = Yolo(), [], Board()
     monkeypatch.setitem(sys.modules, "ultralytics.utils.callbacks.tensorboard", SimpleNamespace(WRITER=board))
     add_callbacks(model, "coco8", id="r")
-    model.add_callback("on_fit_epoch_end", lambda trainer: seen.append(dict(trainer.metrics)))
+    model.add_callback("on_fit_epoch_end", lambda trainer: metrics_seen.append(dict(trainer.metrics)))
     model.train()
-    assert seen == [{"mAP": 0.5}] * 4
-    assert board.drawn == [("epochcost/cost_usd", 1.5, epoch) for epoch in (1, 2, 3)]
+    assert metrics_seen == [{"mAP": 0.5}] * 4
+    assert board.scalars == [("epochcost/cost_usd", 1.5, epoch) for epoch in (1, 2, 3)]
 
 
-def test_ultralytics_over_several_gpus_is_said_not_to_be_reported(directory: Path, caplog):
+def test_ultralytics_over_several_gpus_warns_that_it_is_not_reported(directory: Path, caplog):
     model = Yolo(ddp=True)
     add_callbacks(model, "coco8")
     model.train()
@@ -118,8 +118,8 @@ def test_ultralytics_failing_and_resuming(directory: Path):
     again = Yolo(start=2)
     add_callbacks(again, "coco8", id="r")
     again.train()
-    failed, resumed = attempts(directory)
-    assert of(failed, "end", "status", "epoch") == [("failed", 2.2)]
+    failed_attempt, resumed = attempts(directory)
+    assert of(failed_attempt, "end", "status", "epoch") == [("failed", 2.2)]
     assert of(resumed, "resume", "epoch", "step") == [(2, 10)]
     assert of(resumed, "epoch_end", "epoch", "step") == [(3, 15)]
 
@@ -141,24 +141,24 @@ class Streamlined:
             train_dataloader=SimpleNamespace(batch_size=8, dataset=range(40)),
         )
 
-    def tell(self, event: str) -> None:
+    def call_hooks(self, event: str) -> None:
         getattr(self.callback, event)(self.state, self.logger)
 
     def fit(self, batches: int) -> None:
         at = self.state.timestamp
-        self.tell("fit_start")
+        self.call_hooks("fit_start")
         while at.batch.value < batches:
             if not at.batch_in_epoch.value:
-                self.tell("epoch_start")
+                self.call_hooks("epoch_start")
             at.batch.value += 1
             at.batch_in_epoch.value += 1
-            self.tell("batch_end")
+            self.call_hooks("batch_end")
             if at.batch_in_epoch.value == 5:
                 at.epoch.value, at.batch_in_epoch.value = at.epoch.value + 1, 0
-                self.tell("epoch_end")
-                self.tell("eval_start")
-                self.tell("eval_end")
-        self.tell("fit_end")
+                self.call_hooks("epoch_end")
+                self.call_hooks("eval_start")
+                self.call_hooks("eval_end")
+        self.call_hooks("fit_end")
 
 
 def test_composer(directory: Path):
@@ -182,7 +182,7 @@ def test_composer_planned_in_batches_over_a_stream_has_nominal_epochs_only(direc
     assert of(nominal, "end", "epoch", "step", "epochs") == [(1.5, 12, 1.5)]
 
 
-def test_composers_checkpoint_brings_back_id_and_position(directory: Path):
+def test_composers_checkpoint_restores_id_and_position(directory: Path):
     first = ComposerHooks("mpt")
     engine = Streamlined(first)
     engine.fit(10)
@@ -218,7 +218,7 @@ def test_keras_where_the_length_shows_only_after_the_first_epoch(directory: Path
     assert of(events(directory), "epoch_end", "epoch", "step") == EPOCHS
 
 
-def test_a_hook_that_fails_is_said_once_and_harms_nothing(directory: Path, caplog):
+def test_a_failing_hook_logs_one_warning_and_affects_nothing(directory: Path, caplog):
     hooks = KerasHooks("net")
     hooks.on_epoch_begin(0)  # no params: never called so by Keras
     hooks.on_epoch_begin(1)
@@ -227,16 +227,16 @@ def test_a_hook_that_fails_is_said_once_and_harms_nothing(directory: Path, caplo
     assert of(events(directory), "epoch_end", "epoch", "step") == EPOCHS
 
 
-def test_a_fit_that_broke_without_a_word_has_failed_when_the_next_begins(directory: Path):
+def test_an_interrupted_fit_is_marked_failed_when_the_next_begins(directory: Path):
     hooks = KerasHooks("net")
     hooks.params, hooks.model = {"epochs": 3, "steps": 5}, None
     hooks.on_train_begin()
     hooks.on_epoch_begin(0)
     hooks.on_train_batch_end(0)
     keras_fit(hooks, 3)
-    broken, whole = attempts(directory)
-    assert of(broken, "end", "status") == [("failed",)]
-    assert of(whole, "end", "status", "epoch") == [("finished", 3)]
+    failed_attempt, complete_attempt = attempts(directory)
+    assert of(failed_attempt, "end", "status") == [("failed",)]
+    assert of(complete_attempt, "end", "status", "epoch") == [("finished", 3)]
 
 
 def test_a_callback_joins_the_run_that_the_program_has_open(directory: Path):
@@ -265,20 +265,20 @@ def test_keras_logs_are_left_alone_and_the_programs_tracker_gets_the_dollars(dir
     assert wandb == [({"epochcost/cost_usd": 2.0, "epochcost/projected_cost_usd": 6.0}, False)]
 
 
-@pytest.mark.parametrize("way", ["argument", "variable"])
-def test_a_switch_keeps_dollars_out_of_every_logger(directory: Path, wandb, monkeypatch, way: str):
+@pytest.mark.parametrize("setting", ["argument", "variable"])
+def test_a_switch_keeps_dollars_out_of_every_logger(directory: Path, wandb, monkeypatch, setting: str):
     write_cost(directory, "r", cost_usd=2.0)
-    if way == "variable":
+    if setting == "variable":
         monkeypatch.setenv("EPOCHCOST_LOG_COSTS", "0")
-    keras_fit(KerasHooks("net", id="r", log_costs=way == "variable"), 1)
+    keras_fit(KerasHooks("net", id="r", log_costs=setting == "variable"), 1)
     assert wandb == []
 
 
-def test_a_tracker_that_fails_is_said_once_and_the_fit_goes_on(directory: Path, monkeypatch, caplog):
-    def broken(values: dict[str, float], commit: bool = True) -> None:
+def test_a_failing_tracker_logs_one_warning_and_the_fit_continues(directory: Path, monkeypatch, caplog):
+    def failing_log(values: dict[str, float], commit: bool = True) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(log=broken)))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(log=failing_log)))
     monkeypatch.setattr("epochcost.training.warning._warned", set())
     write_cost(directory, "r", cost_usd=2.0)
     keras_fit(KerasHooks("net", id="r"), 3)
@@ -321,26 +321,26 @@ def logger_named(module: str, rows: list[dict[str, float]], name: str = "TensorB
 
     def on_log(self: object, args: object, state: object, control: object, logs: dict, **more: Any) -> None:
         rows.append(dict(logs))
-        logs["epoch"] = 1.0  # what it does with them is its own affair
+        logs["epoch"] = 1.0  # what it does with them does not matter here
 
     return type(name, (), {"on_log": on_log, "__module__": module})()
 
 
 def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_stay(directory: Path):
     write_cost(directory, "r", cost_usd=2.0)
-    theirs: list[dict[str, float]] = []
-    others: list[dict[str, float]] = []
+    trainer_logs: list[dict[str, float]] = []
+    other_logs: list[dict[str, float]] = []
     hooks = HuggingFaceHooks("net", id="r")
     integrations = "transformers.integrations.integration_utils"
-    counts_calls = logger_named(integrations, others, "DVCLiveCallback")  # each call is a step of its own
-    handler = Handler(logger_named(integrations, theirs), hooks, logger_named("mine", others), counts_calls)
+    counts_calls = logger_named(integrations, other_logs, "DVCLiveCallback")  # each call is a step of its own
+    handler = Handler(logger_named(integrations, trainer_logs), hooks, logger_named("mine", other_logs), counts_calls)
     args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
     state = SimpleNamespace(global_step=0, max_steps=5, log_history=[{"loss": 1.0}], stateful_callbacks=None)
     handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
     logs = {"loss": 1.0}
     hooks.on_log(args, state, None, logs)
-    assert theirs == [{"epochcost/cost_usd": 2.0}]
-    assert others == []
+    assert trainer_logs == [{"epochcost/cost_usd": 2.0}]
+    assert other_logs == []
     assert logs == state.log_history[0] == {"loss": 1.0}
 
 
@@ -365,7 +365,7 @@ def test_hugging_face_attached_is_first_in_the_trainers_list(directory: Path):
     assert trainer.callback_handler.callbacks == [hooks, "TensorBoard"]
 
 
-def test_lightning_manual_steps_do_not_make_up_epochs(directory: Path):
+def test_lightning_manual_steps_do_not_invent_epochs(directory: Path):
     hooks = LightningHooks("gan")
     module = SimpleNamespace(automatic_optimization=False)
     progress = SimpleNamespace(current=SimpleNamespace(completed=0), is_last_batch=False)
@@ -426,12 +426,12 @@ def test_a_framework_that_is_missing_is_named(directory: Path):
         epochcost.composer_callback("mpt")
 
 
-def test_an_argument_that_there_is_not_is_an_error_at_the_users_line():
+def test_an_unknown_argument_is_an_error_at_the_users_line():
     with pytest.raises(TypeError, match="epoch_count"):
         UltralyticsHooks("x", epoch_count=3)
 
 
-def test_a_callback_in_the_midst_of_a_fit_can_be_copied_and_pickled(directory: Path):
+def test_a_callback_in_the_middle_of_a_fit_can_be_copied_and_pickled(directory: Path):
     class Holds(SimpleNamespace):
         """Another callback, as TensorBoard's with its open file: not to be copied along."""
 

@@ -1,4 +1,4 @@
-"""A run's dollars are as of now: what the agent wrote, and what the run costs since."""
+"""A run's current dollars: those written by the agent, plus the cost since then."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from epochcost.training.cost import AHEAD_SECONDS, CostFile
 __all__ = ["directory"]
 
 
-def written(directory: Path, seconds_ago: float, **figures: float) -> CostFile:
+def cost_file(directory: Path, seconds_ago: float, **figures: float) -> CostFile:
     write_cost(directory, "r", cost_usd=2.0, **figures)
     then = time.time() - seconds_ago
     os.utime(directory / "r.cost.json", (then, then))
     return CostFile(lambda: directory, "r")
 
 
-def test_what_the_run_costs_since_is_added(directory: Path, monkeypatch: pytest.MonkeyPatch):
-    costs = written(directory, 4.0, usd_per_hour=3600.0, projected_cost_usd=9.0)
+def test_the_cost_since_then_is_added(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    costs = cost_file(directory, 4.0, usd_per_hour=3600.0, projected_cost_usd=9.0)
     first = costs.figure("cost_usd")
     assert first is not None
     assert 6.0 <= first <= 6.0 + 2.0  # a dollar a second; writing and reading took a moment
@@ -36,15 +36,15 @@ def test_what_the_run_costs_since_is_added(directory: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("age", "usd"), [(200.0, 2.0 + AHEAD_SECONDS), (-50.0, 2.0)])
-def test_an_agent_that_writes_no_more_and_a_clock_that_was_set_add_no_more(directory: Path, age: float, usd: float):
-    costs = written(directory, age, usd_per_hour=3600.0)
-    found = costs.figure("cost_usd")
-    assert found is not None
-    assert usd <= found <= usd + 2.0
+def test_a_stopped_agent_and_a_changed_clock_add_nothing(directory: Path, age: float, usd: float):
+    costs = cost_file(directory, age, usd_per_hour=3600.0)
+    figure = costs.figure("cost_usd")
+    assert figure is not None
+    assert usd <= figure <= usd + 2.0
 
 
 def test_a_run_that_has_ended_costs_nothing_more(directory: Path):
-    written(directory, 0.0, usd_per_hour=3600.0)
+    cost_file(directory, 0.0, usd_per_hour=3600.0)
     run = epochcost.run("x", id="r")
     run.start()
     run.end()
@@ -54,6 +54,6 @@ def test_a_run_that_has_ended_costs_nothing_more(directory: Path):
     assert run.cost_usd == first
 
 
-def test_an_agent_that_does_not_say_what_an_hour_costs_is_taken_by_its_word(directory: Path):
-    assert written(directory, 4.0).figure("cost_usd") == 2.0
-    assert written(directory, 4.0, usd_per_hour=-5.0).figure("cost_usd") == 2.0
+def test_without_an_hourly_price_the_agents_figure_is_unchanged(directory: Path):
+    assert cost_file(directory, 4.0).figure("cost_usd") == 2.0
+    assert cost_file(directory, 4.0, usd_per_hour=-5.0).figure("cost_usd") == 2.0

@@ -1,4 +1,4 @@
-"""A callback's run is its trainer's: it joins only what the program opened around it, and swallows nothing."""
+"""A callback's run is its trainer's: it joins only a run that the program opened around it, and absorbs no other."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Engine:
 
 @pytest.fixture
 def engine() -> type:
-    """A framework of ours that tells nobody when a fit breaks, in a package of its own."""
+    """A test framework without a hook for a failed fit, in a package of its own."""
     module = ModuleType("smallframe.engine")
     exec(FRAMEWORK, module.__dict__)
     return module.Engine
@@ -95,15 +95,15 @@ def statuses(directory: Path) -> dict[object, object]:
     return {lines[0]["experiment"]: lines[-1].get("status") for lines in events_by_file(directory).values()}
 
 
-def test_a_fit_that_broke_ends_by_itself_soon_after(directory: Path, engine: type):
+def test_a_failed_fit_ends_by_itself_soon_after(directory: Path, engine: type):
     fails(lambda: engine(Callback("a")).fit(fail_at=7))
     wait_for(lambda: statuses(directory) == {"a": "failed"}, what="the broken fit to end")
     assert epochcost.current() is None
 
 
-def test_a_fit_after_one_that_broke_is_a_run_of_its_own_at_once(directory: Path, engine: type):
-    broken = Callback("a", id="a")
-    fails(lambda: engine(broken).fit(fail_at=7))
+def test_a_fit_after_a_failed_one_is_a_run_of_its_own_at_once(directory: Path, engine: type):
+    interrupted = Callback("a", id="a")
+    fails(lambda: engine(interrupted).fit(fail_at=7))
     engine(Callback("b", id="b", budget_usd=3)).fit()
     first, second = attempts(directory)
     assert of(first, "end", "run", "status", "step") == [("a", "failed", 6)]
@@ -111,9 +111,7 @@ def test_a_fit_after_one_that_broke_is_a_run_of_its_own_at_once(directory: Path,
     assert float(str(first[-1]["mono"])) <= float(str(second[0]["mono"]))
 
 
-def test_broken_fits_of_one_object_swallow_nothing_though_calls_are_given_the_same_memory(
-    directory: Path, engine: type
-):
+def test_failed_fits_of_one_object_absorb_nothing_even_if_calls_reuse_memory(directory: Path, engine: type):
     again = engine()
     for number in range(4):
         again.callbacks = [Callback(f"broken{number}")]
@@ -125,11 +123,11 @@ def test_broken_fits_of_one_object_swallow_nothing_though_calls_are_given_the_sa
 
 
 def test_a_call_of_another_object_in_the_same_memory_is_another_call(directory: Path, engine: type):
-    seen: list[bool] = []
+    results: list[bool] = []
 
     class Looks:
         def begin(self, _: object) -> None:
-            seen.append(broken.fit.broke)
+            results.append(interrupted.fit.broke)
 
         step = begin
 
@@ -137,11 +135,11 @@ def test_a_call_of_another_object_in_the_same_memory_is_another_call(directory: 
             pass
 
     for _ in range(4):
-        broken = Callback("a")
-        fails(lambda callback=broken: engine(callback).fit(fail_at=3))  # type: ignore[misc]
+        interrupted = Callback("a")
+        fails(lambda callback=interrupted: engine(callback).fit(fail_at=3))  # type: ignore[misc]
         other = engine(Looks())
         other.fit()
-    assert all(seen)
+    assert all(results)
 
 
 def test_two_callbacks_of_one_fit_are_two_runs(directory: Path, engine: type):
@@ -149,7 +147,7 @@ def test_two_callbacks_of_one_fit_are_two_runs(directory: Path, engine: type):
     assert statuses(directory) == {"a": "finished", "b": "finished"}
 
 
-def test_a_fit_that_goes_on_is_not_taken_for_one_that_broke(directory: Path, engine: type):
+def test_a_running_fit_is_not_mistaken_for_a_failed_one(directory: Path, engine: type):
     class Slow(Callback):
         def step(self, step: int) -> None:
             super().step(step)
@@ -173,19 +171,19 @@ def test_fits_within_fits_are_runs_of_their_own(directory: Path, engine: type):
     assert ends == {"outer": 10, "inner": 10}
 
 
-def test_a_framework_that_begins_again_within_one_call_is_one_run_to_the_end(directory: Path, engine: type):
+def test_a_framework_that_restarts_within_one_call_is_one_run_to_the_end(directory: Path, engine: type):
     engine(Callback("a")).fit(again_at=4)
     lines = events(directory)
     assert of(lines, "resume", "epoch", "step") == [(0, 0)]
     assert of(lines, "end", "status", "epoch", "step") == [("finished", 2, 10)]
 
 
-def test_beginning_again_before_the_first_step_is_done_again_from_nowhere(directory: Path, engine: type):
+def test_restarting_before_the_first_step_repeats_no_work(directory: Path, engine: type):
     engine(Callback("a")).fit(again_at=1)
     assert of(events(directory), "resume") == []
 
 
-def test_a_trial_after_one_that_broke_is_a_run_of_its_own_though_it_is_the_same_call(directory: Path, engine: type):
+def test_a_trial_after_a_failed_one_is_a_run_of_its_own_in_the_same_call(directory: Path, engine: type):
     class Trial(Callback):
         def begin(self, engine: object) -> None:
             self.fit.begin(new_trial=True)
@@ -230,7 +228,7 @@ def test_a_run_that_the_program_opened_around_the_fit_is_joined_and_left_open(di
     assert "ignoring the callback's experiment" in caplog.text
 
 
-def test_a_fit_that_broke_within_the_programs_run_leaves_that_open(directory: Path, engine: type):
+def test_a_failed_fit_within_the_programs_run_leaves_that_open(directory: Path, engine: type):
     with epochcost.run("mine") as run:
         fails(lambda: engine(Callback("a")).fit(fail_at=3))
         engine(Callback("b")).fit()
@@ -248,15 +246,15 @@ def test_a_callback_with_an_id_of_its_own_joins_no_other_run(directory: Path, en
 
 def test_a_run_of_another_task_in_the_same_thread_is_not_joined(directory: Path, engine: type):
     async def main() -> None:
-        opened = asyncio.Event()
+        is_open = asyncio.Event()
 
-        async def holds() -> None:
+        async def keeps_a_run_open() -> None:
             with epochcost.run("mine"):
-                opened.set()
+                is_open.set()
                 await asyncio.sleep(0.05)
 
-        holding = asyncio.create_task(holds())
-        await opened.wait()
+        holding = asyncio.create_task(keeps_a_run_open())
+        await is_open.wait()
         engine(Callback("a")).fit()
         await holding
 
@@ -265,7 +263,7 @@ def test_a_run_of_another_task_in_the_same_thread_is_not_joined(directory: Path,
 
 
 @pytest.mark.parametrize(("name", "status"), [("TrialPruned", "finished"), ("ValueError", "failed")])
-def test_a_pruned_trial_is_no_failure(directory: Path, name: str, status: str):
+def test_a_pruned_trial_is_not_a_failure(directory: Path, name: str, status: str):
     hooks = LightningHooks("trial")
     trainer = SimpleNamespace(
         local_rank=0, world_size=1, current_epoch=0, global_step=0, sanity_checking=False, loggers=[]
@@ -286,7 +284,7 @@ def test_the_frameworks_exception_for_sigterm_is_a_preemption(directory: Path, k
     assert of(events(directory), "end", "status") == [("preempted",)]
 
 
-def test_a_second_start_ends_the_first_that_nobody_ended(directory: Path):
+def test_a_second_start_ends_an_unfinished_first(directory: Path):
     epochcost.start("first", epochs=2)
     epochcost.epoch_end()
     epochcost.start("second", epochs=1)
@@ -312,22 +310,22 @@ def test_plain_functions_act_on_the_run_of_their_own_thread(directory: Path):
 
 
 def test_no_frame_of_a_fit_is_kept(directory: Path, engine: type):
-    """What a fit had in memory goes with it, although its call was looked for."""
+    """The memory of a fit is released with it, although its call was inspected."""
     import gc
     import weakref
 
     class Model:
         pass
 
-    made: list[weakref.ref] = []
+    references: list[weakref.ref] = []
 
     class Holds(Callback):
         def begin(self, engine: object) -> None:
             model = Model()
-            made.append(weakref.ref(model))
+            references.append(weakref.ref(model))
             super().begin(engine)
 
     fails(lambda: engine(Holds("a")).fit(fail_at=2))
     sys.exc_info()
     gc.collect()
-    assert made[0]() is None
+    assert references[0]() is None

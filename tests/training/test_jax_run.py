@@ -18,9 +18,12 @@ __all__ = ["directory"]
 
 
 def with_devices(monkeypatch: pytest.MonkeyPatch, *stats: dict[str, Any] | None) -> None:
-    """JAX as far as it is asked: its devices of this process, each with the statistics that it gives."""
+    """A fake JAX: the devices of this process, each with its memory statistics."""
     jax = ModuleType("jax")
-    devices = [SimpleNamespace(memory_stats=lambda answer=answer: answer) for answer in stats]
+    devices = [
+        SimpleNamespace(memory_stats=lambda stats_of_device=stats_of_device: stats_of_device)
+        for stats_of_device in stats
+    ]
     monkeypatch.setattr(jax, "local_devices", lambda: devices, raising=False)
     monkeypatch.setitem(sys.modules, "jax", jax)
 
@@ -35,7 +38,7 @@ def test_the_fullest_devices_peak_is_reported_with_the_framework(
     assert of(events(directory), "end", "framework", "memory_peak_bytes", "epoch") == [("jax", 3 << 30, 1)]
 
 
-def test_what_the_user_passes_counts_more(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_of_the_user_take_precedence(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with_devices(monkeypatch, {"peak_bytes_in_use": 1 << 30})
     with epochcost.jax_run("vit", framework="flax", memory_peak=lambda: 5):
         pass
@@ -43,7 +46,7 @@ def test_what_the_user_passes_counts_more(directory: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("stats", [(), (None,), ({},)], ids=["no devices", "a CPU", "no peak"])
-def test_a_peak_that_is_not_known_is_absent(monkeypatch: pytest.MonkeyPatch, stats: tuple[Any, ...]) -> None:
+def test_an_unknown_peak_is_absent(monkeypatch: pytest.MonkeyPatch, stats: tuple[Any, ...]) -> None:
     with_devices(monkeypatch, *stats)
     assert peak_bytes() is None
 

@@ -1,4 +1,4 @@
-"""Ranks that meet on the loopback of one machine share a run's id that nobody gave them."""
+"""Ranks that rendezvous on the loopback of one machine share a generated run id."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ def test_ranks_of_one_world_share_an_id_and_the_next_world_on_that_port_has_anot
 def test_ranks_that_may_be_on_several_machines_share_none(
     monkeypatch: pytest.MonkeyPatch, listening: socket.socket, address: object
 ):
-    said = address.format(port=port_of(listening)) if isinstance(address, str) else address
-    meets(monkeypatch, said)
+    address_given = address.format(port=port_of(listening)) if isinstance(address, str) else address
+    meets(monkeypatch, address_given)
     assert not local_world_id("net")
 
 
-def test_nobody_listens_there(monkeypatch: pytest.MonkeyPatch, listening: socket.socket):
+def test_without_a_listener_there_is_no_shared_id(monkeypatch: pytest.MonkeyPatch, listening: socket.socket):
     port = port_of(listening)
     listening.close()
     meets(monkeypatch, f"127.0.0.1:{port}")
     assert not local_world_id("net")
 
 
-def test_no_world_is_known():
+def test_without_a_world_there_is_no_shared_id():
     assert not local_world_id("net")
 
 
 @pytest.mark.parametrize("table", ["", "sl\nshort\n", "sl\n 0: \xff\xff 0 0A\n", "sl\n0: 0100007F:1234 0 0A 1 2\n"])
-def test_a_table_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str):
+def test_an_unreadable_socket_table_gives_no_shared_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str):
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "tcp").write_text(table)
     meets(monkeypatch, f"127.0.0.1:{0x1234}")

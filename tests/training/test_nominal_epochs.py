@@ -1,4 +1,4 @@
-"""Training runs without epochs, over an endless stream: so many steps or tokens are called one."""
+"""Training runs without epochs, over an endless stream: an epoch is a given number of steps or tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def work(run: Run, steps: int, tokens: int | None = None) -> None:
         run.step(tokens=tokens)
 
 
-def test_so_many_steps_are_an_epoch_and_so_many_of_them_the_plan(directory: Path):
+def test_a_number_of_steps_is_an_epoch_and_a_number_of_epochs_the_plan(directory: Path):
     with epochcost.run("lm", epochs=3, nominal_epoch_steps=4) as run:
         work(run, 12)
     lines = events(directory)
@@ -33,7 +33,7 @@ def test_so_many_steps_are_an_epoch_and_so_many_of_them_the_plan(directory: Path
     assert of(lines, "end", "epoch", "epochs", "steps") == [(3, 3, 4)]
 
 
-def test_so_many_tokens_are_an_epoch(directory: Path):
+def test_a_number_of_tokens_is_an_epoch(directory: Path):
     with epochcost.run("lm", nominal_epoch_tokens=1000) as run:
         work(run, 5, tokens=300)
     assert of(events(directory), "end", "epoch", "step", "tokens") == [(1.5, 5, 1500)]
@@ -46,7 +46,7 @@ def test_the_last_nominal_epoch_ends_with_the_run_though_its_line_was_not_due(di
     assert of(events(directory), "epoch_end", "epoch", "step") == [(2, 20)]
 
 
-def test_batches_of_a_loader_do_not_change_what_is_called_an_epoch(directory: Path):
+def test_batches_of_a_loader_do_not_change_the_nominal_epoch(directory: Path):
     with epochcost.run("lm", nominal_epoch_steps=4) as run:
         for _ in range(2):
             list(run.batches(range(5)))
@@ -54,7 +54,7 @@ def test_batches_of_a_loader_do_not_change_what_is_called_an_epoch(directory: Pa
 
 
 @pytest.mark.parametrize("measure", [{"nominal_epoch_steps": 10}, {"nominal_epoch_tokens": 1000}])
-def test_a_checkpoint_brings_the_position_back(directory: Path, measure: dict[str, Any]):
+def test_a_checkpoint_restores_the_position(directory: Path, measure: dict[str, Any]):
     with epochcost.run("lm", id="r", **measure) as run:
         work(run, 25, tokens=100)
         state = run.state_dict()
@@ -71,13 +71,13 @@ def test_a_checkpoint_brings_the_position_back(directory: Path, measure: dict[st
     ("measure", "position"),
     [({"nominal_epoch_steps": 10}, (2.5, 25, None)), ({"nominal_epoch_tokens": 1000}, (2.5, None, 2500))],
 )
-def test_resuming_at_an_epoch_says_the_steps_or_tokens_of_it(directory: Path, measure: dict[str, int], position: tuple):
+def test_resuming_at_an_epoch_reports_its_steps_or_tokens(directory: Path, measure: dict[str, int], position: tuple):
     with epochcost.run("lm", **measure) as run:  # type: ignore[arg-type]
         run.resume(epoch=2.5)
     assert of(events(directory), "resume", "epoch", "step", "tokens") == [position]
 
 
-def test_a_program_that_tells_of_epochs_has_those(directory: Path):
+def test_reported_epochs_take_precedence(directory: Path):
     with epochcost.run("lm", epochs=2, nominal_epoch_steps=3) as run:
         for _ in run.epochs():
             for _ in run.batches(range(5)):

@@ -1,4 +1,4 @@
-"""Notebooks: a cell that broke off, one that is run again, a kernel that is left open."""
+"""Notebooks: an interrupted cell, a rerun cell, a kernel that is left open."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Shell:
 
 @pytest.fixture
 def shell(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    made = Shell()
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: made))
+    shell_made = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell_made))
     monkeypatch.setattr(notebook, "_notebooks", [])
-    made.run(lambda: None)
-    yield made
-    made.run(lambda: None)  # which ends the wait for something to happen
+    shell_made.run(lambda: None)
+    yield shell_made
+    shell_made.run(lambda: None)  # which ends the wait for something to happen
 
 
 def interrupted() -> None:
@@ -62,7 +62,7 @@ def test_a_cell_that_is_run_again_makes_a_run_each_time(directory: Path, shell: 
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_whose_own_cell_broke_off_ends_with_it(directory: Path, shell: Shell, capsys):
+def test_a_run_of_an_interrupted_cell_ends_with_it(directory: Path, shell: Shell, capsys):
     def cell() -> None:
         epochcost.start("nb", id="nb", epochs=2)
         interrupted()
@@ -73,7 +73,7 @@ def test_a_run_whose_own_cell_broke_off_ends_with_it(directory: Path, shell: She
     assert capsys.readouterr().out == "epochcost: run nb ended, because its cell was interrupted\n"
 
 
-def test_a_run_of_an_earlier_cell_goes_on_after_one_that_broke_off(directory: Path, shell: Shell, capsys):
+def test_a_run_of_an_earlier_cell_continues_after_an_interrupted_one(directory: Path, shell: Shell, capsys):
     run = epochcost.run("nb", id="nb", epochs=2)
     shell.run(run.start)
     shell.run(interrupted)
@@ -81,7 +81,7 @@ def test_a_run_of_an_earlier_cell_goes_on_after_one_that_broke_off(directory: Pa
     assert "stays open until epochcost.end(), or 3 minutes without a step" in capsys.readouterr().out
 
 
-def test_a_run_whose_epochs_are_done_ends_with_the_cell_and_goes_on_with_the_next_loop(
+def test_a_run_whose_epochs_are_done_ends_with_the_cell_and_continues_with_the_next_loop(
     directory: Path, shell: Shell, capsys
 ):
     run = epochcost.run("nb", id="nb", epochs=2)
@@ -104,7 +104,7 @@ def test_a_run_whose_epochs_are_done_ends_with_the_cell_and_goes_on_with_the_nex
     ]
 
 
-def test_plain_functions_go_on_with_the_run_that_the_notebook_ended(directory: Path, shell: Shell):
+def test_plain_functions_continue_the_run_that_the_notebook_ended(directory: Path, shell: Shell):
     def train() -> None:
         epochcost.start("nb", id="nb", epochs=1)
         epochcost.epoch_end()
@@ -141,7 +141,7 @@ def test_outside_of_ipython_nothing_is_hooked(directory: Path, monkeypatch: pyte
     assert notebook._notebooks == []
 
 
-def test_a_shell_that_takes_no_hooks_is_no_harm(directory: Path, monkeypatch: pytest.MonkeyPatch, caplog):
+def test_a_shell_without_hooks_is_harmless(directory: Path, monkeypatch: pytest.MonkeyPatch, caplog):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=object))
     monkeypatch.setattr(notebook, "_notebooks", [])
     with epochcost.run("nb", epochs=1) as run:
@@ -149,16 +149,16 @@ def test_a_shell_that_takes_no_hooks_is_no_harm(directory: Path, monkeypatch: py
     assert of(events(directory), "end", "status") == [("finished",)]
 
 
-def test_a_run_shows_what_is_known_as_a_table(directory: Path):
+def test_a_run_is_displayed_as_a_table(directory: Path):
     write_cost(directory, "r<1>", cost_usd=1)
     with epochcost.run("<b>", id="r", epochs=4, batch_size=2) as run:
         run.report(epoch=1.5, step=1500)
         write_cost(directory, "r", cost_usd=2.5, projected_cost_usd=6.25)
-        shown = run._repr_html_()
+        html = run._repr_html_()
     cells = ["<th>epoch</th><td>1.5 of 4</td>", "<th>steps</th><td>1,500</td>", "<th>cost so far</th><td>$2.50</td>"]
     cells += ["<th>cost of an epoch</th><td>not known</td>", "<th>projected cost</th><td>$6.25</td>"]
-    assert all(cell in shown for cell in cells)
+    assert all(cell in html for cell in cells)
 
 
-def test_a_name_in_the_table_is_no_markup(directory: Path):
+def test_a_name_in_the_table_is_escaped(directory: Path):
     assert "<script>" not in notebook.table({"run": "<script>alert(1)</script>"})

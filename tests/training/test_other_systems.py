@@ -56,7 +56,7 @@ print(said, repr(run))
 
 
 @pytest.mark.parametrize("system", [WINDOWS, MACOS, ""], ids=["Windows", "macOS", "here"])
-def test_everything_that_a_training_may_ask_is_answered(tmp_path: Path, system: str):
+def test_the_whole_api_works(tmp_path: Path, system: str):
     outcome = train(system + ASKING, tmp_path, str(tmp_path))
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == "(2.5, 9.0, True, None, '') <epochcost run r: epoch 2, $2.50>\n"
@@ -64,14 +64,14 @@ def test_everything_that_a_training_may_ask_is_answered(tmp_path: Path, system: 
 
 
 @pytest.mark.parametrize("more", [{}, {"SLURM_JOB_ID": "7"}, {"TMPDIR": "/nowhere"}], ids=["plain", "job", "no place"])
-def test_without_a_directory_of_the_users_choice_it_is_silent_too(tmp_path: Path, more: dict[str, str]):
-    place = {"TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": "", **more}
-    outcome = train(WINDOWS + NO_SYSTEM_DIRECTORY + TRAINING, None, **place)  # type: ignore[arg-type]
+def test_without_a_configured_directory_it_is_silent_too(tmp_path: Path, more: dict[str, str]):
+    directories = {"TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": "", **more}
+    outcome = train(WINDOWS + NO_SYSTEM_DIRECTORY + TRAINING, None, **directories)  # type: ignore[arg-type]
     assert (outcome.code, outcome.out) == (7, TRAINED)
     assert len(outcome.warnings) == ("TMPDIR" in more)
 
 
-def test_without_the_interpreters_own_signal_module_a_run_only_loses_its_last_word(tmp_path: Path):
+def test_without_the_signal_module_a_run_loses_only_its_end_event(tmp_path: Path):
     outcome = train("import signal, sys\nsys.modules['_signal'] = None\n" + TRAINING, tmp_path)
     assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")
 
@@ -79,17 +79,17 @@ def test_without_the_interpreters_own_signal_module_a_run_only_loses_its_last_wo
 @pytest.fixture
 def agent() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Takes events over HTTP, as an agent does."""
-    taken: list[dict[str, Any]] = []
+    events_received: list[dict[str, Any]] = []
 
     class Intake(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken.extend(json.loads(line) for line in body.splitlines())
-            answer = json.dumps({"v": 1, "accepted": len(taken), "rejected": 0, "costs": {}}).encode()
+            events_received.extend(json.loads(line) for line in body.splitlines())
+            response = json.dumps({"v": 1, "accepted": len(events_received), "rejected": 0, "costs": {}}).encode()
             self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(response)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(response)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -97,15 +97,15 @@ def agent() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Intake)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", taken
+    yield f"http://127.0.0.1:{server.server_address[1]}", events_received
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 def test_events_over_http_arrive(tmp_path: Path, agent: tuple[str, list[dict[str, Any]]]):
-    url, taken = agent
+    url, events_received = agent
     outcome = train(WINDOWS + TRAINING, tmp_path, EPOCHCOST_URL=url)
     assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")
-    assert [line["ev"] for line in taken][-1] == "end"
+    assert [line["ev"] for line in events_received][-1] == "end"
     assert events_by_file(tmp_path) == {}

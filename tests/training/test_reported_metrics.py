@@ -1,4 +1,4 @@
-"""What a program logs is reported with the next line: few names, finite numbers, and nobody waits."""
+"""What a program logs is reported with the next line: few names, finite numbers, and no delay."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["directory"]
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only when the test advances them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
@@ -51,13 +51,13 @@ def test_the_newest_of_each_name_goes_with_the_next_line(directory: Path, monkey
     run.step()
     assert reported(directory) == [{"loss": 0.25, "val/acc": 1.0}]
     clock.now += 1
-    run.step()  # nothing new, so nothing said again
+    run.step()  # nothing new, so nothing is repeated
     assert len(reported(directory)) == 1
     run.epoch_end()  # a boundary has all of it
     assert reported(directory, "epoch_end") == [{"loss": 0.25, "val/acc": 1.0}]
 
 
-def test_a_program_that_only_logs_is_heard_every_five_seconds(directory: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_program_that_only_logs_is_reported_every_five_seconds(directory: Path, monkeypatch: pytest.MonkeyPatch):
     clock = Clock(monkeypatch)
     run = epochcost.run("m")
     run.start()
@@ -66,7 +66,7 @@ def test_a_program_that_only_logs_is_heard_every_five_seconds(directory: Path, m
         run.log(loss=loss)
         clock.now += 1
     assert reported(directory, "progress") == [{"loss": 5.0}, {"loss": 10.0}]
-    assert all("epoch" not in line and "step" not in line for line in events(directory))  # it says no position
+    assert all("epoch" not in line and "step" not in line for line in events(directory))  # it has no position
 
 
 def test_a_slow_step_writes_its_own_line_whatever_was_logged_in_it(directory: Path, monkeypatch: pytest.MonkeyPatch):
@@ -80,7 +80,7 @@ def test_a_slow_step_writes_its_own_line_whatever_was_logged_in_it(directory: Pa
     assert lines == [(1, 0.0), (2, 1.0), (3, 2.0)]
 
 
-def test_logging_is_no_sign_that_the_start_up_is_over(directory: Path):
+def test_logging_does_not_end_the_start_up(directory: Path):
     with epochcost.run("m") as run:
         run.log(loss=2.5)
         assert [line["ev"] for line in events(directory)] == ["start"]
@@ -88,7 +88,7 @@ def test_logging_is_no_sign_that_the_start_up_is_over(directory: Path):
     assert reported(directory, "phase") == [{"loss": 2.5}]
 
 
-def test_what_is_no_finite_number_takes_the_name_back(directory: Path):
+def test_a_value_that_is_not_finite_removes_the_name(directory: Path):
     with epochcost.run("m") as run:
         run.log(loss=0.5, acc=0.25)
         run.phase("train")
@@ -120,17 +120,17 @@ def test_a_number_on_a_device_is_read_at_most_once_a_second_and_one_in_memory_al
     with epochcost.run("m") as run:
         near = [Scalar(float(n)) for n in range(50)]
         far = [Scalar(float(n), "cuda:0") for n in range(50)]
-        began = time.monotonic()
+        started_at = time.monotonic()
         for here, there in zip(near, far, strict=True):
             run.log(near=here, far=there)
-        took = time.monotonic() - began
+        took = time.monotonic() - started_at
     assert [scalar.reads for scalar in near] == [1] * 50
     assert far[0].reads == 1
     assert sum(scalar.reads for scalar in far) <= 1 + took
 
 
 class Untouchable(Scalar):
-    """Asked for its value or its text it would make all processes talk, or the device run."""
+    """Reading its value or text would cause communication between processes, or wait for the device."""
 
     def detach(self) -> Scalar:
         raise AssertionError("touched")
@@ -139,7 +139,7 @@ class Untouchable(Scalar):
         raise AssertionError("touched")
 
 
-def test_what_would_make_processes_talk_or_a_device_run_is_not_touched(directory: Path, monkeypatch, caplog):
+def test_values_that_would_cause_communication_or_wait_for_a_device_are_not_read(directory: Path, monkeypatch, caplog):
     monkeypatch.setattr("epochcost.training.warning._warned", set())
     spread = Untouchable(1.0)
     spread.device_mesh = object()  # type: ignore[attr-defined]
@@ -151,7 +151,9 @@ def test_what_would_make_processes_talk_or_a_device_run_is_not_touched(directory
 
 
 @pytest.mark.parametrize("value", ["0.5", b"1", True, None, [1.0, 2.0], {"a": 1}, object(), 1j])
-def test_what_is_no_number_is_said_once_and_not_reported(directory: Path, monkeypatch, caplog, value: Any):
+def test_a_value_that_is_not_a_number_logs_one_warning_and_is_not_reported(
+    directory: Path, monkeypatch, caplog, value: Any
+):
     monkeypatch.setattr("epochcost.training.warning._warned", set())
     with epochcost.run("m") as run:
         run.log(bad=value, good=1.5)
@@ -160,7 +162,7 @@ def test_what_is_no_number_is_said_once_and_not_reported(directory: Path, monkey
     assert caplog.text.count("is not a number") == 1
 
 
-def test_names_are_few_and_positions_are_none(directory: Path, monkeypatch, caplog):
+def test_names_are_bounded_and_positions_are_not_metrics(directory: Path, monkeypatch, caplog):
     monkeypatch.setattr("epochcost.training.warning._warned", set())
     with epochcost.run("m") as run:
         odd: dict[Any, float] = {"": 1, "x" * 200: 1, 'quo"te:nan': 2, 5: 0.5}
@@ -172,14 +174,14 @@ def test_names_are_few_and_positions_are_none(directory: Path, monkeypatch, capl
 
 
 @pytest.mark.parametrize("argument", [7, "loss", [("a", 1, 2)], object()])
-def test_an_argument_that_is_no_mapping_harms_nobody(directory: Path, argument: Any):
+def test_an_argument_that_is_not_a_mapping_is_harmless(directory: Path, argument: Any):
     with epochcost.run("m") as run:
         run.log(argument)
         run.log(loss=1.0)
     assert reported(directory) == [{"loss": 1.0}]
 
 
-def test_what_is_logged_before_the_start_is_kept_and_after_the_end_is_not(directory: Path):
+def test_metrics_logged_before_the_start_are_kept_and_after_the_end_are_not(directory: Path):
     run = epochcost.run("m", id="m")
     run.log(loss=1.0)
     with run:
@@ -198,14 +200,14 @@ def test_the_plain_function_logs_for_the_open_run(directory: Path):
 
 
 @pytest.mark.parametrize("word", ["0", "false", "off"])
-def test_a_variable_keeps_all_of_it_out(directory: Path, monkeypatch: pytest.MonkeyPatch, word: str):
+def test_a_variable_disables_it(directory: Path, monkeypatch: pytest.MonkeyPatch, word: str):
     monkeypatch.setenv("EPOCHCOST_REPORT_METRICS", word)
     with epochcost.run("m") as run:
         run.log(loss=0.5)
     assert reported(directory) == []
 
 
-def test_a_fit_passes_on_what_is_worth_its_place_unless_told_not_to(directory: Path):
+def test_a_fit_reports_the_important_metrics_unless_disabled(directory: Path):
     logged = {
         "loss": 0.5,
         "learning_rate": 0.1,
@@ -225,7 +227,7 @@ def test_a_fit_passes_on_what_is_worth_its_place_unless_told_not_to(directory: P
     assert reported(directory) == [{"loss": 0.5, "learning_rate": 0.1}]
 
 
-def test_a_loss_that_comes_late_finds_a_place():
+def test_a_late_loss_is_still_reported():
     chosen = LoggedMetrics()
     first = {f"grad/{n}": 1.0 for n in range(9)} | {"loss": 1.0}
     assert list(chosen.chosen(first)) == ["grad/0", "grad/1", "grad/2", "grad/3", "loss"]

@@ -1,4 +1,4 @@
-"""Which training of its job a run is: the same answer after a requeue, another one for another training run."""
+"""The id of a run within its job: the same after a requeue, another one for another training run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_requeue_on_the_same_machine_gives_the_same_ids(tmp_path: Path):
     assert sorted(attempts, key=str) == [1, 1, 1, None, None, None]
 
 
-def test_a_name_that_the_user_gave_means_what_it_says(tmp_path: Path):
+def test_a_name_given_by_the_user_is_used_unchanged(tmp_path: Path):
     assert ids(tmp_path, SWEEP, **SLURM, EPOCHCOST_RUN="mine") == ["mine"] * 3
 
 
@@ -72,14 +72,14 @@ def test_a_process_after_one_that_finished_is_a_run_of_its_own(tmp_path: Path):
     assert [ids(tmp_path, **SLURM) for _ in range(3)] == [["77"], ["77-2"], ["77-3"]]
 
 
-def test_a_process_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path):
+def test_a_process_after_one_that_failed_continues_the_same_run(tmp_path: Path):
     assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
     assert ids(tmp_path, **SLURM) == ["77"]
 
 
 def test_a_process_of_another_experiment_is_a_run_of_its_own_and_again_after_a_requeue(tmp_path: Path):
-    killed = ONE.replace("list(run.epochs())", "print(run.id, flush=True); os.kill(os.getpid(), 9)")
-    other = "import os\n" + killed.replace("'x'", "'y'")
+    killed_program = ONE.replace("list(run.epochs())", "print(run.id, flush=True); os.kill(os.getpid(), 9)")
+    other = "import os\n" + killed_program.replace("'x'", "'y'")
     assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
     assert [ids(tmp_path, other, **SLURM) for _ in range(2)] == [["77-2"], ["77-2"]]
     again = {**SLURM, "SLURM_RESTART_COUNT": "1"}
@@ -87,7 +87,7 @@ def test_a_process_of_another_experiment_is_a_run_of_its_own_and_again_after_a_r
     assert ids(tmp_path, ONE, **again) == ["77"]
 
 
-def test_a_process_that_names_no_experiment_goes_on_with_the_run_that_failed(tmp_path: Path):
+def test_a_process_without_an_experiment_continues_the_failed_run(tmp_path: Path):
     assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
     assert ids(tmp_path, ONE.replace("'x', ", ""), **SLURM) == ["77"]
 
@@ -123,13 +123,13 @@ def test_processes_that_are_started_in_the_same_instant_are_different_runs(tmp_p
             assert program.stdin is not None
             program.stdin.write("\n")
             program.stdin.flush()
-        found = {program.stdout.readline().strip() for program in programs if program.stdout}
-        assert len(found) == 3
-        assert "77" in found
+        ids = {program.stdout.readline().strip() for program in programs if program.stdout}
+        assert len(ids) == 3
+        assert "77" in ids
     finally:
         for program in programs:
             program.communicate("\n", timeout=30)
-    assert {lines[0]["run"] for lines in events_by_file(tmp_path).values()} == found
+    assert {lines[0]["run"] for lines in events_by_file(tmp_path).values()} == ids
 
 
 def test_a_training_that_was_made_before_another_finished_is_a_run_of_its_own(tmp_path: Path):
@@ -151,7 +151,7 @@ def test_two_trainings_made_in_one_process_before_either_starts_keep_their_ids(t
     assert ids(tmp_path, code, **SLURM) == ["77", "77-2", "77", "77-2"]
 
 
-def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path):
+def test_a_requeued_process_finds_its_own_id_in_any_order_of_starts(tmp_path: Path):
     failing = STAYS.replace("stdin.readline()", "stdin.readline() and 1 / 0")  # it fails: the job is requeued
     first, second = begin(failing, tmp_path, **SLURM), None
     try:
@@ -159,8 +159,8 @@ def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path)
         assert first.stdout.readline() == "77\n"
         second = begin(failing + "#other", tmp_path, **SLURM)
         assert second.stdout is not None
-        named = second.stdout.readline()
-        assert named.startswith("77-")
+        second_id = second.stdout.readline()
+        assert second_id.startswith("77-")
     finally:
         for program in filter(None, (first, second)):
             program.communicate("\n", timeout=30)
@@ -168,7 +168,7 @@ def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path)
     late = begin(failing + "#other", tmp_path, **SLURM, **again)  # now it is the first
     try:
         assert late.stdout is not None
-        assert late.stdout.readline() == named
+        assert late.stdout.readline() == second_id
         assert ids(tmp_path, failing.replace("stdin.readline()", "stdout"), **SLURM, **again) == ["77"]
     finally:
         late.communicate("\n", timeout=30)
@@ -179,7 +179,7 @@ def test_a_training_that_is_not_reported_makes_no_directory_to_look_for_its_id(t
     assert not (tmp_path / "events").exists()
 
 
-def test_whoever_holds_the_lock_of_the_directory_holds_no_training_up(tmp_path: Path):
+def test_a_held_lock_of_the_directory_does_not_block_a_training(tmp_path: Path):
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)  # anybody who can read it may
@@ -189,14 +189,14 @@ def test_whoever_holds_the_lock_of_the_directory_holds_no_training_up(tmp_path: 
 
 
 @pytest.mark.usefixtures("beside")
-def test_processes_side_by_side_are_different_runs(tmp_path: Path):
+def test_parallel_processes_are_different_runs(tmp_path: Path):
     (other,) = ids(tmp_path, **SLURM)
     assert other.startswith("77-")
     (again,) = ids(tmp_path, **SLURM, SLURM_RESTART_COUNT="1")
     assert again == other
 
 
-def test_a_process_that_was_killed_is_nobody_beside(tmp_path: Path, beside: subprocess.Popen[str]):
+def test_a_killed_process_does_not_count_as_parallel(tmp_path: Path, beside: subprocess.Popen[str]):
     beside.send_signal(signal.SIGKILL)
     beside.wait()
     assert ids(tmp_path, **SLURM) == ["77"]
@@ -222,7 +222,7 @@ def test_over_the_network_processes_find_their_ids_as_over_files(tmp_path: Path,
     assert not events.exists()
 
 
-def test_over_the_network_a_process_that_was_killed_is_gone_on_with(tmp_path: Path, over_http: dict[str, str]):
+def test_over_the_network_the_run_of_a_killed_process_is_continued(tmp_path: Path, over_http: dict[str, str]):
     program = begin(STAYS, tmp_path / "events", **over_http)
     assert program.stdout is not None
     assert program.stdout.readline() == "77\n"
@@ -232,7 +232,7 @@ def test_over_the_network_a_process_that_was_killed_is_gone_on_with(tmp_path: Pa
 
 
 @pytest.mark.parametrize("claims", ["a file", "a link", "anybody's"])
-def test_where_no_id_can_be_claimed_a_training_run_goes_on_without(
+def test_where_no_id_can_be_claimed_a_training_continues_without_one(
     tmp_path: Path, over_http: dict[str, str], claims: str
 ):
     path = tmp_path / "tmp" / f"epochcost-{os.getuid()}"
@@ -243,15 +243,15 @@ def test_where_no_id_can_be_claimed_a_training_run_goes_on_without(
     else:
         path.mkdir()
         path.chmod(0o777)
-    done = train(ONE, tmp_path / "events", **over_http)  # type: ignore[arg-type]
-    assert (done.code, done.out, done.err) == (0, "77\n", "")
+    completed = train(ONE, tmp_path / "events", **over_http)  # type: ignore[arg-type]
+    assert (completed.code, completed.out, completed.err) == (0, "77\n", "")
 
 
 def in_container(directory: Path, name: str, code: str) -> subprocess.Popen[str]:
     """A training process that calls its machine ``name``, as containers do."""
-    named = ["unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname "$1"; shift; exec "$@"', "sh", name]
+    second_id = ["unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname "$1"; shift; exec "$@"', "sh", name]
     return subprocess.Popen(
-        [*named, sys.executable, "-c", code],
+        [*second_id, sys.executable, "-c", code],
         env=environment(directory, **SLURM),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -264,18 +264,18 @@ def in_container(directory: Path, name: str, code: str) -> subprocess.Popen[str]
     reason="no namespaces on this machine",
 )
 def test_containers_that_share_the_directory_see_one_another(tmp_path: Path):
-    first, others = in_container(tmp_path, "tune-aaaaa", STAYS), list[str]()
+    first, other_ids = in_container(tmp_path, "tune-aaaaa", STAYS), list[str]()
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == "77\n"
-        others = [in_container(tmp_path, name, ONE).communicate(timeout=60)[0] for name in ("tune-bbbbb", "77-2")]
+        other_ids = [in_container(tmp_path, name, ONE).communicate(timeout=60)[0] for name in ("tune-bbbbb", "77-2")]
     finally:
         first.communicate("\n", timeout=30)
-    assert all(one.startswith("77-") for one in others)
+    assert all(one.startswith("77-") for one in other_ids)
     assert in_container(tmp_path, "tune-ccccc", ONE).communicate(timeout=60)[0] == "77-2\n"
 
 
-def test_another_runs_file_is_not_taken_for_a_containers(tmp_path: Path):
+def test_another_runs_file_is_not_mistaken_for_a_containers(tmp_path: Path):
     assert ids(tmp_path, SWEEP, **SLURM) == ["77", "77-2", "77-3"]
     (tmp_path / "77-tune-a-7-abcdef.jsonl").write_text('{"run":"77-tune","ev":"end","status":"finished"}\n')
     (tmp_path / "77-tune-b-7-abcdef.jsonl").write_text("[7]\n")
@@ -311,7 +311,7 @@ def test_the_components_of_a_heterogeneous_job_are_one_job(tmp_path: Path):
 
 
 @pytest.mark.parametrize("step", ["4294967290", "4294967291", "batch", ""])
-def test_a_batch_script_is_no_step(tmp_path: Path, step: str):
+def test_a_batch_script_is_not_a_step(tmp_path: Path, step: str):
     assert ids(tmp_path, **SLURM, SLURM_STEP_ID=step) == ["77"]
 
 
@@ -324,7 +324,7 @@ def test_ranks_of_one_world_are_one_run_whatever_starts_them(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("beside")
-def test_a_rank_that_does_not_write_looks_for_nobody_beside_it(tmp_path: Path):
+def test_a_rank_that_does_not_write_checks_for_no_parallel_process(tmp_path: Path):
     assert ids(tmp_path, **SLURM, RANK="1", LOCAL_RANK="1", WORLD_SIZE="2") == ["77"]
 
 
@@ -344,7 +344,7 @@ def test_an_index_of_a_kubernetes_job_is_a_job_unless_it_is_a_rank(tmp_path: Pat
     assert ids(tmp_path, **job, RANK="4", LOCAL_RANK="0", WORLD_SIZE="8") == ["tune"]
 
 
-def test_a_checkpoint_brings_its_runs_id_into_another_job(tmp_path: Path):
+def test_a_checkpoint_carries_its_runs_id_into_another_job(tmp_path: Path):
     code = """
     import epochcost
     run = epochcost.run("x")
@@ -355,13 +355,13 @@ def test_a_checkpoint_brings_its_runs_id_into_another_job(tmp_path: Path):
     assert ids(tmp_path, code, **SLURM) == ["70"]
 
 
-def test_a_run_over_machines_that_nobody_names_says_so(tmp_path: Path):
+def test_a_run_over_several_machines_without_an_id_is_reported(tmp_path: Path):
     two = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
     assert "this run has no name that its machines share" in train(ONE, tmp_path, **two).err  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]\n", b"{" * 5000, b'{"ev":"end","status":"finished"'])
-def test_files_of_others_that_make_no_sense_change_nothing(tmp_path: Path, content: bytes):
+def test_nonsensical_files_of_others_change_nothing(tmp_path: Path, content: bytes):
     (tmp_path / f"77-{os.uname().nodename}-999999-abcdef.jsonl").write_bytes(content)
     (tmp_path / f"77-{os.uname().nodename}-999998-abcdef.jsonl").mkdir()
     os.mkfifo(tmp_path / f"77-{os.uname().nodename}-999997-abcdef.jsonl")
@@ -390,5 +390,5 @@ def test_a_run_in_a_zenml_step_is_named_by_its_pipeline_run_and_step(tmp_path: P
 
 
 @pytest.mark.parametrize(("step", "outside"), [("'tune'", True), ("None", False), ("''", False)])
-def test_outside_of_a_step_zenml_says_nothing(tmp_path: Path, step: str, outside: bool):
+def test_outside_a_step_zenml_provides_no_name(tmp_path: Path, step: str, outside: bool):
     assert ids(tmp_path, ZENML.format(step=step, outside=outside) + ONE, **SLURM) == ["77"]

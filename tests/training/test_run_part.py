@@ -1,4 +1,4 @@
-"""A run over several machines, as its own process sees it: a part is called a part, and never meets the budget."""
+"""A run over several machines, from its own process: a part is labelled as such, and never compared with the budget."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def over(directory: Path, caplog: pytest.LogCaptureFixture, budget: float = 5.0,
     return epochcost.run("a", id="r", epochs=4, budget_usd=budget)
 
 
-def test_the_whole_runs_dollars_decide_over_the_budget(directory: Path, caplog):
+def test_the_entire_runs_dollars_decide_on_the_budget(directory: Path, caplog):
     with over(directory, caplog, scope="run", machines=2, machine_cost_usd=4.5) as run:
         assert run.over_budget
         assert run.projected_over_budget
@@ -36,7 +36,7 @@ def test_the_whole_runs_dollars_decide_over_the_budget(directory: Path, caplog):
     assert "$9.00 ($2.25 per epoch, 2 machines)" in caplog.text
 
 
-def test_a_part_decides_nothing_and_one_warning_says_what_is_missing(directory: Path, caplog):
+def test_a_part_decides_nothing_and_one_warning_names_the_missing_figures(directory: Path, caplog):
     with over(directory, caplog, scope="machine", machines=2, missing="set --prometheus.url on the agent") as run:
         for _ in range(3):
             assert not run.over_budget
@@ -56,7 +56,7 @@ def test_a_part_decides_nothing_and_one_warning_says_what_is_missing(directory: 
     assert "per epoch" not in caplog.text
 
 
-def test_an_earlier_part_on_nobody_knows_how_many_machines_is_a_part_too(directory: Path, caplog):
+def test_an_earlier_part_on_unknown_machines_is_a_part_too(directory: Path, caplog):
     with over(directory, caplog, scope="machine", machines=1, missing="an earlier part") as run:
         assert str(run.part) == "this machine's part"
         assert not run.over_budget
@@ -88,7 +88,7 @@ def test_an_agent_of_the_version_before_has_all_dollars_of_one_machine(directory
         {"scope": "machine", "machines": True},
     ],
 )
-def test_a_cost_file_of_anybody_never_breaks_the_training(directory: Path, caplog, figures: dict[str, Any]):
+def test_any_cost_file_never_breaks_the_training(directory: Path, caplog, figures: dict[str, Any]):
     with over(directory, caplog, **figures) as run:
         assert run.over_budget in (True, False)
         assert repr(run)

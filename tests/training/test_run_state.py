@@ -1,4 +1,4 @@
-"""What a run keeps in a checkpoint, what it says about its budget, and its last line."""
+"""A run's state in a checkpoint, its budget check, and its last line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_checkpoint_holds_plain_figures(directory: Path):
         }
 
 
-def test_a_run_without_a_name_goes_on_under_the_id_of_its_checkpoint(directory: Path):
+def test_a_run_without_a_name_continues_under_the_id_of_its_checkpoint(directory: Path):
     with epochcost.run("a", epochs=3) as run:
         run.report(epoch=1.5, step=15)
         state = run.state_dict()
@@ -48,7 +48,7 @@ def test_a_run_without_a_name_goes_on_under_the_id_of_its_checkpoint(directory: 
     assert of(second, "resume", "epoch", "step") == [(1.5, 15)]
 
 
-def test_a_named_run_keeps_its_name_and_says_that_the_checkpoint_is_of_another(directory: Path, caplog):
+def test_a_named_run_keeps_its_name_and_warns_that_the_checkpoint_is_of_another(directory: Path, caplog):
     run = epochcost.run("a", id="mine")
     run.load_state_dict({"v": 1, "run": "other", "epoch": 2})
     run.end()
@@ -57,7 +57,7 @@ def test_a_named_run_keeps_its_name_and_says_that_the_checkpoint_is_of_another(d
 
 
 @pytest.mark.parametrize("state", [None, [], "x", {"epoch": "two"}, {"run": {"a": 1}, "step": -4}, {}])
-def test_a_checkpoint_that_is_none_harms_nothing(directory: Path, state: object):
+def test_an_invalid_checkpoint_is_harmless(directory: Path, state: object):
     with epochcost.run("a") as run:
         run.load_state_dict(state)  # type: ignore[arg-type]
         run.step()
@@ -84,7 +84,7 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name == "epochcost"]
 
 
-def test_the_line_at_the_end_says_what_is_known(directory: Path, caplog):
+def test_the_last_line_has_the_known_figures(directory: Path, caplog):
     caplog.set_level(logging.INFO)
     states = {"useful": 9000.0, "startup": 428.0, "idle": 1176.0, "replay": 88.0}
     write_cost(directory, "char-lm", cost_usd=2.68, seconds=10692.0, states=states)
@@ -105,7 +105,7 @@ def test_without_an_agent_the_line_has_no_dollars(directory: Path, caplog):
     assert "%" not in warnings_in(caplog)[0]
 
 
-def test_only_who_reports_says_a_line(directory: Path, caplog, monkeypatch: pytest.MonkeyPatch):
+def test_only_the_reporting_rank_prints_a_line(directory: Path, caplog, monkeypatch: pytest.MonkeyPatch):
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("LOCAL_RANK", "1")
     with epochcost.run("a", id="r") as run:
@@ -114,7 +114,7 @@ def test_only_who_reports_says_a_line(directory: Path, caplog, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("states", [[], "x", {"idle": "y"}, {"idle": -1}, {"idle": True}, {"idle": float("nan")}])
-def test_shares_that_are_none_are_left_out(directory: Path, caplog, states: object):
+def test_invalid_shares_are_left_out(directory: Path, caplog, states: object):
     caplog.set_level(logging.INFO)
     write_cost(directory, "r", cost_usd=0.0123, seconds=60, states=states)
     with epochcost.run("a", id="r") as run:
@@ -136,7 +136,7 @@ def test_the_line_waits_for_figures_as_of_the_end(directory: Path, caplog):
     wait_for(lambda: warnings_in(caplog) == ["run r: 2 s, $2.00"], what="the line at the end")
 
 
-def test_the_line_does_not_wait_for_an_agent_that_writes_no_more(directory: Path, caplog, monkeypatch):
+def test_the_line_does_not_wait_for_a_stopped_agent(directory: Path, caplog, monkeypatch):
     monkeypatch.setattr("epochcost.training.end_line.LONGEST_WAIT_SECONDS", 0.1)
     caplog.set_level(logging.INFO)
     write_figures(directory, "r", time.time() - 1, cost_usd=1.0, seconds=1)
@@ -146,7 +146,7 @@ def test_the_line_does_not_wait_for_an_agent_that_writes_no_more(directory: Path
 
 
 @pytest.mark.parametrize("ends", ["with epochcost.run('a', id='r'): pass", "epochcost.start('a', id='r')"])
-def test_a_program_that_ends_still_says_the_line(tmp_path: Path, ends: str):
+def test_a_program_that_exits_still_prints_the_line(tmp_path: Path, ends: str):
     code = f"""
     import json, logging, os, time, epochcost
     logging.basicConfig(level=logging.INFO)
@@ -159,7 +159,7 @@ def test_a_program_that_ends_still_says_the_line(tmp_path: Path, ends: str):
     assert "$1.00" in outcome.err
 
 
-def test_nothing_waits_where_nobody_would_see_the_line(directory: Path):
+def test_there_is_no_wait_if_the_line_would_not_be_visible(directory: Path):
     import threading
 
     logging.getLogger("epochcost").setLevel(logging.WARNING)

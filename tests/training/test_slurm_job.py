@@ -1,4 +1,4 @@
-"""What Slurm's environment says of a job; the environments are those that a real Slurm 22.05 gave."""
+"""Job metadata from Slurm's environment; the environments are those of a real Slurm 22.05."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_each_machine_is_in_the_partition_of_its_component(environ: dict[str, st
 
 
 @pytest.mark.parametrize(
-    ("listed", "node", "held"),
+    ("listed", "node", "expected"),
     [
         ("gpu1", "gpu1", True),
         ("gpu1", "gpu10", False),
@@ -86,13 +86,13 @@ def test_each_machine_is_in_the_partition_of_its_component(environ: dict[str, st
         ("gpu[1-9]", "gpu٣", False),
     ],
 )
-def test_a_node_is_found_in_a_list_of_hosts(listed: str, node: str, held: bool) -> None:
-    assert holds(listed, node) is held
+def test_a_node_is_found_in_a_list_of_hosts(listed: str, node: str, expected: bool) -> None:
+    assert holds(listed, node) is expected
 
 
-def test_account_and_partition_are_slurms_whoever_else_is_said_to_pay() -> None:
-    found = launched_job({**STEP, "EPOCHCOST_TEAM": "language"})
-    assert (found.team, found.slurm_account, found.slurm_partition) == ("language", "physics", "cpu")
+def test_account_and_partition_are_slurms_even_with_a_configured_team() -> None:
+    job = launched_job({**STEP, "EPOCHCOST_TEAM": "language"})
+    assert (job.team, job.slurm_account, job.slurm_partition) == ("language", "physics", "cpu")
     task = launched_job({"SLURM_JOB_ID": "71", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "1"})
     assert (task.job, task.slurm_job_id) == ("70_1", "71")
     assert (

@@ -1,4 +1,4 @@
-"""Where events go."""
+"""The choice of the events directory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from epochcost.training.directory import SYSTEM, candidates, events_dir
 
 
-def test_a_directory_that_is_told_is_the_only_candidate_and_is_made(tmp_path: Path):
-    told = tmp_path / "a" / "b"
-    environ = {"EPOCHCOST_DIR": str(told), "TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    assert candidates(environ) == (told,)
-    assert events_dir(environ) == told
-    assert told.is_dir()
+def test_a_configured_directory_is_the_only_candidate_and_is_created(tmp_path: Path):
+    configured = tmp_path / "a" / "b"
+    environ = {"EPOCHCOST_DIR": str(configured), "TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    assert candidates(environ) == (configured,)
+    assert events_dir(environ) == configured
+    assert configured.is_dir()
 
 
 def test_the_search_goes_from_the_system_to_the_user_to_the_temporary_directory():
@@ -24,38 +24,38 @@ def test_the_search_goes_from_the_system_to_the_user_to_the_temporary_directory(
     assert candidates({}) == (SYSTEM, Path(f"/tmp/epochcost-{os.getuid()}"))
 
 
-def test_directories_of_the_user_are_made_for_nobody_else(tmp_path: Path):
+def test_directories_of_the_user_are_created_private(tmp_path: Path):
     runtime = tmp_path / "run"
     runtime.mkdir()
     assert (
         events_dir({"XDG_RUNTIME_DIR": str(runtime), "TMPDIR": str(tmp_path)}, tmp_path / "none")
         == runtime / "epochcost"
     )
-    found = events_dir({"XDG_RUNTIME_DIR": str(tmp_path / "none"), "TMPDIR": str(tmp_path)}, tmp_path / "none")
-    assert found == tmp_path / f"epochcost-{os.getuid()}"
-    assert found.stat().st_mode & 0o777 == 0o700
-    assert events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none") == found
+    directory = events_dir({"XDG_RUNTIME_DIR": str(tmp_path / "none"), "TMPDIR": str(tmp_path)}, tmp_path / "none")
+    assert directory == tmp_path / f"epochcost-{os.getuid()}"
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none") == directory
 
 
-def test_a_symbolic_link_or_a_directory_open_to_others_is_refused(tmp_path: Path):
-    mine = tmp_path / f"epochcost-{os.getuid()}"
+def test_a_symbolic_link_or_a_directory_open_to_others_is_rejected(tmp_path: Path):
+    own_directory = tmp_path / f"epochcost-{os.getuid()}"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    mine.symlink_to(elsewhere)
+    own_directory.symlink_to(elsewhere)
     with pytest.raises(OSError, match="symbolic links"):
         events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none")
-    mine.unlink()
-    mine.mkdir()
-    mine.chmod(0o777)
+    own_directory.unlink()
+    own_directory.mkdir()
+    own_directory.chmod(0o777)
     with pytest.raises(OSError, match="belongs to another user"):
         events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs to give a directory to somebody else")
-def test_a_directory_of_somebody_else_is_refused(tmp_path: Path):
-    mine = tmp_path / f"epochcost-{os.getuid()}"
-    mine.mkdir(mode=0o700)
-    os.chown(mine, 12345, 12345)
+def test_a_directory_of_another_user_is_rejected(tmp_path: Path):
+    own_directory = tmp_path / f"epochcost-{os.getuid()}"
+    own_directory.mkdir(mode=0o700)
+    os.chown(own_directory, 12345, 12345)
     with pytest.raises(OSError, match="belongs to another user"):
         events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none")
 
@@ -66,7 +66,7 @@ def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path):
         events_dir({"EPOCHCOST_DIR": str(tmp_path / "file")})
 
 
-def test_the_system_directory_comes_first_where_it_is_but_is_never_made(tmp_path: Path):
+def test_an_existing_system_directory_comes_first_and_is_never_created(tmp_path: Path):
     environ = {"TMPDIR": str(tmp_path)}
     system = tmp_path / "system"
     assert events_dir(environ, system) != system

@@ -1,4 +1,4 @@
-"""What the documentation shows, run as it stands."""
+"""The examples of the documentation, run unchanged."""
 
 from __future__ import annotations
 
@@ -25,16 +25,23 @@ def blocks(page: str, language: str) -> list[str]:
 
 def test_the_shell_example_reports_a_run_that_the_reader_accepts(tmp_path: Path):
     (script,) = blocks("events.md", "bash")
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-euc", script], env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=False
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (completed.returncode, completed.stderr) == (0, "")
     reader = EventFiles(EventDirectories(tmp_path))
-    seen = reader.poll(NodeClock(time.time, time.monotonic, "boot"))
-    assert [event.kind.value for event in seen] == ["start", "phase", "epoch_end", "epoch_end", "epoch_end", "end"]
+    events_read = reader.poll(NodeClock(time.time, time.monotonic, "boot"))
+    assert [event.kind.value for event in events_read] == [
+        "start",
+        "phase",
+        "epoch_end",
+        "epoch_end",
+        "epoch_end",
+        "end",
+    ]
     assert reader.counts["accepted"] == 6
-    assert seen[0].experiment == "char-lm"
-    assert 0.05 < seen[3].t - seen[2].t < 30
+    assert events_read[0].experiment == "char-lm"
+    assert 0.05 < events_read[3].t - events_read[2].t < 30
 
 
 @pytest.mark.parametrize("number", range(5))

@@ -38,7 +38,7 @@ def test_a_run_reports_its_start_first_epoch_ends_and_end(directory: Path):
     assert (start["epochs"], start["batch_size"], start["budget_usd"], start["samples_per_epoch"]) == (2, 20, 5, 60)
     assert start["pid"] == os.getpid()
     assert start["lock"] is True
-    assert "epoch" not in start  # a resumed run says where it stands only later
+    assert "epoch" not in start  # a resumed run reports its position only later
     assert (phase["phase"], phase["epoch"]) == ("train", 0)
     assert (first["epoch"], first["step"], first["steps"], first["samples"]) == (1, 3, 3, 60)
     assert (second["epoch"], second["step"], second["samples"]) == (2, 6, 120)
@@ -57,8 +57,8 @@ def test_times_are_wall_clock_and_monotonic_clock_of_the_event(directory: Path):
 
 def test_the_position_within_an_epoch_follows_the_loader(directory: Path):
     with epochcost.run("x", epochs=4) as run:
-        seen = [run.epoch for _ in run.epochs(start=2) for _ in run.batches(range(4))]
-    assert seen == [2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 3.75]
+        positions = [run.epoch for _ in run.epochs(start=2) for _ in run.batches(range(4))]
+    assert positions == [2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 3.75]
 
 
 def test_a_loader_without_length_gives_whole_epochs_only(directory: Path):
@@ -84,7 +84,7 @@ def test_a_second_loader_within_an_epoch_never_moves_the_position_back(directory
     assert positions == sorted(positions)  # type: ignore[type-var]
 
 
-def test_an_epoch_whose_body_broke_off_has_not_ended(directory: Path):
+def test_an_epoch_whose_body_was_interrupted_has_not_ended(directory: Path):
     with epochcost.run("x", epochs=3) as run:
         for epoch in run.epochs():
             if epoch == 1:
@@ -92,7 +92,7 @@ def test_an_epoch_whose_body_broke_off_has_not_ended(directory: Path):
     assert [line["epoch"] for line in events(directory) if line["ev"] == "epoch_end"] == [1]
 
 
-def test_epochs_without_a_plan_go_on_until_the_loop_breaks(directory: Path):
+def test_epochs_without_a_plan_continue_until_the_loop_breaks(directory: Path):
     with epochcost.run("x") as run:
         for epoch in run.epochs():
             if epoch == 50:
@@ -100,16 +100,16 @@ def test_epochs_without_a_plan_go_on_until_the_loop_breaks(directory: Path):
     assert run.epoch == 50
 
 
-def test_a_resumed_run_goes_on_from_its_checkpoint(directory: Path):
+def test_a_resumed_run_continues_from_its_checkpoint(directory: Path):
     with epochcost.run("x", epochs=5, batch_size=10) as run:
         run.resume(epoch=3, step=300)
-        done = list(run.epochs())
-    assert done == [3, 4]
+        epochs_done = list(run.epochs())
+    assert epochs_done == [3, 4]
     resume = next(line for line in events(directory) if line["ev"] == "resume")
     assert (resume["epoch"], resume["step"], resume["samples"]) == (3, 300, 3000)
 
 
-def test_a_run_resumed_within_an_epoch_goes_on_from_there(directory: Path):
+def test_a_run_resumed_within_an_epoch_continues_from_there(directory: Path):
     with epochcost.run("x", epochs=2, batch_size=10) as run:
         run.resume(epoch=1.5, step=6)
         for _ in run.epochs():
@@ -141,7 +141,7 @@ def test_the_training_side_the_event_command_and_the_agent_know_the_same_phases(
     assert {phase.value for phase in Phase} == set(PHASES) == set(CHOICES["phase"])
 
 
-def test_a_phase_ends_with_its_body_and_training_goes_on(directory: Path):
+def test_a_phase_ends_with_its_body_and_training_continues(directory: Path):
     with epochcost.run("x", epochs=1) as run:
         for _ in run.epochs():
             with run.phase("eval"):
@@ -149,7 +149,7 @@ def test_a_phase_ends_with_its_body_and_training_goes_on(directory: Path):
                     pass
     phases = [line["phase"] for line in events(directory) if line["ev"] == "phase"]
     assert phases == ["train", "eval", "train"]
-    assert "step" not in events(directory)[-1]  # evaluation steps are no training steps
+    assert "step" not in events(directory)[-1]  # evaluation steps are not training steps
 
 
 def test_a_checkpoint_with_a_body_is_reported_when_it_is_saved(directory: Path):
@@ -173,11 +173,11 @@ def test_a_plain_checkpoint_is_reported_with_the_time_it_was_made(directory: Pat
     with epochcost.run("x", epochs=1) as run:
         run.report(epoch=0.5)
         run.checkpoint()
-        made = time.monotonic()
-        wait_for(lambda: time.monotonic() > made + 0.02)
+        made_at = time.monotonic()
+        wait_for(lambda: time.monotonic() > made_at + 0.02)
         run.epoch_end()
     checkpoint = next(line for line in events(directory) if line["ev"] == "checkpoint")
-    assert float(str(checkpoint["mono"])) <= made
+    assert float(str(checkpoint["mono"])) <= made_at
     assert kinds(events(directory)).count("checkpoint") == 1
 
 
@@ -220,7 +220,7 @@ def test_a_loop_that_reports_epochs_alone_claims_no_steps(directory: Path):
     assert all("step" not in line for line in events(directory))
 
 
-def test_a_first_report_tells_of_work_done_and_does_not_say_that_the_training_begins_there(directory: Path):
+def test_a_first_report_is_work_done_and_not_the_start_of_the_training(directory: Path):
     with epochcost.run("x", epochs=3) as run:
         run.report(epoch=1)
         run.report(epoch=2)
@@ -229,7 +229,7 @@ def test_a_first_report_tells_of_work_done_and_does_not_say_that_the_training_be
     ]  # fmt: skip
 
 
-def test_a_training_that_has_said_where_it_begins_begins_there(directory: Path):
+def test_a_training_with_a_reported_start_begins_there(directory: Path):
     with epochcost.run("resumed", epochs=3) as run:
         run.resume(epoch=1)
         run.report(epoch=1)
@@ -257,9 +257,9 @@ def test_runs_within_runs_are_ended_by_themselves(directory: Path):
     assert steps == {"inner": 3, "outer": 5}
 
 
-def test_memory_peak_is_asked_for_and_never_falls(directory: Path):
-    answers = iter([10, 30, 20, 5, 5, 5])
-    with epochcost.run("x", epochs=1, memory_peak=lambda: next(answers)) as run:
+def test_the_memory_peak_is_read_and_never_falls(directory: Path):
+    peaks = iter([10, 30, 20, 5, 5, 5])
+    with epochcost.run("x", epochs=1, memory_peak=lambda: next(peaks)) as run:
         for _ in run.epochs():
             pass
     assert [line["memory_peak_bytes"] for line in events(directory)] == [10, 30, 30, 30]
@@ -278,13 +278,13 @@ def test_cost_comes_from_the_file_that_the_agent_writes(directory: Path):
 @pytest.mark.parametrize(
     "content", ["", "[", '{"v":2,"cost_usd":1}', '{"v":1,"cost_usd":NaN}', '{"v":1,"cost_usd":"1"}', "[" * 60000]
 )
-def test_a_cost_file_that_makes_no_sense_is_no_cost(directory: Path, content: str):
+def test_a_nonsensical_cost_file_gives_no_cost(directory: Path, content: str):
     (directory / "job-1.cost.json").write_text(content)
     with epochcost.run("x", id="job-1") as run:
         assert run.cost_usd is None
 
 
-def test_a_cost_that_nobody_updates_any_more_is_no_cost(directory: Path):
+def test_a_stale_cost_file_gives_no_cost(directory: Path):
     path = directory / "job-1.cost.json"
     path.write_text('{"v":1,"cost_usd":1}')
     os.utime(path, (time.time() - 3600, time.time() - 3600))
@@ -292,7 +292,7 @@ def test_a_cost_that_nobody_updates_any_more_is_no_cost(directory: Path):
         assert run.cost_usd is None
 
 
-def test_where_another_users_run_has_the_same_id_the_dollars_are_those_of_ours(directory: Path):
+def test_if_another_users_run_has_the_same_id_the_dollars_are_those_of_the_own_run(directory: Path):
     (directory / "job-1.cost.json").write_text('{"v":1,"cost_usd":666}')
     (directory / f"job-1~{os.geteuid()}.cost.json").write_text('{"v":1,"cost_usd":2}')
     with epochcost.run("x", id="job-1") as run:
@@ -300,7 +300,7 @@ def test_where_another_users_run_has_the_same_id_the_dollars_are_those_of_ours(d
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
-def test_what_another_user_of_the_node_writes_is_neither_a_cost_nor_a_notice(directory: Path):
+def test_files_of_another_user_of_the_node_are_neither_a_cost_nor_a_notice(directory: Path):
     for name, content in (
         ("job-1.cost.json", '{"v":1,"cost_usd":666}'),
         ("preemption.json", '{"v":1,"kind":"rebalance"}'),
@@ -318,7 +318,7 @@ def test_what_another_user_of_the_node_writes_is_neither_a_cost_nor_a_notice(dir
         assert run.cost_usd == 666
 
 
-def test_a_number_that_no_float_can_hold_is_no_figure_and_no_fault(directory: Path, caplog: pytest.LogCaptureFixture):
+def test_a_number_beyond_any_float_is_ignored(directory: Path, caplog: pytest.LogCaptureFixture):
     huge = "1" + "0" * 400
     (directory / "job-1.cost.json").write_text(f'{{"v":1,"cost_usd":{huge},"cost_per_epoch_usd":0.25}}')
     (directory / "preemption.json").write_text(f'{{"v":1,"kind":"interruption","at_ts":{huge}}}')
@@ -335,7 +335,7 @@ def test_a_fifo_in_place_of_the_cost_does_not_block(directory: Path):
         assert run.cost_usd is None
 
 
-def test_loops_are_as_long_as_what_they_watch(directory: Path):
+def test_loops_have_the_length_of_their_iterables(directory: Path):
     with epochcost.run("x", epochs=7) as run:
         assert len(run.epochs(start=2)) == 5
         assert len(run.batches([1, 2, 3])) == 3
@@ -343,7 +343,7 @@ def test_loops_are_as_long_as_what_they_watch(directory: Path):
             len(run.batches(iter([1])))
 
 
-def test_what_the_loader_raises_comes_through_unchanged(directory: Path):
+def test_exceptions_of_the_loader_are_unchanged(directory: Path):
     def loader() -> Iterator[int]:
         yield 1
         raise RuntimeError("worker died")
@@ -354,7 +354,7 @@ def test_what_the_loader_raises_comes_through_unchanged(directory: Path):
     assert events(directory)[-1]["status"] == "failed"
 
 
-def test_a_run_that_travels_to_another_process_is_silent_there(directory: Path):
+def test_a_run_passed_to_another_process_is_silent_there(directory: Path):
     with epochcost.run("x", id="job-1", epochs=2) as run:
         copy = pickle.loads(pickle.dumps(run))
         assert copy.id == "job-1"
@@ -364,15 +364,15 @@ def test_a_run_that_travels_to_another_process_is_silent_there(directory: Path):
     assert kinds(events(directory)) == ["start", "end"]
 
 
-def test_a_deleted_file_is_begun_anew_as_its_continuation(directory: Path):
+def test_a_deleted_file_is_recreated_as_its_continuation(directory: Path):
     with epochcost.run("x", epochs=2) as run:
         for epoch in run.epochs():
             if epoch == 1:
-                (gone,) = directory.glob("*.jsonl")
-                gone.unlink()
+                (deleted,) = directory.glob("*.jsonl")
+                deleted.unlink()
     lines = events(directory)
     assert kinds(lines) == ["epoch_end", "end"]
-    assert lines[0]["continues"] == gone.name
+    assert lines[0]["continues"] == deleted.name
     assert lines[0]["lock"] is True
     assert lines[0]["experiment"] == "x"
 

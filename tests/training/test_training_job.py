@@ -1,4 +1,4 @@
-"""Who this process is, from the launcher's environment."""
+"""The identity of this process, from the launcher's environment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from epochcost.training.job import Job, job_run_id, launched_job, safe, users_ru
         ({"EPOCHCOST_TEAM": "  ", "SLURM_JOB_ACCOUNT": "physics"}, "physics"),
     ],
 )
-def test_who_pays_is_what_the_user_says_else_the_account_that_slurm_charges(environ, team):
+def test_the_team_is_the_configured_one_or_else_slurms_account(environ, team):
     assert launched_job(environ).team == team
 
 
@@ -41,7 +41,7 @@ def test_a_run_is_named_by_its_launcher(environ: dict[str, str], run: str | None
     assert (users_run_name(environ, "") or job_run_id(environ)) == (run or "")
 
 
-def test_a_run_that_is_told_its_name_keeps_it():
+def test_a_run_with_a_given_name_keeps_it():
     assert users_run_name({"EPOCHCOST_RUN": "a"}, "mine") == "mine"
 
 

@@ -1,4 +1,4 @@
-"""How the room of the training side hangs together: no circle, and what makes a run apart from the API."""
+"""The structure of the training package: no import cycle, and the run separate from the API."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ MODULES = {f"epochcost.training.{path.stem}": path for path in ROOM.glob("*.py")
 
 
 def needed(path: Path) -> set[str]:
-    """Modules of the room that a file imports, inside functions too, or names for ``importlib``."""
-    found = imported(path) & set(MODULES)
+    """Modules of the package that a file imports, inside functions too, or names for ``importlib``."""
+    modules = imported(path) & set(MODULES)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "epochcost.training":
-            found |= {f"epochcost.training.{alias.name}" for alias in node.names} & set(MODULES)
+            modules |= {f"epochcost.training.{alias.name}" for alias in node.names} & set(MODULES)
         if isinstance(node, ast.Constant) and node.value in MODULES:
-            found.add(str(node.value))
-    return found
+            modules.add(str(node.value))
+    return modules
 
 
-def test_no_module_needs_itself_over_others() -> None:
+def test_there_is_no_import_cycle() -> None:
     graph = {name: needed(path) for name, path in MODULES.items()}
     order = tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, naming the circle
     assert set(order) == set(MODULES)
 
 
 @pytest.mark.parametrize("path", MODULES.values(), ids=lambda path: path.name)
-def test_nothing_within_needs_the_api(path: Path) -> None:
+def test_no_module_of_the_package_imports_the_api(path: Path) -> None:
     assert "epochcost.training.api" not in needed(path)
 
 

@@ -21,19 +21,19 @@ __all__ = ["directory"]
     ("epochs", "numbers"),
     [("3", [0, 1, 2]), (" 2 ", [0, 1]), ("2.5", [0, 1, 2]), (1.5, [0, 1]), (True, [0]), (0, []), (-1, [])],
 )
-def test_a_plan_that_can_be_understood_is(directory: Path, epochs, numbers: list[int]):
+def test_valid_plans_are_accepted(directory: Path, epochs, numbers: list[int]):
     with epochcost.run("x", epochs=epochs) as run:
         assert list(run.epochs()) == numbers
 
 
 @pytest.mark.parametrize("epochs", ["many", "", float("nan"), [3], object(), b"3x"])
-def test_a_plan_that_is_none_raises_where_range_would(directory: Path, epochs):
+def test_an_invalid_plan_raises_where_range_would(directory: Path, epochs):
     with epochcost.run("x", epochs=epochs) as run, pytest.raises((TypeError, ValueError)):
         run.epochs()
 
 
 @pytest.mark.parametrize("epochs", [None, float("inf"), "inf"])
-def test_no_plan_or_an_endless_one_goes_on_until_the_loop_breaks(directory: Path, epochs):
+def test_no_plan_or_an_endless_one_continues_until_the_loop_breaks(directory: Path, epochs):
     with epochcost.run("x", epochs=epochs) as run:
         for epoch in run.epochs():
             if epoch == 20:
@@ -42,27 +42,27 @@ def test_no_plan_or_an_endless_one_goes_on_until_the_loop_breaks(directory: Path
 
 
 @pytest.mark.parametrize(("start", "numbers"), [("1", [1, 2]), (2.0, [2]), (3, []), (True, [1, 2])])
-def test_a_start_that_can_be_understood_is(directory: Path, start, numbers: list[int]):
+def test_valid_starts_are_accepted(directory: Path, start, numbers: list[int]):
     with epochcost.run("x", epochs=3) as run:
         assert list(run.epochs(start=start)) == numbers
 
 
 @pytest.mark.parametrize("start", ["one", 1.5, [1], float("nan")])
-def test_a_start_that_is_none_raises_where_range_would(directory: Path, start):
+def test_an_invalid_start_raises_where_range_would(directory: Path, start):
     with epochcost.run("x", epochs=3) as run, pytest.raises((TypeError, ValueError)):
         run.epochs(start=start)
 
 
-def test_a_second_stage_trains_as_long_as_the_first_and_the_run_counts_on(directory: Path):
+def test_a_second_stage_trains_as_long_as_the_first_and_the_run_continues_counting(directory: Path):
     with epochcost.run("x", epochs=2, batch_size=4) as run:
-        seen = [(stage, epoch) for stage in "ab" for epoch in run.epochs() for _ in run.batches(range(5))]
-    assert seen == [(stage, epoch) for stage in "ab" for epoch in (0, 1) for _ in range(5)]
+        values_seen = [(stage, epoch) for stage in "ab" for epoch in run.epochs() for _ in run.batches(range(5))]
+    assert values_seen == [(stage, epoch) for stage in "ab" for epoch in (0, 1) for _ in range(5)]
     lines = events(directory)
     assert of(lines, "epoch_end", "epoch", "step", "samples") == [(1, 5, 20), (2, 10, 40), (3, 15, 60), (4, 20, 80)]
     assert of(lines, "end", "epochs", "status") == [(4, "finished")]
 
 
-def test_a_stage_after_one_that_broke_off_is_no_work_done_again(directory: Path):
+def test_a_stage_after_an_interrupted_one_is_not_repeated_work(directory: Path):
     with epochcost.run("x", epochs=3) as run:
         for epoch in run.epochs():
             for index, _ in enumerate(run.batches(range(10))):
@@ -88,26 +88,26 @@ def test_a_position_reported_within_a_loop_shortens_no_later_one(directory: Path
         assert list(run.epochs()) == [0, 1]
 
 
-def test_nothing_left_to_do_after_a_resume_is_said(directory: Path, caplog):
+def test_a_resume_with_nothing_left_to_do_is_logged(directory: Path, caplog):
     with epochcost.run("x", epochs=3, id="all-done") as run:
         run.resume(epoch=3)
         assert list(run.epochs()) == []
     assert "run all-done has no epochs left: 3 of 3 are done" in caplog.text
 
 
-@pytest.mark.parametrize("named", [False, True])
-def test_a_run_begun_anew_after_it_finished_is_new_work(directory: Path, named: bool):
-    run = epochcost.run("folds", epochs=2, id="folds" if named else None)
+@pytest.mark.parametrize("run_id", [False, True])
+def test_a_run_restarted_after_it_finished_is_new_work(directory: Path, run_id: bool):
+    run = epochcost.run("folds", epochs=2, id="folds" if run_id else None)
     for _ in range(3):
         with run:
             assert list(run.epochs()) == [0, 1]
     lines = attempts(directory)
-    assert len({line[0]["run"] for line in lines}) == (1 if named else 3)
+    assert len({line[0]["run"] for line in lines}) == (1 if run_id else 3)
     ends = [epoch for line in lines for (epoch,) in of(line, "epoch_end", "epoch")]
-    assert ends == ([1, 2, 3, 4, 5, 6] if named else [1, 2, 1, 2, 1, 2])
+    assert ends == ([1, 2, 3, 4, 5, 6] if run_id else [1, 2, 1, 2, 1, 2])
 
 
-def test_a_run_begun_anew_after_it_failed_is_the_same_run(directory: Path):
+def test_a_run_restarted_after_it_failed_is_the_same_run(directory: Path):
     run = epochcost.run("x", epochs=2)
     for _ in range(2):
         with pytest.raises(RuntimeError), run:
@@ -124,7 +124,7 @@ def test_the_same_run_entered_twice_ends_with_the_outer_with(directory: Path):
     assert of(events(directory), "end", "epoch") == [(1,)]
 
 
-def test_leaving_a_loop_counts_the_batch_whose_body_broke_off_on_purpose(directory: Path):
+def test_leaving_a_loop_by_break_counts_the_current_batch(directory: Path):
     with epochcost.run("x", epochs=5, batch_size=2) as run:
         for epoch in run.epochs():
             for index, _ in enumerate(run.batches(range(10))):
@@ -164,7 +164,7 @@ def test_an_exception_in_a_body_finishes_neither_batch_nor_epoch(directory: Path
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_batches_side_by_side_are_counted_once(directory: Path, more: int):
+def test_parallel_batches_are_counted_once(directory: Path, more: int):
     with epochcost.run("x", epochs=2, batch_size=2) as run:
         for _ in run.epochs():
             positions = [run.epoch for _ in zip(run.batches(range(10 + more)), run.batches(range(10)), strict=False)]
@@ -190,17 +190,17 @@ def test_a_second_loader_kept_over_epochs_is_not_counted(directory: Path):
     assert of(events(directory), "end", "step") == [(10,)]
 
 
-def test_an_iterator_left_behind_hinders_no_later_epoch(directory: Path):
+def test_an_abandoned_iterator_does_not_affect_later_epochs(directory: Path):
     with epochcost.run("x", epochs=2) as run:
-        kept: list[Iterator[int]] = []
+        iterators: list[Iterator[int]] = []
         for _ in run.epochs():
-            kept.append(iter(run.batches(range(10))))
-            next(kept[-1])
-            next(kept[-1])
+            iterators.append(iter(run.batches(range(10))))
+            next(iterators[-1])
+            next(iterators[-1])
     assert of(events(directory), "epoch_end", "step") == [(1,), (2,)]
 
 
-def test_several_batches_that_make_a_step_are_said_to(directory: Path):
+def test_several_batches_per_step_are_reported(directory: Path):
     with epochcost.run("x", epochs=2, batch_size=16) as run:
         for _ in run.epochs():
             positions = [run.epoch for _ in run.batches(range(10), accumulate=4)]
@@ -211,7 +211,7 @@ def test_several_batches_that_make_a_step_are_said_to(directory: Path):
 
 
 class Loader(list):
-    """As PyTorch's loaders say it."""
+    """The attributes of PyTorch's loaders."""
 
     def __init__(self, batches: int, batch_size: object) -> None:
         super().__init__(range(batches))
@@ -240,25 +240,25 @@ class Wrapped:
 
 
 class Sampled(list):
-    """As PyTorch's loaders over a ``batch_sampler`` say it."""
+    """The attributes of PyTorch's loaders over a ``batch_sampler``."""
 
     batch_size = None
     batch_sampler = SimpleNamespace(batch_size=4)
 
 
 @pytest.mark.parametrize("loader", [Wrapped(Loader(10, 4)), Sampled(range(10))], ids=["tqdm", "sampler"])
-def test_a_loader_says_its_batch_size_in_other_ways_too(directory: Path, loader: Any):
+def test_the_batch_size_of_a_loader_is_found_in_other_attributes_too(directory: Path, loader: Any):
     with epochcost.run("x", epochs=2, batch_size=16) as run:
         for _ in run.epochs():
             list(run.batches(loader))
     assert of(events(directory), "epoch_end", "epoch", "step", "samples") == [(1, 2, 40), (2, 5, 80)]
 
 
-def test_a_plain_list_of_micro_batches_is_told_by_the_samples_of_an_epoch(directory: Path):
+def test_a_plain_list_of_micro_batches_is_detected_by_the_samples_of_an_epoch(directory: Path):
     with epochcost.run("x", epochs=2, batch_size=16, samples_per_epoch=40) as run:
         for _ in run.epochs():
-            seen = [run.state_dict().get("samples", 0) for _ in run.batches(list(range(10)))]
-    assert seen == [40 + 4 * batch for batch in range(10)]
+            values_seen = [run.state_dict().get("samples", 0) for _ in run.batches(list(range(10)))]
+    assert values_seen == [40 + 4 * batch for batch in range(10)]
     assert of(events(directory), "epoch_end", "epoch", "step", "samples") == [(1, 2, 40), (2, 5, 80)]
 
 
@@ -289,16 +289,16 @@ def test_samples_of_an_epoch_are_no_more_than_it_has(directory: Path):
     ("loader", "more"),
     [
         (Loader(4, 8), {}),  # a step is a batch
-        (Loader(4, 16), {}),  # larger than a step: nobody knows
+        (Loader(4, 16), {}),  # larger than a step: unknown
         (Loader(4, 3), {}),  # no whole number of batches
         (Loader(4, None), {}),
         (Loader(4, "4"), {}),
         (Loader(4, -4), {}),
         (Loader(4, True), {}),
-        (Loader(4, 4), {"accumulate": 1}),  # said otherwise
+        (Loader(4, 4), {"accumulate": 1}),  # configured otherwise
     ],
 )
-def test_nothing_is_derived_where_it_does_not_come_out_even(directory: Path, loader: Loader, more: dict[str, int]):
+def test_nothing_is_derived_from_an_uneven_division(directory: Path, loader: Loader, more: dict[str, int]):
     with epochcost.run("x", epochs=1, batch_size=8) as run:
         for _ in run.epochs():
             list(run.batches(loader, **more))
@@ -314,7 +314,7 @@ def test_batches_of_several_ranks_make_a_step(directory: Path, monkeypatch):
     assert of(events(directory), "end", "step", "samples") == [(4, 32)]
 
 
-def test_accumulated_batches_go_on_within_an_epoch(directory: Path):
+def test_accumulated_batches_continue_within_an_epoch(directory: Path):
     with epochcost.run("x", epochs=2, batch_size=8) as run:
         run.resume(epoch=1.5, step=6)
         for _ in run.epochs():
@@ -324,14 +324,14 @@ def test_accumulated_batches_go_on_within_an_epoch(directory: Path):
 
 
 @pytest.mark.parametrize("accumulate", [0, -1, "4", 1.5])
-def test_an_accumulation_that_is_none_is_said_and_counts_each_batch(directory: Path, accumulate):
+def test_an_invalid_accumulation_is_logged_and_each_batch_counts(directory: Path, accumulate):
     with epochcost.run("x", epochs=1) as run:
         for _ in run.epochs():
             list(run.batches(range(4), accumulate=accumulate))
     assert of(events(directory), "end", "step") == [(4,)]
 
 
-def test_samples_go_on_counting_after_a_checkpoint(directory: Path):
+def test_samples_continue_counting_after_a_checkpoint(directory: Path):
     with epochcost.run("x", epochs=1, batch_size=4) as run:
         for _ in run.epochs():
             list(run.batches(range(5)))
@@ -344,7 +344,7 @@ def test_samples_go_on_counting_after_a_checkpoint(directory: Path):
     assert of(attempts(directory)[1], "epoch_end", "samples") == [(40,), (60,)]
 
 
-def test_samples_that_the_program_counts_itself_go_on_too(directory: Path):
+def test_samples_counted_by_the_program_continue_too(directory: Path):
     with epochcost.run("x", id="r") as run:
         run.resume(epoch=1, step=5, samples=100)
         run.step(samples=7)

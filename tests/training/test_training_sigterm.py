@@ -1,4 +1,4 @@
-"""SIGTERM does what it would have done without a run; the run only learns of it."""
+"""SIGTERM has the same effect as without a run; the run only records it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from tests.training.programs import events, events_by_file, train
 
 
-def ended(tmp_path: Path) -> Any:
+def exit_status_of(tmp_path: Path) -> Any:
     return events(tmp_path)[-1].get("status")
 
 
-@pytest.mark.parametrize("opened", ["epochcost.run('x').start()", "epochcost.start('x')"])
-def test_nobody_can_tell_an_open_run_from_the_default_action(tmp_path: Path, opened: str):
+@pytest.mark.parametrize("open_run", ["epochcost.run('x').start()", "epochcost.start('x')"])
+def test_an_open_run_is_indistinguishable_from_the_default_action(tmp_path: Path, open_run: str):
     code = f"""
     import signal, epochcost
-    {opened}
+    {open_run}
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.signal(signal.SIGTERM, signal.SIG_DFL) is signal.SIG_DFL
     """
@@ -59,7 +59,7 @@ finally:
 
 @pytest.mark.parametrize("order", ["before", "while", "after the run"])
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_handler_of_the_program_ends_it_as_without_us(tmp_path: Path, chain: str, order: str):
+def test_a_handler_of_the_program_ends_it_as_without_epochcost(tmp_path: Path, chain: str, order: str):
     without, with_run = (
         train(PROGRAM.format(chain=CHAINS[chain], order=order, run=run), tmp_path) for run in ("none", "run")
     )
@@ -83,7 +83,7 @@ def test_a_later_handler_that_calls_the_programs_through_ours_reaches_it(tmp_pat
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_the_programs_handler_is_put_back_after_the_last_run(tmp_path: Path):
+def test_the_programs_handler_is_restored_after_the_last_run(tmp_path: Path):
     code = """
     import signal, epochcost
     mine = lambda *_: None
@@ -106,7 +106,7 @@ def test_a_run_is_preempted_also_after_a_framework_has_put_the_default_action_ba
     os.kill(os.getpid(), signal.SIGTERM)
     """
     assert train(code, tmp_path).code == -signal.SIGTERM
-    assert ended(tmp_path) == "preempted"
+    assert exit_status_of(tmp_path) == "preempted"
 
 
 def test_called_by_another_handler_ours_ends_nothing(tmp_path: Path):
@@ -119,7 +119,7 @@ def test_called_by_another_handler_ours_ends_nothing(tmp_path: Path):
     run.end()
     """
     assert train(code, tmp_path).code == 0
-    assert ended(tmp_path) == "preempted"
+    assert exit_status_of(tmp_path) == "preempted"
 
 
 def test_every_open_run_is_preempted(tmp_path: Path):
@@ -148,7 +148,7 @@ def test_a_run_of_another_thread_changes_nothing_and_goes_with_the_process(tmp_p
     assert train(code, tmp_path).code == -signal.SIGTERM
 
 
-def test_a_child_of_fork_dies_by_the_signal_at_once_and_the_parents_run_goes_on(tmp_path: Path):
+def test_a_forked_child_dies_by_the_signal_at_once_and_the_parents_run_continues(tmp_path: Path):
     code = """
     import os, signal, time, epochcost
     with epochcost.run("x"):
@@ -160,4 +160,4 @@ def test_a_child_of_fork_dies_by_the_signal_at_once_and_the_parents_run_goes_on(
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
     """
     assert train(code, tmp_path).err == ""
-    assert ended(tmp_path) == "finished"
+    assert exit_status_of(tmp_path) == "finished"

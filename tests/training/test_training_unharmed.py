@@ -42,7 +42,7 @@ def test_disabled_it_writes_nothing_and_makes_no_directory(tmp_path: Path):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.touch, lambda path: path.symlink_to("/nowhere")])
-def test_something_else_in_place_of_the_directory_costs_one_line(tmp_path: Path, make):
+def test_a_file_in_place_of_the_directory_logs_one_line(tmp_path: Path, make):
     make(tmp_path / "events")
     outcome = train(TRAINING, tmp_path / "events")
     assert (outcome.code, outcome.out) == (7, TRAINED)
@@ -51,13 +51,13 @@ def test_something_else_in_place_of_the_directory_costs_one_line(tmp_path: Path,
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_directory_that_may_not_be_written_costs_one_line(tmp_path: Path):
+def test_an_unwritable_directory_logs_one_line(tmp_path: Path):
     tmp_path.chmod(0o500)
     outcome = train(TRAINING, tmp_path)
     assert (outcome.code, outcome.out, len(outcome.warnings)) == (7, TRAINED, 1)
 
 
-def test_a_directory_deleted_in_the_middle_costs_one_line(tmp_path: Path):
+def test_a_directory_deleted_in_the_middle_logs_one_line(tmp_path: Path):
     directory = tmp_path / "events"
     program = begin(LONG, directory)
     assert program.stdout is not None
@@ -73,7 +73,7 @@ def test_a_directory_deleted_in_the_middle_costs_one_line(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_file_that_may_not_grow_costs_one_line(tmp_path: Path):
+def test_a_file_at_its_size_limit_logs_one_line(tmp_path: Path):
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))\n" + TRAINING
     outcome = train(limited, tmp_path)
     assert (outcome.code, outcome.out) == (7, TRAINED)
@@ -84,18 +84,20 @@ def test_a_file_that_may_not_grow_costs_one_line(tmp_path: Path):
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A filesystem of one page, if this machine lets us mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    mount_point = tmp_path / "disk"
+    mount_point.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k,nr_inodes=8", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16k,nr_inodes=8", "tmpfs", str(mount_point)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("cannot mount a tmpfs here")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    yield mount_point
+    subprocess.run(["umount", str(mount_point)], check=True)
 
 
-def test_a_full_disk_costs_one_line(tiny_disk: Path):
+def test_a_full_disk_logs_one_line(tiny_disk: Path):
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(b"x" * 16384)
     outcome = train(TRAINING, tiny_disk)
@@ -190,14 +192,14 @@ def test_a_torn_line_does_not_spoil_the_next(tmp_path: Path):
         ("epochcost.run(object(), id=b'\\xff')", ""),
     ],
 )
-def test_a_wrong_argument_is_said_once_and_never_raised(tmp_path: Path, call: str, what: str):
+def test_a_wrong_argument_logs_one_warning_and_never_raises(tmp_path: Path, call: str, what: str):
     outcome = train(f"import epochcost\nfor _ in range(3):\n    {call}\nprint('done')", tmp_path)
     assert (outcome.code, outcome.out) == (0, "done\n")
     assert len(outcome.warnings) == (1 if what else 0)
     assert what in outcome.err
 
 
-def test_a_loop_over_a_plan_that_is_no_number_does_nothing_and_ends(tmp_path: Path):
+def test_a_loop_over_a_plan_that_is_not_a_number_does_nothing_and_ends(tmp_path: Path):
     code = "import epochcost\nwith epochcost.run(epochs=-1) as run:\n    print(list(run.epochs()))"
     outcome = train(code, tmp_path)
     assert (outcome.code, outcome.out) == (0, "[]\n")
@@ -259,7 +261,7 @@ def test_sigterm_preempts_the_run_and_still_kills_by_signal(tmp_path: Path):
 
 
 @pytest.mark.parametrize("moment", range(8))
-def test_sigterm_in_the_midst_of_writing_leaves_whole_lines_and_one_end(tmp_path: Path, moment: int):
+def test_sigterm_in_the_middle_of_writing_leaves_complete_lines_and_one_end(tmp_path: Path, moment: int):
     busy = "while True:\n            run.step(); run.phase('train'); run.checkpoint(); run.cost_usd"
     program = begin(SIGNALLED.format(before="", check="pass").replace("time.sleep(0.05)", busy), tmp_path)
     assert program.stdout is not None
@@ -355,7 +357,7 @@ if __name__ == "__main__":
 """
     )
     directory = tmp_path / "events"
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, str(program)],
         env=environment(directory),
         capture_output=True,
@@ -363,7 +365,7 @@ if __name__ == "__main__":
         timeout=60,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "14\n", "")
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "14\n", "")
     assert events(directory)[-1]["step"] == 4
 
 
@@ -419,7 +421,7 @@ def test_steps_of_many_threads_are_all_counted(tmp_path: Path):
     assert events(tmp_path)[-1]["step"] == 80000
 
 
-def test_only_local_rank_zero_writes_and_the_others_train_alike(tmp_path: Path):
+def test_only_local_rank_zero_writes_and_the_others_train_the_same(tmp_path: Path):
     for rank in range(3):
         outcome = train(TRAINING, tmp_path, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="3", EPOCHCOST_RUN="job")
         assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")
@@ -488,7 +490,7 @@ def test_importing_is_quick_and_loads_nothing_of_the_agent(tmp_path: Path):
     assert min(float(outcome.out) for outcome in outcomes) < 0.02
 
 
-def test_a_writer_gives_its_lock_up_with_its_life_only(tmp_path: Path):
+def test_a_writer_keeps_its_lock_until_it_exits(tmp_path: Path):
     import fcntl
 
     program = begin(SIGNALLED.format(before="", check="pass"), tmp_path)
@@ -512,7 +514,7 @@ def test_a_writer_gives_its_lock_up_with_its_life_only(tmp_path: Path):
     wait_for(free, what="the lock of a dead writer to be free")
 
 
-def test_memory_of_torch_is_asked_only_where_the_program_loaded_it(tmp_path: Path):
+def test_memory_of_torch_is_read_only_where_the_program_loaded_it(tmp_path: Path):
     code = """
     import sys, types, epochcost
     cuda = types.SimpleNamespace(

@@ -54,10 +54,10 @@ def test_any_value_can_be_shown() -> None:
 
 
 def module(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: Any) -> None:
-    """A tracker as far as it is called; the real ones are in tests/frameworks/test_trackers.py."""
-    found = ModuleType(name)
-    vars(found).update(attributes)
-    monkeypatch.setitem(sys.modules, name, found)
+    """A fake tracker with the called functions; the real ones are in tests/frameworks/test_trackers.py."""
+    fake_module = ModuleType(name)
+    vars(fake_module).update(attributes)
+    monkeypatch.setitem(sys.modules, name, fake_module)
 
 
 def test_each_tracker_gets_dollars_in_its_own_way_and_a_failing_one_logs_one_warning(

@@ -1,4 +1,4 @@
-"""What a user without rights tries in a directory that he may write: programs, run as that user."""
+"""Attacks by an unprivileged user in a directory that they may write to: programs, run as that user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node that strangers share: a mount namespace with a /run of its own, root's agent, and users who are not root."""
+"""A node shared by several users: a mount namespace with its own /run, root's agent, and unprivileged users."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SETUP = (
 
 @lru_cache(maxsize=1)
 def interpreter() -> str:
-    """A Python that users other than root may run, with this package in reach; empty if there is none."""
+    """A Python that users other than root may run, with this package on its path; empty if there is none."""
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         probe = [
             "setpriv",
@@ -46,19 +46,21 @@ def interpreter() -> str:
             "import epochcost",
         ]
         with contextlib.suppress(OSError):
-            done = subprocess.run(probe, env={"PYTHONPATH": str(EXPORTER)}, capture_output=True, check=False, cwd="/")
-            if done.returncode == 0:
+            completed = subprocess.run(
+                probe, env={"PYTHONPATH": str(EXPORTER)}, capture_output=True, check=False, cwd="/"
+            )
+            if completed.returncode == 0:
                 return python
     return ""
 
 
-def can_be_made() -> bool:
-    """Whether this machine lets a test make a namespace and become other users."""
+def is_supported() -> bool:
+    """Whether a test may create a namespace and become other users on this machine."""
     if os.geteuid() != 0:
         return False
     with contextlib.suppress(OSError):
-        done = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
-        return done.returncode == 0 and bool(interpreter())
+        completed = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False)
+        return completed.returncode == 0 and bool(interpreter())
     return False
 
 
@@ -73,7 +75,7 @@ class SharedNode:
     def __init__(self, folder: Path) -> None:
         self.port = free_port("127.0.0.1", 0)
         self.log = folder / "agent.log"
-        self._started: list[subprocess.Popen[str]] = []
+        self._processes: list[subprocess.Popen[str]] = []
         self._holder = subprocess.Popen(["unshare", "-m", "bash", "-c", _SETUP], stdout=subprocess.PIPE, text=True)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "ready\n"
@@ -99,14 +101,14 @@ class SharedNode:
         inside = ["nsenter", f"--mount=/proc/{self._holder.pid}/ns/mnt", "--wd=/", "--", *command]
         clean = {"PATH": os.environ["PATH"], "EPOCHCOST_DIR": EVENTS, **env}
         process = subprocess.Popen(inside, env=clean, stdout=out, stderr=subprocess.STDOUT, text=True)
-        self._started.append(process)
+        self._processes.append(process)
         return process
 
     def get(self, path: str, seconds: float = 10.0) -> str:
-        """What the agent answers; empty if it does not within ``seconds``, by default those of a Prometheus."""
+        """The agent's response; empty without one within ``seconds``, by default the scrape timeout of Prometheus."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=seconds) as answer:
-                return str(answer.read().decode())
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=seconds) as response:
+                return str(response.read().decode())
         except OSError:
             return ""
 
@@ -120,8 +122,8 @@ class SharedNode:
         }
 
     def stop(self) -> None:
-        """End all that was started."""
-        for process in (*self._started, self._holder):
+        """End all processes that were started."""
+        for process in (*self._processes, self._holder):
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()

@@ -1,4 +1,4 @@
-"""An unprivileged attacker on a node with root's agent and a victim's real training: the victim must not notice.
+"""An unprivileged attacker on a node with root's agent and a victim's real training: the victim must not be affected.
 
 ``EPOCHCOST_ATTACK_SECONDS`` sets how long the victim trains, 8 by default.
 """
@@ -10,25 +10,25 @@ import time
 
 import pytest
 from tests.trust.attacks import FLOODS, LAYS_TRAPS, TAKES_OVER, VICTIM
-from tests.trust.shared_node import SharedNode, can_be_made, shared_node
+from tests.trust.shared_node import SharedNode, is_supported, shared_node
 from tests.waiting import wait_for
 
 SECONDS = float(os.environ.get("EPOCHCOST_ATTACK_SECONDS", "8"))
 EPOCH_SECONDS = 0.5
 EPOCHS = round(SECONDS / EPOCH_SECONDS)
 VICTIM_USER, NEWCOMER, MALLORY = 1001, 1002, 65534
-pytestmark = pytest.mark.skipif(not can_be_made(), reason="needs root, namespaces, setpriv and a Python for all users")
+pytestmark = pytest.mark.skipif(not is_supported(), reason="needs root, namespaces, setpriv and a Python for all users")
 
 
 class Outcome:
-    """What became of the victim's training, and of the scrapes meanwhile."""
+    """The result of the victim's training, and of the scrapes meanwhile."""
 
     def __init__(self) -> None:
         self.scrapes = 0
         self.missed = 0
         self.oldest_sample_seconds = 0.0
         self.figures: dict[str, float] = {}
-        self.printed = ""
+        self.output = ""
         self.newcomer: dict[str, float] = {}
 
 
@@ -39,7 +39,7 @@ def begin(node: SharedNode, attack: str) -> None:
         assert line, "the attack did not begin"
 
 
-def played(*attacks: str, restart: bool = False) -> tuple[Outcome, str]:
+def run_victim(*attacks: str, restart: bool = False) -> tuple[Outcome, str]:
     """A training run beside ``attacks``, scraped once a second."""
     it = Outcome()
     with shared_node() as node:
@@ -65,24 +65,26 @@ def played(*attacks: str, restart: bool = False) -> tuple[Outcome, str]:
             agent.wait(timeout=30)
             node.start_agent()
         newcomer.communicate(timeout=120)
-        it.printed = victim.communicate(timeout=SECONDS + 120)[0]
-        final = wait_for(lambda: ended(node.samples()), what="the end of both runs, as metered")
+        it.output = victim.communicate(timeout=SECONDS + 120)[0]
+        final = wait_for(lambda: samples_at_the_end(node.samples()), what="the end of both runs, as metered")
         it.figures = {name: value for (name, run), value in final.items() if run == "victim"}
         it.newcomer = {name: value for (name, run), value in final.items() if run == "newcomer"}
         return it, node.log.read_text()
 
 
-def ended(samples: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+def samples_at_the_end(samples: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
     """``samples`` once both runs have ended and all their epochs are counted."""
-    done = samples.get(("run_epochs_total", "victim")) == EPOCHS and samples.get(("run_epochs_total", "newcomer")) == 4
+    completed = (
+        samples.get(("run_epochs_total", "victim")) == EPOCHS and samples.get(("run_epochs_total", "newcomer")) == 4
+    )
     over = all(samples.get(("run_gpus", run), 0.0) == 0.0 for run in ("victim", "newcomer"))
-    return samples if done and over else {}
+    return samples if completed and over else {}
 
 
-def believed(it: Outcome) -> None:
-    """The victim was told nothing but the agent's word."""
-    lines = it.printed.splitlines()
-    assert [line.split()[0] for line in lines] == ["epoch"] * EPOCHS + ["trained", "at"], it.printed
+def assert_unaffected(it: Outcome) -> None:
+    """The victim received only the agent's own data."""
+    lines = it.output.splitlines()
+    assert [line.split()[0] for line in lines] == ["epoch"] * EPOCHS + ["trained", "at"], it.output
     costs = [line.split()[-2] for line in lines if not line.startswith("trained")]
     assert all(line.endswith("None") for line in lines if not line.startswith("trained")), "no notice"
     assert "666" not in {cost.partition(".")[0] for cost in costs if cost != "None" and float(cost) > SECONDS * 2}
@@ -98,27 +100,25 @@ def scraped(it: Outcome) -> None:
 
 @pytest.fixture(scope="module")
 def calm() -> Outcome:
-    """The same training with nobody around."""
-    it, log = played()
+    """The same training without attackers."""
+    it, log = run_victim()
     assert "Traceback" not in log
-    believed(it)
+    assert_unaffected(it)
     scraped(it)
     return it
 
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "the agent restarts"])
 @pytest.mark.parametrize("attack", [TAKES_OVER, FLOODS], ids=["takes over", "floods"])
-def test_the_victims_epochs_time_and_dollars_are_his_whatever_a_stranger_does(
-    calm: Outcome, attack: str, restart: bool
-):
-    it, log = played(attack, restart=restart)
-    believed(it)
+def test_the_victims_epochs_time_and_dollars_are_unaffected_by_any_attack(calm: Outcome, attack: str, restart: bool):
+    it, log = run_victim(attack, restart=restart)
+    assert_unaffected(it)
     scraped(it)
     assert it.figures["run_epochs_total"] == calm.figures["run_epochs_total"] == EPOCHS
     assert it.figures["run_useful_epochs"] == EPOCHS
     assert it.figures["run_lost_epochs_total"] == 0
     assert it.figures["run_seconds_total"] == pytest.approx(calm.figures["run_seconds_total"], abs=3.0)
-    # A dollar a second, of which each user with a run on the node pays his part: three users at most, however many
+    # A dollar a second, shared by the users with a run on the node: three users at most, however many
     # runs one of them opens.
     usd = it.figures["run_cost_usd_total"] + it.figures.get("run_provisional_cost_usd", 0.0)
     assert it.figures["run_seconds_total"] / 3 - 1.0 <= usd <= it.figures["run_seconds_total"] + 1.0
@@ -129,7 +129,7 @@ def test_the_victims_epochs_time_and_dollars_are_his_whatever_a_stranger_does(
     assert len(log.splitlines()) < 150
 
 
-def test_nothing_of_root_is_led_elsewhere(calm: Outcome):
+def test_no_file_of_root_is_redirected(calm: Outcome):
     assert calm.figures["run_epochs_total"] == EPOCHS
     with shared_node() as node:
         begin(node, LAYS_TRAPS)

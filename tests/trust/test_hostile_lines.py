@@ -1,4 +1,4 @@
-"""A stranger's lines, of every kind and at any time, beside a victim's run: its epochs, seconds and dollars are his."""
+"""Another user's lines, of every kind and at any time, beside a victim's run: the victim's figures are unaffected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 import pytest
-from tests.agent.driven import Driven, World
+from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
 
 VICTIM, MALLORY = 1001, 65534
 EPOCHS, EPOCH_SECONDS = 6, 10
@@ -16,20 +16,20 @@ NAMESPACE = Path("/proc/self/ns/pid")
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
 
 
-def say(world: World, user: int, name: str, **line: object) -> None:
-    path = world.events / name
+def write_line(machine: SimulatedMachine, user: int, name: str, **line: object) -> None:
+    path = machine.events / name
     with path.open("a") as out:
         out.write(json.dumps({"v": 1, **line}) + "\n")
     os.chown(path, user, user)
 
 
-def hostile(world: World, rng: random.Random) -> dict[str, object]:
+def hostile(machine: SimulatedMachine, rng: random.Random) -> dict[str, object]:
     """A valid line or nearly one, about the past, the present or the future."""
-    now = world.wall
+    now = machine.wall
     distances = (0, 1, 60, 3600, 86_400, 3e8)
     times = [*(now + d for d in distances), *(now - d for d in distances), 0, 9e9, 1e11 - 1, 1e-300]
     choices: dict[str, list[object]] = {
-        "mono": [world.mono, 0, 1e10, world.mono + 1e6],
+        "mono": [machine.mono, 0, 1e10, machine.mono + 1e6],
         "continues": ["v.jsonl", "m0.jsonl", "../v.jsonl", "x" * 250 + ".jsonl"],
         "epoch": [0, 1, 5, 1e9, 0.5],
         "step": [0, 7, 2**62],
@@ -51,26 +51,28 @@ def hostile(world: World, rng: random.Random) -> dict[str, object]:
     return line
 
 
-def played(root: Path, seed: int | None) -> dict[str, float]:
-    world = World(root)
-    world.events.chmod(0o1777)
-    agent = Driven(world, price__usd_per_hour="3600")
+def metered(root: Path, seed: int | None) -> dict[str, float]:
+    machine = SimulatedMachine(root)
+    machine.events.chmod(0o1777)
+    agent = DrivenAgent(machine, price__usd_per_hour="3600")
     agent.ask_price()
     rng = random.Random(seed)
     try:
         agent.run(3)
-        say(world, VICTIM, "v.jsonl", ev="start", ts=world.wall, mono=world.mono, run="v", epochs=EPOCHS)
+        write_line(machine, VICTIM, "v.jsonl", ev="start", ts=machine.wall, mono=machine.mono, run="v", epochs=EPOCHS)
         for epoch in range(1, EPOCHS + 1):
             for _ in range(EPOCH_SECONDS):
                 for _ in range(rng.randint(0, 6) if seed is not None else 0):
-                    say(world, MALLORY, f"m{rng.randrange(5)}.jsonl", **hostile(world, rng))
+                    write_line(machine, MALLORY, f"m{rng.randrange(5)}.jsonl", **hostile(machine, rng))
                 agent.run(1.0)
-            say(world, VICTIM, "v.jsonl", ev="epoch_end", ts=world.wall, mono=world.mono, run="v", epoch=epoch)
-        say(world, VICTIM, "v.jsonl", ev="end", ts=world.wall, mono=world.mono, run="v", status="finished")
+            write_line(
+                machine, VICTIM, "v.jsonl", ev="epoch_end", ts=machine.wall, mono=machine.mono, run="v", epoch=epoch
+            )
+        write_line(machine, VICTIM, "v.jsonl", ev="end", ts=machine.wall, mono=machine.mono, run="v", status="finished")
         agent.run(30)
         agent.save()
         agent.kill()
-        agent = Driven(world, price__usd_per_hour="3600")  # and after a restart it is the same
+        agent = DrivenAgent(machine, price__usd_per_hour="3600")  # and after a restart it is the same
         agent.ask_price()
         agent.run(3)
         names = ("epochs_total", "seconds_total", "useful_epochs", "lost_epochs_total", "last_epoch_seconds")
@@ -81,8 +83,8 @@ def played(root: Path, seed: int | None) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_run_is_metered_as_if_the_stranger_were_not_there_but_for_his_share_of_the_machine(tmp_path: Path, seed: int):
-    calm, beside = played(tmp_path / "calm", None), played(tmp_path / "beside", seed)
+def test_hostile_lines_change_only_the_share_of_the_machine(tmp_path: Path, seed: int):
+    calm, beside = metered(tmp_path / "calm", None), metered(tmp_path / "beside", seed)
     seconds = EPOCHS * EPOCH_SECONDS
     assert calm["usd"] == pytest.approx(seconds)
     assert beside["usd"] == pytest.approx(seconds / 2, abs=1.5), "two users: a half each, whatever the other says"
@@ -92,24 +94,22 @@ def test_a_run_is_metered_as_if_the_stranger_were_not_there_but_for_his_share_of
 
 
 @pytest.mark.parametrize("seed", [3, 4, 7, 17, 25, 28])
-def test_no_lines_make_the_books_impossible_so_that_the_next_agent_would_set_all_of_them_aside(
-    tmp_path: Path, seed: int
-):
-    world, rng = World(tmp_path), random.Random(seed)
-    world.events.chmod(0o1777)
-    agent = Driven(world, price__usd_per_hour="3600")
+def test_no_lines_make_the_ledger_impossible_for_the_next_agent(tmp_path: Path, seed: int):
+    machine, rng = SimulatedMachine(tmp_path), random.Random(seed)
+    machine.events.chmod(0o1777)
+    agent = DrivenAgent(machine, price__usd_per_hour="3600")
     agent.ask_price()
     try:
         agent.run(3.0)
         for second in range(25):
             for _ in range(rng.randint(0, 8)):
-                say(world, MALLORY, f"m{rng.randrange(5)}.jsonl", **hostile(world, rng))
+                write_line(machine, MALLORY, f"m{rng.randrange(5)}.jsonl", **hostile(machine, rng))
             agent.ask_price()
             agent.run(1.0)
             if second % 8 == 7:
                 agent.save()
                 agent.kill()
-                agent = Driven(world, price__usd_per_hour="3600")
+                agent = DrivenAgent(machine, price__usd_per_hour="3600")
         assert not list((tmp_path / "state").glob("*.bad-*"))
         assert agent.dollars("node_cost_usd") == pytest.approx(28.0, abs=2.0)
     finally:

@@ -1,4 +1,4 @@
-"""What another user lays beside a training run's own files, in a directory that both may write, says nothing of it."""
+"""Files of another user beside those of a training run, in a directory that both may write to, have no effect on it."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ def shared(tmp_path: Path) -> Path:
 # -- the training's own id ---------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_who_says_that_the_run_is_over_does_not_give_the_training_another_id(shared: Path):
+def test_a_foreign_end_event_does_not_give_the_training_another_id(shared: Path):
     of(MALLORY, shared / f"77-{os.uname().nodename}-999999-abcdef.jsonl", ev="end", status="finished")
     assert train(ONE, shared, SLURM_JOB_ID="77").out.split() == ["77"]
 
 
-def test_a_stranger_who_holds_a_lock_is_no_process_beside(shared: Path):
+def test_a_lock_of_another_user_is_not_a_process_of_the_run(shared: Path):
     path = of(MALLORY, shared / f"77-{os.uname().nodename}-999999-abcdef.jsonl", ev="start")
-    with path.open("r+b") as held:
-        fcntl.lockf(held, fcntl.LOCK_EX)
+    with path.open("r+b") as locked_file:
+        fcntl.lockf(locked_file, fcntl.LOCK_EX)
         assert train(ONE, shared, SLURM_JOB_ID="77").out.split() == ["77"]
 
 
-def test_a_link_or_a_pipe_by_the_runs_name_does_not_hold_the_training_up(shared: Path):
+def test_a_link_or_a_pipe_of_the_runs_name_does_not_block_the_training(shared: Path):
     secret = of(0, shared / "elsewhere", ev="end", status="finished")
     (shared / f"77-{os.uname().nodename}-1-a.jsonl").symlink_to(secret)
     os.mkfifo(shared / "pipe")
     (shared / f"77-{os.uname().nodename}-2-a.jsonl").symlink_to(shared / "pipe")
     assert train(ONE, shared, SLURM_JOB_ID="77").out.split() == ["77"]
-    (mine,) = (path for path in shared.glob("*.jsonl") if not path.is_symlink())
-    assert json.loads(mine.read_text().splitlines()[-1])["status"] == "finished"
+    (own_file,) = (path for path in shared.glob("*.jsonl") if not path.is_symlink())
+    assert json.loads(own_file.read_text().splitlines()[-1])["status"] == "finished"
 
 
 # -- exec --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_does_not_silence_exec_by_naming_its_run_or_its_process(shared: Path):
+def test_another_user_cannot_silence_exec_by_naming_its_run_or_process(shared: Path):
     namespace = Path("/proc/self/ns/pid").stat().st_ino
     neighbours = OtherWriters(shared, "mine", os.getpid())
     of(MALLORY, shared / "a.jsonl", ev="start", run="mine")
@@ -78,15 +78,15 @@ def test_a_stranger_does_not_silence_exec_by_naming_its_run_or_its_process(share
 
 @pytest.fixture
 def as_user() -> Iterator[int]:
-    """This process as another user than root, for the length of a test."""
+    """Run this process as an unprivileged user for the duration of a test."""
     os.seteuid(1001)
     yield 1001
     os.seteuid(0)
 
 
-def test_a_strangers_file_of_a_known_name_is_not_this_trainings_progress(as_user: int):
+def test_a_foreign_file_of_a_known_name_is_not_this_trainings_progress(as_user: int):
     state = '{"epoch": 1.0, "global_step": 10, "max_steps": 40}'
-    with tempfile.TemporaryDirectory() as folder:  # one that is in this user's reach
+    with tempfile.TemporaryDirectory() as folder:  # one that this user can read
         tailer = FileTailer(Path(folder), (), 0)
         (Path(folder) / "trainer_state.json").write_text(state)
         assert len(tailer.look()) == 1
@@ -100,50 +100,50 @@ def test_a_strangers_file_of_a_known_name_is_not_this_trainings_progress(as_user
         assert len(FileTailer(None, [str(strange)], 0).look()) == 1, "a file that the user named is read, whosever"
 
 
-def test_a_pipe_that_takes_a_files_place_does_not_hold_up_exec(shared: Path):
+def test_a_pipe_in_place_of_a_file_does_not_block_exec(shared: Path):
     tailer = FileTailer(shared, (), 0)
     path = shared / "results.csv"
     path.write_text("epoch,time\n1,2\n")
     os.mkfifo(shared / "pipe")
     assert tailer.look() is not None
     (shared / "pipe").rename(path)
-    done = threading.Event()
+    completed = threading.Event()
 
     def look() -> None:
         tailer.look()
-        done.set()
+        completed.set()
 
     threading.Thread(target=look, daemon=True).start()
-    assert done.wait(10.0)
+    assert completed.wait(10.0)
 
 
 # -- epochcost event ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("laid", ["a file that anybody may write", "a link", "a directory", "a pipe", "a second name"])
-def test_a_line_never_goes_into_what_a_stranger_has_laid_there(shared: Path, laid: str):
+def test_a_line_is_never_written_to_a_file_of_another_user(shared: Path, laid: str):
     host = name_in_files()
-    taken = shared / f"r-{host}-shell.jsonl"
+    foreign_file = shared / f"r-{host}-shell.jsonl"
     other = of(MALLORY, shared / "other", ev="start")
     if laid == "a file that anybody may write":
-        of(MALLORY, taken, ev="start").chmod(0o666)
+        of(MALLORY, foreign_file, ev="start").chmod(0o666)
     elif laid == "a link":
-        taken.symlink_to(other)
+        foreign_file.symlink_to(other)
     elif laid == "a directory":
-        taken.mkdir()
+        foreign_file.mkdir()
     elif laid == "a pipe":
-        os.mkfifo(taken)
+        os.mkfifo(foreign_file)
     else:
-        taken.hardlink_to(of(0, shared / "precious", ev="start"))
+        foreign_file.hardlink_to(of(0, shared / "precious", ev="start"))
     before = other.read_bytes()
     for kind in ("start", "end"):
         assert event.main([kind, "--run", "r"], environment(shared)) == 0
     assert other.read_bytes() == before
-    mine = shared / f"r-{host}-shell-{os.geteuid()}.jsonl"
-    assert [json.loads(line)["ev"] for line in mine.read_text().splitlines()] == ["start", "end"]
+    own_file = shared / f"r-{host}-shell-{os.geteuid()}.jsonl"
+    assert [json.loads(line)["ev"] for line in own_file.read_text().splitlines()] == ["start", "end"]
 
 
-def test_who_has_taken_every_name_is_told_of(shared: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_user_who_has_taken_every_name_is_reported(shared: Path, capsys: pytest.CaptureFixture[str]):
     host = name_in_files()
     names = [f"r-{host}-shell", f"r-{host}-shell-0", *(f"r-{host}-shell-0-{n}" for n in range(2, event.MOST_NAMES))]
     for name in names:
@@ -153,15 +153,15 @@ def test_who_has_taken_every_name_is_told_of(shared: Path, capsys: pytest.Captur
     assert "another user has taken every name" in capsys.readouterr().err
 
 
-# -- opening is doing --------------------------------------------------------------------------------------------------
+# -- opening has effects -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_regular_file_is_not_even_opened(shared: Path):
+def test_only_regular_files_are_opened(shared: Path):
     os.mkfifo(shared / "pipe")
     through = threading.Event()
 
     def write() -> None:
-        os.close(os.open(shared / "pipe", os.O_WRONLY))  # goes on once somebody opens it for reading
+        os.close(os.open(shared / "pipe", os.O_WRONLY))  # continues once it is opened for reading
         through.set()
 
     writer = threading.Thread(target=write, daemon=True)

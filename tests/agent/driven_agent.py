@@ -22,7 +22,7 @@ BOOT_ID = "5d1d9b2a-0000-4000-8000-000000000001"
 
 
 @dataclass
-class World:
+class SimulatedMachine:
     """One machine: its clocks, its /proc, its disk."""
 
     root: Path
@@ -46,7 +46,7 @@ class World:
         (self.proc / "meminfo").write_text("MemTotal: 1000 kB\nMemFree: 300 kB\nMemAvailable: 400 kB\n")
         (self.proc / "sys/kernel/random/boot_id").write_text(self.boot_id + "\n")
 
-    def go(self, seconds: float, utilization: float = 1.0) -> None:
+    def advance(self, seconds: float, utilization: float = 1.0) -> None:
         self.wall += seconds
         self.mono += seconds
         self.busy += seconds * utilization
@@ -59,7 +59,7 @@ class World:
         self.boot_ts, self.boot_id = self.wall - 20, BOOT_ID[:-1] + "2"
         self.write_proc()
 
-    def say(self, kind: str, t: float | None = None, run: str = "r", file: str = "", **fields: Any) -> None:
+    def write_event(self, kind: str, t: float | None = None, run: str = "r", file: str = "", **fields: Any) -> None:
         """Append an event that happened at ``T0 + t`` (default: now) to a file, as a training process does."""
         ts = self.wall if t is None else T0 + t
         line = {"v": 1, "ev": kind, "ts": ts, "mono": self.mono + ts - self.wall, "run": run, **fields}
@@ -75,18 +75,18 @@ def _name_and_labels(series: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     return sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k not in SAME))
 
 
-class Driven:
-    """An agent in a `World`; its beat is the test's."""
+class DrivenAgent:
+    """An agent on a `SimulatedMachine`; the test decides when it ticks."""
 
-    def __init__(self, world: World, **flags: str) -> None:
-        self.world = world
-        options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
-        options |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
+    def __init__(self, machine: SimulatedMachine, **flags: str) -> None:
+        self.machine = machine
+        options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(machine.events), "gpus.source": "none"}
+        options |= {"state.dir": str(machine.root / "state"), "node.name": "n1"}
         options |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
         settings = load(AgentSettings, "agent", options, {})
         self.interval = settings.sample_interval
-        environ = {"STATE_DIRECTORY": str(world.root / "apart")}
-        self.app = AgentApp(settings, environ, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
+        environ = {"STATE_DIRECTORY": str(machine.root / "apart")}
+        self.app = AgentApp(settings, environ, Clocks(lambda: machine.wall, lambda: machine.mono), machine.proc)
         self.app.memory.resume()
         self._serving = False
 
@@ -97,16 +97,16 @@ class Driven:
     def run(self, seconds: float, every: float = 0.0, utilization: float = 1.0) -> None:
         """Tick until ``seconds`` have passed, at the agent's own interval or ``every`` so many seconds."""
         every = every or self.interval
-        until = self.world.wall + seconds
-        while self.world.wall < until - 1e-9:
-            self.world.go(min(every, until - self.world.wall), utilization)
+        until = self.machine.wall + seconds
+        while self.machine.wall < until - 1e-9:
+            self.machine.advance(min(every, until - self.machine.wall), utilization)
             self.app.beat.tick()
 
     def save(self) -> None:
         self.app.memory.save()
 
     def kill(self) -> None:
-        """As ``kill -9`` does it: nothing more is written, and the kernel lets go of the lock."""
+        """As ``kill -9`` does it: nothing more is written, and the kernel releases the lock."""
         self.close()
 
     def metrics(self) -> str:
@@ -114,8 +114,8 @@ class Driven:
         if not self._serving:
             self.app.server.start()
             self._serving = True
-        with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=10) as answer:
-            return str(answer.read().decode())
+        with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=10) as response:
+            return str(response.read().decode())
 
     def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
         """Samples of `metrics` by name and labels, without those that are the same everywhere here (`SAME`)."""
@@ -126,14 +126,16 @@ class Driven:
         return self.scrape().get((f"epochcost_{name}", tuple(sorted(labels.items()))))
 
     def dollars(self, name: str, **labels: str) -> float:
-        """All dollars of ``run_cost_usd`` and the like, as they are known now: settled ones, and those that are not."""
+        """All dollars of ``run_cost_usd`` and the like, as known now: settled and provisional."""
         settled = name if name.endswith("_sum") else f"{name}_total"
         provisional = (
             name.replace("node_", "node_provisional_").replace("run_", "run_provisional_").removesuffix("_sum")
         )
         names = (f"epochcost_{settled}", f"epochcost_{provisional}")
-        found = self.scrape().items()
-        return math.fsum(usd for (sample, has), usd in found if sample in names and labels.items() <= dict(has).items())
+        samples = self.scrape().items()
+        return math.fsum(
+            usd for (sample, has), usd in samples if sample in names and labels.items() <= dict(has).items()
+        )
 
     def sum(self, name: str) -> float:
         return sum(value for (sample, _), value in self.scrape().items() if sample == f"epochcost_{name}")
