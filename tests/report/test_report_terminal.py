@@ -133,6 +133,35 @@ def test_a_link_that_somebody_laid_where_the_file_is_to_be_leads_nowhere(two, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == [".report.md.new", "precious", "report.md"]
 
 
+def test_a_pipe_in_place_of_the_file_is_written_into_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        write("text", str(pipe), io.StringIO())
+        assert reader.stdout.read() == b"text"
+    assert pipe.is_fifo()
+
+
+def test_standard_output_by_its_name_is_standard_output(tmp_path):
+    program = "import sys; from epochcost.reports.app import write; print('a'); write('b', '/dev/stdout', sys.stdout)"
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run(
+            [sys.executable, "-c", program], stdout=out, check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
+        )  # fmt: skip
+    assert (tmp_path / "out").read_text() == "a\nb"
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_report_is_as_private_as_the_umask_says(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write("text", str(tmp_path / "report.md"), io.StringIO())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "report.md").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_full_disk_is_an_error_and_a_small_alphabet_is_none():
     with Path("/dev/full").open("w") as full, pytest.raises(ReportError, match="No space left"):
         say("x" * 100_000, full)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import sys
 import time
@@ -21,6 +20,7 @@ from epochcost.reports.several_stores import connect_all
 from epochcost.reports.span import span
 from epochcost.reports.text import SIMULATED, markdown, terminal
 from epochcost.store.store_error import StoreError
+from epochcost.untrusted_files import replaced
 
 SHAPES: dict[str, Callable[[Report], str]] = {
     "table": terminal,
@@ -112,19 +112,28 @@ def columns(out: TextIO) -> int | None:
 
 
 def write(text: str, output: str, out: TextIO) -> None:
-    """To a file in one step, so that nobody ever reads half a report."""
-    if not output:
-        say(text, out)
-        return
+    """To a file in one step, so that nobody ever reads half a report; into a device or a pipe as it is.
+
+    Raises:
+        ReportError: when it cannot be written.
+    """
     path = Path(output)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with fresh.open("x", encoding="utf-8") as file:  # "x" follows no link that somebody put there
-            file.write(text)
-        fresh.replace(path)
+        if not output or _is_the_same(path, out):
+            say(text, out)
+        elif path.exists() and not path.is_file():
+            with path.open("w", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            with replaced(path, mode=None) as fresh:
+                fresh.write(text.encode())
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ReportError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _is_the_same(path: Path, out: TextIO) -> bool:
+    """Whether ``path`` is what ``out`` writes to: ``/dev/stdout``, which may itself lead to a file."""
+    return isinstance(out, TextIOWrapper) and path.exists() and os.path.samestat(path.stat(), os.fstat(out.fileno()))
 
 
 def say(text: str, out: TextIO) -> None:
