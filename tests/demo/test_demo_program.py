@@ -132,6 +132,14 @@ def test_a_directory_that_holds_something_is_not_touched(tmp_path):
     assert "is not empty" in message
 
 
+def test_a_directory_that_cannot_be_one_is_named_with_its_flag(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert refused(f"--data.dir={tmp_path / 'file'}/x") == (
+        1,
+        f"epochcost demo: --data.dir: {tmp_path / 'file'}/x cannot be used: Not a directory\n",
+    )
+
+
 def test_without_a_prometheus_it_says_what_to_install(tmp_path):
     code, message = refused(environment={**os.environ, "PATH": str(tmp_path)})
     assert code == 1
