@@ -122,7 +122,9 @@ def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule
 
 @each("name", ALERT_NAMES)
 def test_an_alert_has_a_runbook_of_four_parts(name: str) -> None:
-    text = (RUNBOOKS_DIR / f"{name}.md").read_text()
+    runbook = RUNBOOKS_DIR / f"{name}.md"
+    assert runbook.is_file(), f"{name} has no runbook: write docs/runbooks/{name}.md"
+    text = runbook.read_text()
     assert text.startswith(f"# {name}\n")
     assert re.findall(r"^## .*", text, re.MULTILINE) == RUNBOOK_SECTIONS
 
@@ -134,14 +136,15 @@ def test_every_runbook_belongs_to_an_alert() -> None:
 def test_the_index_of_runbooks_names_every_alert_with_its_summary() -> None:
     text = (RUNBOOKS_DIR / "README.md").read_text()
     rows = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| [a-z, ]+ \| (.*) \|$", text, re.MULTILINE)
-    assert sorted(name for name, _ in rows) == ALERT_NAMES
+    assert sorted(name for name, _ in rows) == ALERT_NAMES, "each alert has one row in docs/runbooks/README.md"
     assert set(rows) <= {(rule.name, rule.body["annotations"]["summary"]) for rule in ALERTS}
 
 
 @each("name", ALERT_NAMES)
 def test_an_alert_is_tested_silent_then_firing_then_resolved(name: str) -> None:
     histories = [[len(expected) for _, expected in checks] for checks in alert_checks(name)]
-    assert any(h[0] == 0 and max(h) > 0 and h[-1] < max(h) for h in histories)
+    good = [h for h in histories if h[0] == 0 and max(h) > 0 and h[-1] < max(h)]
+    assert good, f"{name}: no test in prometheus/rules/tests expects it silent, then firing, then resolved"
 
 
 @each("rule", ALERTS, **BY_NAME)
