@@ -197,12 +197,12 @@ def _opened_beside(name: str, mode: int | None, directory: int | None) -> tuple[
 def _put_in_place(aside: str, name: str, directory: int | None, *, among_others: bool) -> None:
     at = {"src_dir_fd": directory, "dst_dir_fd": directory}
     try:
-        os.replace(aside, name, **at)  # noqa: PTH105
+        os.replace(aside, name, **at)  # noqa: PTH105, TID251 - here
     except IsADirectoryError:
         if not among_others:
             raise
         os.rename(name, f"{aside}.in-the-way", **at)  # noqa: PTH104
-        os.replace(aside, name, **at)  # noqa: PTH105
+        os.replace(aside, name, **at)  # noqa: PTH105, TID251 - here
 
 
 def printable_name(path: object) -> str:

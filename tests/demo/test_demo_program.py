@@ -44,7 +44,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
             [*COMMAND, "--hours=0.5", *flags],
             stdout=out,
             stderr=err,
-            env={**os.environ, "TMPDIR": str(home)},
+            env={**os.environ, "TMPDIR": str(home), "http_proxy": "http://127.0.0.1:1"},  # not for what is its own
             text=True,
         )
     try:
