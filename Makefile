@@ -1,5 +1,5 @@
 # What one does here. `make` lists it. Each target installs what it needs.
-SHELL := /bin/bash
+SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help up test coverage docs format frameworks engines site
 VENV := . scripts/setup.sh && ensure_venv dev

@@ -142,6 +142,23 @@ def test_a_pipe_in_place_of_the_file_is_written_into_and_stays(tmp_path):
     assert pipe.is_fifo()
 
 
+def test_a_link_to_a_pipe_that_somebody_laid_there_is_not_followed(tmp_path):
+    tmp_path.chmod(0o1777)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "report.md").symlink_to(tmp_path / "pipe")
+    write("text", str(tmp_path / "report.md"), io.StringIO())
+    assert (tmp_path / "report.md").read_text() == "text"
+    assert not (tmp_path / "report.md").is_symlink()
+
+
+def test_a_descriptor_by_its_name_is_written_into():
+    reader, writer = os.pipe()
+    write("text", f"/dev/fd/{writer}", io.StringIO())
+    os.close(writer)
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+
+
 def test_standard_output_by_its_name_is_standard_output(tmp_path):
     program = "import sys; from epochcost.reports.app import write; print('a'); write('b', '/dev/stdout', sys.stdout)"
     with (tmp_path / "out").open("w") as out:

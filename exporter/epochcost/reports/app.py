@@ -20,7 +20,7 @@ from epochcost.reports.several_stores import connect_all
 from epochcost.reports.span import span
 from epochcost.reports.text import SIMULATED, markdown, terminal
 from epochcost.store.store_error import StoreError
-from epochcost.untrusted_files import replaced
+from epochcost.untrusted_files import is_private, replaced, trusted_owners
 
 SHAPES: dict[str, Callable[[Report], str]] = {
     "table": terminal,
@@ -121,7 +121,7 @@ def write(text: str, output: str, out: TextIO) -> None:
     try:
         if not output or _is_the_same(path, out):
             say(text, out)
-        elif path.exists() and not path.is_file():
+        elif _is_stream(path):
             with path.open("w", encoding="utf-8") as file:
                 file.write(text)
         else:
@@ -134,6 +134,14 @@ def write(text: str, output: str, out: TextIO) -> None:
 def _is_the_same(path: Path, out: TextIO) -> bool:
     """Whether ``path`` is what ``out`` writes to: ``/dev/stdout``, which may itself lead to a file."""
     return isinstance(out, TextIOWrapper) and path.exists() and os.path.samestat(path.stat(), os.fstat(out.fileno()))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is a device or a pipe, and nobody else can have put it there, or a link to it."""
+    if not path.exists() or path.is_file():
+        return False
+    own = not path.is_symlink() and path.lstat().st_uid in trusted_owners()
+    return own or is_private(path.parent.resolve())
 
 
 def say(text: str, out: TextIO) -> None:
