@@ -17,7 +17,7 @@ import pytest
 
 import epochcost
 from epochcost import gpus, prices, training
-from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.agent_settings import OWNER_SOURCES, AgentSettings
 from epochcost.nodes.metadata import CLOUDS
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices import SOURCES
@@ -133,6 +133,17 @@ def test_a_device_source_has_its_rows_and_its_tests(name: str) -> None:
         (allowed("gpus.source", name), "a choice of gpus.source in agent/agent_settings.py"),
         (f"--gpus.source={name}" in text("docs/devices.md"), f"`--gpus.source={name}` in docs/devices.md"),
         (any(name in path.name for path in (ROOT / "tests/gpus").glob("test_*.py")), f"tests/gpus/test_{name}.py"),
+    )
+
+
+@pytest.mark.parametrize("name", OWNER_SOURCES)
+def test_a_source_of_owners_is_asked_and_has_its_row_and_its_tests(name: str) -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/owners").glob("test_*.py"))
+    asked = text("exporter/epochcost/agent/sources.py") + text("exporter/epochcost/agent/gpu_owners.py")
+    assert not lacking(
+        (f'"{name}"' in asked, f"{name} in owner_feeds of agent/sources.py"),
+        (f"\n| `{name}` | " in text("docs/owners.md"), f"a row of {name} in docs/owners.md"),
+        (f'"{name}"' in tests, f"{name} in tests/owners"),
     )
 
 
