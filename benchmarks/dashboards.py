@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 from benchmarks import fleet  # noqa: E402
 
 from epochcost.demo.history import History, prometheus_command  # noqa: E402
-from epochcost.demo.programs import Program, free_port  # noqa: E402
+from epochcost.demo.programs import INSTALL, Program, free_port, program  # noqa: E402
 from epochcost.demo.rules_for_replay import config_dir, copy_rules  # noqa: E402
 
 BOARDS = fleet.ROOT / "grafana" / "dashboards"
@@ -153,6 +153,8 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=160)
     parser.add_argument("--minutes", type=float, default=8)
     args = parser.parse_args()
+    if missing := [name for name in ("prometheus", "promtool") if not program(name)]:
+        parser.error(f"{' and '.join(missing)} must be installed: {INSTALL}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)

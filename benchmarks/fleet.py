@@ -42,7 +42,7 @@ from prometheus_client import generate_latest  # noqa: E402
 from epochcost.demo.fleet import A100, FLEET  # noqa: E402
 from epochcost.demo.history import History, prometheus_command  # noqa: E402
 from epochcost.demo.market import Market  # noqa: E402
-from epochcost.demo.programs import Program, free_port  # noqa: E402
+from epochcost.demo.programs import INSTALL, Program, free_port, program  # noqa: E402
 from epochcost.demo.rules_for_replay import config_dir, copy_rules, parsed, seconds  # noqa: E402
 from epochcost.demo.simulated_agent import PlayedAgent  # noqa: E402
 
@@ -330,6 +330,8 @@ def main() -> int:
     if args.serve:
         serve(args.serve, args.runs)
         return 0
+    if missing := [name for name in ("prometheus", "promtool") if not program(name)]:
+        parser.error(f"{' and '.join(missing)} must be installed: {INSTALL}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     if args.keep:
         args.keep.mkdir(parents=True)

@@ -23,6 +23,7 @@ from tests.grafana.simulated_fleet import HOUR, SimulatedFleet, SimulatedRun, St
 from tests.grafana.simulated_prometheus import prometheus  # noqa: E402
 from tests.report.stored import Sample, past, write  # noqa: E402
 
+from epochcost.demo.programs import INSTALL, program  # noqa: E402
 from epochcost.model import State  # noqa: E402
 from epochcost.reports.app import Progress  # noqa: E402
 from epochcost.reports.report import make  # noqa: E402
@@ -80,6 +81,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=0, help="runs a node, 20 minutes each, instead of one for hours")
     parser.add_argument("--runs", default="", help="only these, a regular expression")
     args = parser.parse_args()
+    if missing := [name for name in ("prometheus", "promtool") if not program(name)]:
+        parser.error(f"{' and '.join(missing)} must be installed: {INSTALL}")
     simulated = fleet(args.nodes, args.hours * HOUR)
     length = args.trials * TRIAL_SECONDS or args.hours * HOUR
     samples = trials(args.nodes, args.trials, simulated.epoch_ts) if args.trials else past(simulated, length)

@@ -31,6 +31,18 @@ def test_a_benchmark_has_usage_text(
     assert f"benchmarks/{name}.py" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["fleet", "dashboards", "report"])
+def test_a_benchmark_says_which_program_it_lacks(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"benchmarks/{name}.py"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"benchmarks.{name}").main()
+    assert ended.value.code == 2
+    assert "prometheus and promtool must be installed: " in capsys.readouterr().err
+
+
 def test_the_agent_whose_text_each_node_of_the_fleet_serves_has_a_node_its_gpus_and_a_run() -> None:
     from benchmarks import fleet
 

@@ -45,6 +45,22 @@ def test_links_between_pages_resolve(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings that GitHub and the site (scripts/site) spell alike."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title) for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+    plain = [re.sub(r"[^\w\s-]", "", title.lower()).strip() for title in headings]
+    return {re.sub(r"[-\s]+", "-", title) for title in plain} & {title.replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_to_a_section_lead_to_its_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        if other.suffix == ".md":
+            assert anchor in anchors(other), f"{page.name} links to {target}#{anchor}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_dotted_flag_that_a_page_names_exists(page: Path) -> None:
     for flag in re.findall(r"`--([a-z]+\.[a-z][a-z.-]*[a-z])", page.read_text(encoding="utf-8")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
 import importlib
 import os
 import pkgutil
@@ -15,7 +17,7 @@ import pytest
 
 import epochcost
 from epochcost import gpus, prices, training
-from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.agent_settings import OWNER_SOURCES, AgentSettings
 from epochcost.nodes.metadata import CLOUDS
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices import SOURCES
@@ -33,6 +35,7 @@ OWN_FAULTS = {"aws": "test_prices_aws.py", "aws_bulk": "test_prices_aws_bulk.py"
 CALLBACKS = sorted(name for name in epochcost.__all__ if re.search(r"_callbacks?$|^jax_run$", name))
 NOT_INSTALLABLE = {"composer_callback"}
 """Callbacks whose framework no longer installs here: only their protocol is tried."""
+SCRIPT = "scripts/test-frameworks"
 NO_TRAINER = {"jax_run"}
 """Not called by a framework: the user's own loop reports, so there is nothing of another user's to compare."""
 
@@ -43,11 +46,32 @@ def text(path: str) -> str:
     return where.read_text(encoding="utf-8") if where.is_file() else ""
 
 
-def allowed(gpu_source: str) -> bool:
+def letters(path: str) -> str:
+    """The text of a file, lower-case, letters and digits alone: "Hugging Face" is found as ``huggingface``."""
+    return re.sub(r"[\W_]", "", text(path).lower())
+
+
+def allowed(flag: str, value: str) -> bool:
     try:
-        return load(AgentSettings, "agent", {"gpus.source": gpu_source}, {}).gpus_source == gpu_source
+        load(AgentSettings, "agent", {flag: value}, {})
     except SettingsError:
         return False
+    return True
+
+
+def providers(source: str) -> set[str]:
+    """The providers of the sources that a module makes."""
+    module = importlib.import_module(SOURCES[source])
+    kinds = [each for each in vars(module).values() if isinstance(each, type) and hasattr(each, "fetch")]
+    found = [field.default for kind in kinds for field in dataclasses.fields(kind) if field.name == "provider"]
+    return {provider for provider in found if isinstance(provider, str) and provider}
+
+
+def packages(hooks: str) -> set[str]:
+    """What the hooks in ``training/HOOKS.py`` import of others."""
+    tree = ast.walk(ast.parse(text(f"exporter/epochcost/training/{hooks}.py")))
+    names = {each.module or "" for each in tree if isinstance(each, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names} - {"epochcost", *sys.stdlib_module_names}
 
 
 def lacking(*requirements: tuple[bool, str]) -> list[str]:
@@ -58,10 +82,25 @@ def lacking(*requirements: tuple[bool, str]) -> list[str]:
 def test_a_price_source_has_its_page_and_its_faults(name: str) -> None:
     page = OF_THE_SAME_PAGE.get(name, name)
     faults = text(f"tests/prices/{OWN_FAULTS.get(name, 'test_source_faults.py')}")
+    listed = text("docs/prices.md")
+    billing = {line.partition(",")[0] for line in text("exporter/epochcost/prices/billing.csv").splitlines()}
     assert not lacking(
         (name == page or name in text(f"docs/prices/{page}.md"), f"{name} in docs/prices/{page}.md"),
         (bool(text(f"docs/prices/{page}.md")), f"the page docs/prices/{page}.md"),
-        (f"prices/{page}.md" in text("docs/prices.md"), "a link to it in docs/prices.md"),
+        (f"\n| `{name}` | " in listed, "its row in the table of sources in docs/prices.md, with a link to the page"),
+        (
+            listed.count(f"prices/{page}.md") > 1,
+            "its row in the table under 'Sources over plain HTTP' in docs/prices.md",
+        ),
+        (f"`{name}`" in listed.partition("| `--prices.sources` |")[0], "its name in the sentence above that table"),
+        (
+            providers(name) <= billing,
+            f"a row of {', '.join(providers(name))} in prices/billing.csv, without figures if they are not known",
+        ),
+        (
+            any(page in path.stem for path in (ROOT / "tests/prices").glob("test_*.py")),
+            f"its own tests, tests/prices/test_{name}.py",
+        ),
         (
             name in WITHOUT_PROVIDER or f"`{name}" in text("docs/prices/relied-on.md"),
             "a row in docs/prices/relied-on.md",
@@ -91,9 +130,20 @@ def test_a_source_without_its_setting_is_skipped_with_a_message() -> None:
 @pytest.mark.parametrize("name", [*gpus.SOURCES, "dcgm"])
 def test_a_device_source_has_its_rows_and_its_tests(name: str) -> None:
     assert not lacking(
-        (allowed(name), "a choice of gpus.source in agent/agent_settings.py"),
+        (allowed("gpus.source", name), "a choice of gpus.source in agent/agent_settings.py"),
         (f"--gpus.source={name}" in text("docs/devices.md"), f"`--gpus.source={name}` in docs/devices.md"),
         (any(name in path.name for path in (ROOT / "tests/gpus").glob("test_*.py")), f"tests/gpus/test_{name}.py"),
+    )
+
+
+@pytest.mark.parametrize("name", OWNER_SOURCES)
+def test_a_source_of_owners_is_asked_and_has_its_row_and_its_tests(name: str) -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/owners").glob("test_*.py"))
+    asked = text("exporter/epochcost/agent/sources.py") + text("exporter/epochcost/agent/gpu_owners.py")
+    assert not lacking(
+        (f'"{name}"' in asked, f"{name} in owner_feeds of agent/sources.py"),
+        (f"\n| `{name}` | " in text("docs/owners.md"), f"a row of {name} in docs/owners.md"),
+        (f'"{name}"' in tests, f"{name} in tests/owners"),
     )
 
 
@@ -102,18 +152,30 @@ def test_a_cloud_has_its_server_and_its_row(name: str) -> None:
     assert not lacking(
         (name in text("tests/nodes/clouds.py").lower(), f"a server of {name}'s protocol in tests/nodes/clouds.py"),
         (name in text("docs/nodes.md").lower(), f"{name} in docs/nodes.md"),
+        (allowed("node.metadata", name), "a choice of node.metadata in agent/agent_settings.py"),
     )
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_a_callback_has_its_docs_its_protocol_test_and_a_framework_test(name: str) -> None:
     short = re.sub(r"_callbacks?$|_run$", "", name)
+    sections = re.findall(r"^\*\*([^*]+)\*\*", text("docs/frameworks.md"), re.MULTILINE)
+    guarded = text("docs/guard.md").partition("| how it stops |")[2].partition("\n\n")[0]
     real = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/frameworks").glob("test_*.py"))
     both = text("tests/frameworks/test_with_and_without.py")
     protocols = text("tests/training/test_callback_protocols.py")
     assert not lacking(
         (f"epochcost.{name}(" in text("docs/frameworks.md"), f"epochcost.{name}(...) in docs/frameworks.md"),
-        (short in re.sub(r"\W", "", text("docs/trackers.md").lower()), f"a row of {short} in docs/trackers.md"),
+        (
+            short in {re.sub(r"\W", "", title.lower()) for title in sections},
+            f"a section of {short} in docs/frameworks.md",
+        ),
+        (short in letters("docs/training.md"), f"{short} in docs/training.md, under 'Frameworks'"),
+        (short in letters("docs/trackers.md"), f"a row of {short} in docs/trackers.md"),
+        (
+            name in NO_TRAINER or short in re.sub(r"\W", "", guarded.lower()),
+            f"a row of {short} in docs/guard.md: how the guard stops it",
+        ),
         (name in NO_TRAINER or short in protocols.lower(), f"{short} in tests/training/test_callback_protocols.py"),
         (
             name in NOT_INSTALLABLE or f"epochcost.{name}(" in real,
@@ -124,14 +186,25 @@ def test_a_callback_has_its_docs_its_protocol_test_and_a_framework_test(name: st
             f"{name} in tests/frameworks/test_with_and_without.py",
         ),
         (name in text("exporter/epochcost/training/api.py"), f"{name} in training/api.py"),
+        (
+            all(f'"{package}.*"' in text("pyproject.toml") for package in packages(short)),
+            f"{', '.join(packages(short))} in the overrides of mypy in pyproject.toml",
+        ),
+        (
+            name in NOT_INSTALLABLE or not packages(short) or any(p in text(SCRIPT) for p in packages(short)),
+            f"{', '.join(packages(short))} among what {SCRIPT} installs",
+        ),
     )
 
 
 def test_every_callback_of_the_api_is_exported() -> None:
     callbacks = {name for name in vars(api) if re.search(r"^[a-z]\w*_callbacks?$", name)}
-    assert callbacks <= set(epochcost.__all__), (
-        "add it to __all__ in epochcost/__init__.py, and to the imports above it"
-    )
+    tree = ast.walk(ast.parse(text("exporter/epochcost/__init__.py")))
+    imports = [each for each in tree if isinstance(each, ast.ImportFrom) and each.module == api.__name__]
+    imported = {alias.name for each in imports for alias in each.names}
+    assert callbacks - set(api.__all__) == set(), "add it to __all__ in training/api.py"
+    assert callbacks - set(epochcost.__all__) == set(), "add it to __all__ in epochcost/__init__.py"
+    assert callbacks - imported == set(), "add it to the imports for type checkers in epochcost/__init__.py"
 
 
 def test_every_file_of_hooks_is_offered() -> None:

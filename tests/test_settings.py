@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_the_file_may_be_named_by_the_environment_and_hold_lists(tmp_path: Path)
     ("content", "message"),
     [
         ("agent: [1]", "agent: must be a mapping"),
-        ("- 1", "must be a mapping with the sections agent and prices"),
+        ("- 1", "must be a mapping of sections: agent, prices, report"),
         ("agents: {}", "unknown section 'agents'; allowed: agent, prices"),
         ("agent: {node.nmae: x}", "unknown setting 'node.nmae'; allowed: "),
         ("agent: {node: {nmae: x}}", "unknown setting 'node.nmae'"),
@@ -70,6 +71,8 @@ def test_the_file_may_be_named_by_the_environment_and_hold_lists(tmp_path: Path)
         ("agent: {states.busy-ratio: 2}", "states.busy-ratio: '2' is not valid: expected a number from 0 to 1"),
         ("a: [", "is not valid YAML"),
         ("\x00", "is not valid YAML"),
+        ("a: 2026-13-45", "is not valid YAML: it contains a date or a number that does not exist"),
+        ("[" * 3000, "is not valid YAML: it is nested too deeply"),
     ],
 )
 def test_a_wrong_file_is_named_with_key_and_value(tmp_path: Path, content: str, message: str) -> None:
@@ -87,8 +90,12 @@ def test_a_wrong_file_is_named_with_key_and_value(tmp_path: Path, content: str, 
         ("EPOCHCOST_SAMPLE_INTERVAL", "fast", "EPOCHCOST_SAMPLE_INTERVAL: 'fast' is not valid: expected a duration"),
         ("EPOCHCOST_PRICE_USD_PER_HOUR", "inf", "expected a finite number"),
         ("EPOCHCOST_GPUS_SOURCE", "cuda", "allowed: auto, "),
+        ("EPOCHCOST_PRICE_USD_PER_HOUR", "dear", "expected a finite number"),
         ("EPOCHCOST_PRICES_URL", "ftp://x", "expected http://HOST:PORT"),
-        ("EPOCHCOST_NODE_PURCHASE_OPTION", "Spot", "allowed: "),
+        ("EPOCHCOST_PRICES_URL", "http://x:99999", "expected http://HOST:PORT"),
+        ("EPOCHCOST_PRICES_URL", "http://x:port", "expected http://HOST:PORT"),
+        ("EPOCHCOST_PRICES_URL", "http://[::1", "expected http://HOST:PORT"),
+        ("EPOCHCOST_NODE_PURCHASE_OPTION", "Spot", "allowed: on_demand, spot, reserved, owned or nothing"),
         ("EPOCHCOST_WEB_LISTEN_ADDRESS", "127.0.0.1:99999", "port of 0 to 65535"),
     ],
 )
@@ -97,6 +104,30 @@ def test_a_wrong_variable_is_named_with_the_allowed_values(name: str, value: str
         agent({}, {name: value})
     assert name in str(caught.value)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda path: None, "cannot be read: No such file or directory"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_once(tmp_path: Path, write: Callable[[Path], object], says: str) -> None:
+    file = tmp_path / "e.yml"
+    write(file)
+    with pytest.raises(SettingsError) as caught:
+        agent({"config.file": str(file)})
+    assert str(caught.value) == f"{file}: {says}"
+
+
+def test_a_long_value_is_named_by_its_beginning_without_a_password_in_it() -> None:
+    value = f"http://ann:{'s3cret' * 40}@prices"
+    with pytest.raises(SettingsError) as caught:
+        agent({"sample.interval": value + "x" * 1000})
+    assert "s3cret" not in str(caught.value)
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from epochcost.http_client import Bounds, ExchangeError, Request, ask
+from epochcost.model import is_number
 from epochcost.shown_text import MAX_NAME, printable
 
 SECONDS = 5.0
@@ -71,7 +72,7 @@ def _seconds(states: object) -> dict[str, float]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return float(value) if is_number(value) else None
 
 
 def _word(value: object) -> str:

@@ -22,6 +22,9 @@ PREFIX = "EPOCHCOST_"
 CONFIG_FLAG = "config.file"
 SECTIONS = ("agent", "prices", "report", "compare", "demo", "guard")
 """Of the YAML file: one for each program."""
+MOST_PORT = 65535
+MOST_SHOWN, MOST_DETAIL = 200, 600
+"""Characters of a wrong value, and of what is wrong with it."""
 
 
 class SettingsError(ValueError):
@@ -137,9 +140,13 @@ def _parse(opt: Option, raw: Any, where: str) -> Any:  # noqa: ANN401
     try:
         return opt.parse(raw)
     except (ValueError, TypeError, KeyError) as err:
-        value = "(secret)" if opt.secret else without_password(repr(raw))
-        detail = "" if opt.secret else f": {without_password(str(err))}"
+        value = "(secret)" if opt.secret else _shortened(without_password(repr(raw)))
+        detail = "" if opt.secret else f": {_shortened(without_password(str(err)), MOST_DETAIL)}"
         raise SettingsError(f"{where}: {value} is not valid{detail}") from None
+
+
+def _shortened(text: str, most: int = MOST_SHOWN) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def without_password(text: str) -> str:
@@ -162,18 +169,22 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
         raise SettingsError(f"{path}: reading a YAML file needs PyYAML: pip install 'epochcost[agent]'") from None
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError) as err:
-        raise SettingsError(f"{path}: cannot be read: {err}") from None
+    except OSError as err:
+        raise SettingsError(f"{path}: cannot be read: {err.strerror or err}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is not UTF-8 text") from None
     except yaml.YAMLError as err:
         # The parser's own words quote the line, which may hold a secret.
         mark = getattr(err, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(err, "problem", None)
         raise SettingsError(f"{path}: is not valid YAML{where}{f': {problem}' if problem else ''}") from None
-    except (ValueError, RecursionError) as err:  # a date or a number that is none; lists in lists without end
-        raise SettingsError(f"{path}: is not valid YAML: {type(err).__name__}") from None
+    except ValueError:
+        raise SettingsError(f"{path}: is not valid YAML: it contains a date or a number that does not exist") from None
+    except RecursionError:
+        raise SettingsError(f"{path}: is not valid YAML: it is nested too deeply") from None
     if not isinstance(document, dict):
-        raise SettingsError(f"{path}: must be a mapping with the sections agent and prices")
+        raise SettingsError(f"{path}: must be a mapping of sections: {', '.join(SECTIONS)}")
     unknown = set(document) - set(SECTIONS)
     if unknown:
         raise SettingsError(f"{path}: unknown section {min(map(str, unknown))!r}; allowed: {', '.join(SECTIONS)}")
@@ -204,7 +215,7 @@ def _flatten(content: Mapping[str, Any], settings: type, where: str) -> dict[str
 def address(text: str) -> tuple[str, int]:
     """``127.0.0.1:10835``, ``[::1]:10835``, ``:10835`` (every interface) -> host, port."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+    if not colon or not port.isdecimal() or int(port) > MOST_PORT:
         raise ValueError("expected HOST:PORT with a port of 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         return str(ipaddress.IPv6Address(host[1:-1])), int(port)
@@ -267,7 +278,10 @@ def ratio(text: str) -> float:
 
 def number(text: str) -> float:
     """A finite number of 0 or more."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value) or value < 0:
         raise ValueError("expected a finite number of 0 or more")
     return value
@@ -306,7 +320,7 @@ def choice(*allowed: str) -> Callable[[str], str]:
         if text not in allowed and by_boolean.get(text) in allowed:
             return by_boolean[text]
         if text not in allowed:
-            raise ValueError(f"allowed: {', '.join(allowed)}")
+            raise ValueError(f"allowed: {', '.join(filter(None, allowed))}{' or nothing' if '' in allowed else ''}")
         return text
 
     return parse
@@ -357,7 +371,8 @@ def http_url(text: str) -> str:
         return ""
     if "@" in text:  # urllib takes none, and says it in an error that ends in a log
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT without user and password")
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
+    match = re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.%]+\]|[^/\s:\[\]]+)(?::([0-9]{1,5}))?(?:/\S*)?", text)
+    if not match or not 1 <= int(match[1] or 1) <= MOST_PORT:
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
     return text.rstrip("/")
 

@@ -148,7 +148,7 @@ def is_private(path: str | Path) -> bool:
 @contextlib.contextmanager
 def replaced(
     path: str | Path,
-    mode: int = 0o644,
+    mode: int | None = 0o644,
     *,
     flush: bool = False,
     among_others: bool = False,
@@ -160,7 +160,7 @@ def replaced(
 
     Args:
         path: what is replaced, be it a link or another user's file.
-        mode: of the new file, whatever the umask.
+        mode: of the new file, whatever the umask; None for what the umask makes of it.
         flush: whether it must outlive a power cut.
         among_others: others can make names here: a directory that one of them has put in the way is moved aside.
         directory: descriptor that a relative ``path`` counts from.
@@ -172,7 +172,8 @@ def replaced(
     fd, aside = _opened_beside(name, mode, directory)
     try:
         with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, mode)  # a service's umask must not hide from users what is written for them
+            if mode is not None:
+                os.fchmod(fd, mode)  # a service's umask must not hide from users what is written for them
             yield file
             if flush:
                 file.flush()
@@ -184,10 +185,10 @@ def replaced(
         raise
 
 
-def _opened_beside(name: str, mode: int, directory: int | None) -> tuple[int, str]:
+def _opened_beside(name: str, mode: int | None, directory: int | None) -> tuple[int, str]:
     aside = os.path.join(os.path.dirname(name), f".{os.urandom(8).hex()}.tmp")  # noqa: PTH118, PTH120 - each second
     try:
-        return os.open(aside, _ASIDE, mode, dir_fd=directory), aside
+        return os.open(aside, _ASIDE, 0o666 if mode is None else mode, dir_fd=directory), aside
     except OSError as err:
         err.filename = name  # the same fault is the same sentence each time
         raise
@@ -196,12 +197,12 @@ def _opened_beside(name: str, mode: int, directory: int | None) -> tuple[int, st
 def _put_in_place(aside: str, name: str, directory: int | None, *, among_others: bool) -> None:
     at = {"src_dir_fd": directory, "dst_dir_fd": directory}
     try:
-        os.replace(aside, name, **at)  # noqa: PTH105
+        os.replace(aside, name, **at)  # noqa: PTH105, TID251 - here
     except IsADirectoryError:
         if not among_others:
             raise
         os.rename(name, f"{aside}.in-the-way", **at)  # noqa: PTH104
-        os.replace(aside, name, **at)  # noqa: PTH105
+        os.replace(aside, name, **at)  # noqa: PTH105, TID251 - here
 
 
 def printable_name(path: object) -> str:

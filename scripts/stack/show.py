@@ -7,12 +7,11 @@ import json
 import threading
 import time
 import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.stack.processes import Part, Stack, StartError, python, tail
+from scripts.stack.processes import DIRECT, Part, Stack, StartError, python, tail
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "char_lm.py"
 FIRST_COST_SECONDS = 300.0
@@ -122,7 +121,7 @@ def query(prometheus: str, expression: str) -> float | None:
 
 def _json(url: str) -> dict[str, Any]:
     try:
-        with urllib.request.urlopen(url, timeout=5.0) as answer:
+        with DIRECT.open(url, timeout=5.0) as answer:
             document = json.load(answer)
     except (OSError, ValueError):
         return {}  # not up yet, or gone: the caller keeps waiting, with a limit

@@ -6,10 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from tests.loopback import ExpositionServer
+
+from epochcost.agent.check import _age as spelled_age
+from epochcost.agent.check import who_answers
 
 
 def check(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +55,28 @@ def test_an_impossible_events_directory_is_named(tmp_path: Path) -> None:
     completed = check(tmp_path, "--price.usd-per-hour=1")
     assert completed.returncode == 1
     assert "events directory cannot be used" in completed.stderr
+
+
+def test_what_does_not_speak_http_is_something_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        def speak() -> None:
+            connection, _ = other.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=speak)
+        thread.start()
+        said = who_answers("127.0.0.1", port)
+        thread.join()
+    assert said.startswith(f"127.0.0.1:{port}: something that is not epochcost (")
+
+
+@pytest.mark.parametrize(("seconds", "age"), [(-1.0, "0 s"), (119.0, "119 s"), (7200.0, "2 hours"), (3e5, "3 days")])
+def test_an_age_is_said_in_the_unit_that_fits(seconds: float, age: str) -> None:
+    assert spelled_age(seconds) == age
 
 
 def test_it_names_the_program_on_the_agents_port(tmp_path: Path) -> None:

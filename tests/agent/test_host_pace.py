@@ -35,6 +35,20 @@ def test_a_failure_is_not_kept(host: HostSampling, tmp_path: Path) -> None:
     assert host.health.success
 
 
+def test_a_machine_that_does_not_say_when_it_was_booted_counts_from_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "proc").mkdir()
+    host = HostSampling(tmp_path / "proc")
+    assert host.boot_ts(1_795_000_000.0) == 1_795_000_000.0
+    assert host.boot_id == ""
+    texts = [record.message for record in caplog.records]
+    assert [text.partition(",")[0] for text in texts] == [
+        "cannot read the boot ID",
+        "the boot time of this machine is unknown",
+    ]
+
+
 def test_after_a_step_back_in_time_it_is_read_again(host: HostSampling) -> None:
     host.read(100.0, PACE_SECONDS)
     again = host.read(50.0, PACE_SECONDS)

@@ -46,7 +46,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
             [*COMMAND, "--hours=0.5", *flags],
             stdout=out,
             stderr=err,
-            env={**os.environ, "TMPDIR": str(home)},
+            env={**os.environ, "TMPDIR": str(home), "http_proxy": "http://127.0.0.1:1"},  # not for what is its own
             text=True,
         )
     try:
@@ -132,6 +132,14 @@ def test_a_directory_that_is_not_empty_is_not_touched(tmp_path):
     code, message = rejected(f"--data.dir={tmp_path}")
     assert (code, (tmp_path / "mine").read_text()) == (1, "precious")
     assert "is not empty" in message
+
+
+def test_a_directory_that_cannot_be_one_is_named_with_its_flag(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert rejected(f"--data.dir={tmp_path / 'file'}/x") == (
+        1,
+        f"epochcost demo: --data.dir: {tmp_path / 'file'}/x cannot be used: Not a directory\n",
+    )
 
 
 def test_without_prometheus_it_names_what_to_install(tmp_path):

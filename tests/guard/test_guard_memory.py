@@ -11,7 +11,7 @@ from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
 from tests.guard.guarded_agent import STALLED, advance, begin, guarded, post
 
 from epochcost.agent.device_activity import Idle
-from epochcost.agent.guard_memory import NAME
+from epochcost.agent.guard_memory import NAME, GuardMemory
 from epochcost.agent.guard_observation import Facts, Observer
 from epochcost.agent.meter import Meter
 from epochcost.agent.meter_inputs import Inputs, Quote
@@ -81,6 +81,39 @@ def test_if_keeps_cannot_be_read_either_nothing_is_decided(
     it.run(90)
     assert it.value("guard_evidence") == 1
     it.close()
+
+
+def test_a_fault_of_the_guard_is_logged_once_and_its_waits_begin_again(
+    machine: SimulatedMachine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    it = guarded(machine, STALLED.format(mark=tmp_path / "mark"))
+    begin(machine)
+    advance(it, machine, 60)
+    it.run(300)
+    assert it.app.guarding is not None
+    for fault in (ValueError("odd"), ValueError("odd"), KeyError("gone")):
+        it.app.guarding.failed(fault)
+    texts = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert texts == ["guard: failed with an unexpected error"] * 2
+    it.run(200)  # 500 s of evidence, and 200 since the fault
+    assert keep_asked_at(it) is None
+    it.run(300)
+    assert keep_asked_at(it) == 1
+    it.close()
+
+
+def test_keeps_that_cannot_be_saved_are_logged_once_and_saved_when_they_can_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = GuardMemory(tmp_path / "away" / NAME, lambda: 1_795_000_000.0)
+    for t in (0.0, 1.0):
+        memory.save({"users": [], "keeps": {}}, {}, t)
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["guard"]
+    assert memory.error.endswith(f"{NAME}: No such file or directory")
+    (tmp_path / "away").mkdir()
+    memory.save({"users": [], "keeps": {}}, {}, 2.0)
+    assert memory.error == ""
+    assert memory.load(3.0) == ({"users": [], "keeps": {}}, {}, 1.0)
 
 
 @pytest.mark.parametrize("state", ["kept", "{"])

@@ -10,7 +10,8 @@ import pytest
 from tests.guard.seen import COMMANDS, policy_set
 
 from epochcost.cli import main
-from epochcost.guard.guard_command import GuardSettings, check
+from epochcost.guard.guard_command import GuardSettings, check, play
+from epochcost.guard.keep_files import names_of
 from epochcost.guard.replay import Past, replay
 from epochcost.store.promql_client import Series
 
@@ -65,6 +66,44 @@ def test_a_policy_is_described_as_text(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["guard", "check", "--policy", str(file)]) == 2
     assert "guard.yml: line 1: policies[0].whn: unknown field" in capsys.readouterr().err
     assert main(["guard", "check"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--from", "now"], "--from must be earlier than --to, by a minute at least"),
+        (["--from", "soon"], "--from: 'soon' is not valid: expected now, an age such as 7d"),
+        (["--to", "2026-05-01T25:00:00Z"], "--to: '2026-05-01T25:00:00Z' is not valid"),
+    ],
+)
+def test_a_period_that_is_none_is_named(
+    flags: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "guard.yml"
+    file.write_text(POLICIES)
+    assert main(["guard", "replay", "--policy", str(file), "--prometheus.url", "http://127.0.0.1:1", *flags]) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begin", ["2h", "1790000000", "2026-05-01", "2026-05-01T00:00:00+02:00"])
+def test_a_store_that_cannot_be_reached_is_one_line(begin: str, tmp_path: Path) -> None:
+    file, err = tmp_path / "guard.yml", io.StringIO()
+    file.write_text(POLICIES)
+    settings = GuardSettings(policy_file=str(file), prometheus_url="http://127.0.0.1:1", begin=begin)
+    assert play(settings, io.StringIO(), err) == 1
+    assert err.getvalue().startswith("epochcost guard: http://127.0.0.1:1: request failed: ")
+
+
+def test_a_keep_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EPOCHCOST_DIR", str(tmp_path))
+    for name in names_of(os.geteuid()):
+        (tmp_path / name).mkdir()  # in the way of each
+    assert main(["keep", "4h"]) == 1
+    assert capsys.readouterr().err == f"epochcost keep: {tmp_path}: all of this user's names are taken by others\n"
+    assert main(["keep", "--end"]) == 0
+    assert len(list(tmp_path.iterdir())) == len(names_of(os.geteuid()))
 
 
 def test_a_second_keep_does_not_remove_the_first(

@@ -52,6 +52,8 @@ def test_a_run_reported_by_a_shell_script(tmp_path: Path):
     (["progress", "--run", "a", "metrics.loss=low"], "metrics.loss=low: expected a finite number"),
     (["progress", "--run", "a", "metrics.=1"], "metrics.=1: expected a finite number"),
     (["phase", "--run", "a", "phase=lunch"], "phase=lunch: expected one of startup, train"),
+    (["phase", "--run", "a"], "phase: requires the phase that begins, as in phase=train"),
+    (["start", "--run", "a", "--pid", "x"], "argument --pid: 'x' is not a process id"),
     (["lunch", "--run", "a"], "invalid choice: 'lunch'"),
 ])  # fmt: skip
 def test_a_wrong_argument_is_one_error_that_names_it(tmp_path: Path, capsys, arguments: list[str], message: str):

@@ -534,6 +534,36 @@ def test_lines_are_numbered_as_in_an_editor_however_often_they_were_drawn_over()
     assert b"epoch 1: ended in line 3\nepoch 2: ended in line 4\n" in completed.stdout
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            ["step 100 loss 1", "step 200 loss 1", "step 300 loss 1"],
+            ["0 epochs reported, 300 steps, from steps", "only steps are printed: --steps-per-epoch N makes epochs"],
+        ),
+        (
+            [f"epoch 0.{n} loss 1" for n in range(1, 5)],
+            ["0 epochs reported, position 0.40, from lines"],
+        ),
+        (
+            ["Epoch 1/2", "  step 10/20", "  step 20/20", "Epoch 2/2", "  step 10/20", "  step 20/20"],
+            ["left out: 4 lines like 'step 10/20': less specific than the lines that are followed"],
+        ),
+        (
+            ["step 5 loss 1", "step 3 loss 1", "step 9 loss 1"],
+            ["left out: 3 lines like 'step 5 loss 1': its steps begin"],
+        ),
+        (["epoch 0.1 loss", "epoch 0.2 loss", "epoch 0.4 loss"], ["positions that did not increase steadily"]),
+        (["100%|####| 10/10 [00:01<00:00]"], ["progress bars without a name may be anything: --bar epoch"]),
+        (["epoch: 1 loss 1", "epoch: 2 loss 1"], ["planned epochs are not printed: --epochs N says them"]),
+        (["all is well"], ["no line was understood: --pattern"]),
+    ],
+)
+def test_what_was_read_and_what_was_not_is_explained(lines: list[str], says: list[str]):
+    done = read("\n".join([*lines, ""]).encode())
+    assert [words for words in says if words not in done.stdout.decode()] == [], done.stdout.decode()
+
+
 def test_a_parsed_line_is_not_also_listed_as_skipped():
     completed = read(b"Epoch 1/2 loss 0.5\nEpoch 2/2 loss 0.4\n")
     assert b"followed: 2 lines like 'Epoch 1/2 loss 0.5'" in completed.stdout

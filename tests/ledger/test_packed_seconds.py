@@ -35,6 +35,13 @@ def round_trip(it: Ledger) -> Ledger:
     return Ledger.restored(json.loads(json.dumps(it.state())))
 
 
+def test_packed_seconds_are_a_mapping() -> None:
+    packed = PackedSeconds(("a", "b"), (1.5, 2.0))
+    assert (dict(packed), len(packed), packed["b"], "c" in packed) == ({"a": 1.5, "b": 2.0}, 2, 2.0, False)
+    with pytest.raises(KeyError):
+        packed["c"]
+
+
 def test_intervals_older_than_two_hours_are_packed_and_newer_ones_are_not(old: Ledger) -> None:
     kinds = [isinstance(span.seconds, PackedSeconds) for span in old.book.spans]
     assert kinds.index(False) >= 6

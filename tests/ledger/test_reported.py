@@ -83,7 +83,7 @@ def test_they_survive_a_restart_and_impossible_values_are_rejected() -> None:
     assert view(again) == {"loss": 0.5}
     check_ledger(again, T0 + 100)
     run = again.runs[RunId("r")]
-    for values in ({"loss": "0.5"}, {"": 1.0, "\n": 2.0}, {f"m{n}": 1.0 for n in range(9)}):
+    for values in ({"loss": "0.5"}, {"": 1.0, "\n": 2.0}, {f"m{n}": 1.0 for n in range(9)}, {"loss": 10**400}):
         run.reported = ReportedValues(1, "w", values)  # type: ignore[arg-type]
         with pytest.raises(ImpossibleStateError):
             check_ledger(again, T0 + 100)

@@ -268,6 +268,16 @@ def test_a_corrupt_state_does_not_prevent_a_start(tmp_path: Path) -> None:
     assert (tmp_path / "state" / "prices.json.corrupt").exists()
 
 
+def test_a_name_that_no_source_has_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ("listed_fil", "owned", "*", "listed")
+    PollerApp(settings(tmp_path, prices_precedence=names, prices_accept=("*", "aws_spott")), [scripted_source()])
+    texts = [record.getMessage() for record in caplog.records if "named" in record.getMessage()]
+    assert texts == [
+        "--prices.precedence: no source in use is named 'listed_fil'",
+        "--prices.accept: no source in use is named 'aws_spott'",
+    ]
+
+
 def test_a_state_directory_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match=r"--state\.dir: .*file/state' cannot be written: Not a directory"):

@@ -21,6 +21,7 @@ from epochcost.model import InstanceFacts
 from epochcost.poller.once import COLUMNS, Filter, Look, Printout, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
+from epochcost.prices import OPT_IN, SOURCES
 from epochcost.prices.listed import Listed
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
 
@@ -269,9 +270,8 @@ def test_without_credentials_there_are_dated_prices_and_the_needs_of_each_source
     assert completed.returncode == 0
     assert len(completed.stdout.splitlines()) > 20
     messages = kinds(completed)
-    assert {name for name, why in messages.items() if why.startswith("skipped")} == {
-        "owned", "lambda", "digitalocean", "aws", "gcp", "azure", "vast", "runpod", "oci",
-    }  # fmt: skip
+    skipped = {name for name, why in messages.items() if why.startswith("skipped")}
+    assert skipped == set(SOURCES) - {"listed", *OPT_IN}
     assert all("--" in why or "AWS_ACCESS_KEY_ID" in why for why in messages.values())
     assert "--runpod.instance-types" in completed.stderr.splitlines()[-1], (
         "the last line is a command that needs no key"

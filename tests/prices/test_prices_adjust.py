@@ -132,6 +132,7 @@ def test_only_charged_extras_are_part_of_what_an_agent_charges() -> None:
         ([{"discount-percent": 100}], "adjustment 1: discount-percent: 100 must be a number above 0 and below 100"),
         ([{"discount-percent": "10%"}], "discount-percent: '10%' must be a number above 0"),
         ([{"tax-percent": True}], "tax-percent: True must be a number above 0"),
+        ([{"discount-usd-per-hour": 10**400}], "discount-usd-per-hour: 1000.* must be a number above 0"),
         ([{"tax-percent": 24, "from": "soon"}], "from: 'soon' must be a day, 2026-11-21, or a time"),
     ],
 )

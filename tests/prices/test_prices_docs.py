@@ -47,7 +47,8 @@ def test_every_source_and_every_column_of_a_list_is_on_a_page() -> None:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_has_a_page_with_the_required_sections(source: str) -> None:
-    page = PAGES[PAGE_OF.get(source, source)]
+    page = PAGES.get(PAGE_OF.get(source, source), "")
+    assert page, f"there is no page docs/prices/{PAGE_OF.get(source, source)}.md"
     assert f"(prices/{PAGE_OF.get(source, source)}.md)" in PAGE
     assert re.search(r"^\| endpoints? \|", page, re.MULTILINE)
     assert re.search(r"^\| credentials \|", page, re.MULTILINE)

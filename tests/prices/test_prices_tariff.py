@@ -122,6 +122,7 @@ def test_an_unchanged_refresh_adds_no_steps() -> None:
         ({"tariff-by-hour": 0.2}, "machine 1: tariff-by-hour: 0.2 must be a mapping of times to"),
         ({"tariff-by-hour": {"25:00": 0.2}}, "tariff-by-hour: '25:00' must be a time of the day"),
         ({"tariff-by-hour": {"07:00": "dear"}}, "tariff-by-hour: 07:00: 'dear' must be"),
+        ({"tariff-by-hour": {"07:00": 10**400}}, "tariff-by-hour: 07:00: 1000.* must be"),
         ({"tariff-by-hour": {"07:00": 1, 420: 2}}, "tariff-by-hour: 420 is given twice"),
         ({"timezone": "Athens"}, "machine 1: timezone: 'Athens' is not known"),
         ({"tariff-usd-per-kwh": 0.1}, "machine 1: tariff-usd-per-kwh: give it or tariff-by-hour, not both"),

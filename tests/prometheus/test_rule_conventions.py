@@ -48,12 +48,14 @@ def test_a_recording_rule_is_named_by_level_metric_and_operation(rule: Rule) -> 
 
 @each("rule", RECORDINGS, **BY_NAME)
 def test_a_recording_rule_has_a_test_that_expects_a_value_of_it(rule: Rule) -> None:
-    assert any(rule.name in series_used(check["expr"]) and check["exp_samples"] for check in EXPR_TESTS)
+    tested = any(rule.name in series_used(check["expr"]) and check["exp_samples"] for check in EXPR_TESTS)
+    assert tested, f"{rule.name}: no test in prometheus/rules/tests expects a value of it"
 
 
 @each("rule", RECORDINGS, **BY_NAME)
 def test_a_recording_rule_is_explained_in_the_documentation(rule: Rule) -> None:
-    assert f"`{rule.name}`" in (ROOT / "docs" / "rules.md").read_text()
+    explained = f"`{rule.name}`" in (ROOT / "docs" / "rules.md").read_text()
+    assert explained, f"{rule.name} has no row in docs/rules.md"
 
 
 def test_every_documented_rule_exists() -> None:
@@ -70,7 +72,8 @@ def test_no_two_recording_rules_share_a_name() -> None:
 def test_a_rule_reads_only_series_that_are_exported_or_recorded(rule: Rule) -> None:
     known_names = exported_names() | {recording.name for recording in RECORDINGS} | {"up", "ALERTS"}
     users = {name for name in series_used(rule.body["expr"]) if name.startswith("epochcost:limit:")}
-    assert series_used(rule.body["expr"]) - users <= known_names
+    unknown = sorted(series_used(rule.body["expr"]) - users - known_names)
+    assert unknown == [], "neither exported nor recorded; what LIMIT_... reads is in prometheus/build/limit_rules.py"
 
 
 def test_promtool_tests_feed_only_series_that_are_exported() -> None:
@@ -122,7 +125,9 @@ def test_an_alert_names_the_problem_the_place_the_cost_and_the_next_step(rule: R
 
 @each("name", ALERT_NAMES)
 def test_an_alert_has_a_runbook_of_four_parts(name: str) -> None:
-    text = (RUNBOOKS_DIR / f"{name}.md").read_text()
+    runbook = RUNBOOKS_DIR / f"{name}.md"
+    assert runbook.is_file(), f"{name} has no runbook: write docs/runbooks/{name}.md"
+    text = runbook.read_text()
     assert text.startswith(f"# {name}\n")
     assert re.findall(r"^## .*", text, re.MULTILINE) == RUNBOOK_SECTIONS
 
@@ -134,14 +139,15 @@ def test_every_runbook_belongs_to_an_alert() -> None:
 def test_the_index_of_runbooks_names_every_alert_with_its_summary() -> None:
     text = (RUNBOOKS_DIR / "README.md").read_text()
     rows = re.findall(r"^\| \[(\w+)\]\(\1\.md\) \| [a-z, ]+ \| (.*) \|$", text, re.MULTILINE)
-    assert sorted(name for name, _ in rows) == ALERT_NAMES
+    assert sorted(name for name, _ in rows) == ALERT_NAMES, "each alert has one row in docs/runbooks/README.md"
     assert set(rows) <= {(rule.name, rule.body["annotations"]["summary"]) for rule in ALERTS}
 
 
 @each("name", ALERT_NAMES)
 def test_an_alert_is_tested_silent_then_firing_then_resolved(name: str) -> None:
     histories = [[len(expected) for _, expected in checks] for checks in alert_checks(name)]
-    assert any(h[0] == 0 and max(h) > 0 and h[-1] < max(h) for h in histories)
+    good = [h for h in histories if h[0] == 0 and max(h) > 0 and h[-1] < max(h)]
+    assert good, f"{name}: no test in prometheus/rules/tests expects it silent, then firing, then resolved"
 
 
 @each("rule", ALERTS, **BY_NAME)

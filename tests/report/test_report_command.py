@@ -16,8 +16,9 @@ from tests.report.worlds import FLEET, LENGTH, cost
 
 from epochcost.reports.app import Progress
 from epochcost.reports.format import UNKNOWN
-from epochcost.reports.span import MOST_STEPS, moment, span
+from epochcost.reports.span import MOST_STEPS, span
 from epochcost.settings import SettingsError
+from epochcost.store.moment import moment
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).resolve().parents[2]

@@ -200,7 +200,7 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
         ({"password_file": "x", "bearer_token_file": "y"}, "give one of them"),
         ({"bearer_token_file": "no/such"}, "no/such: cannot be read: No such file"),
         ({"ca_file": "no/such"}, "no/such: contains no readable certificates: No such file"),
-        ({"cert_file": "no/such"}, "no/such: hold no certificate and its private key.*: No such file"),
+        ({"cert_file": "no/such"}, "no/such: no certificate with its private key.*: No such file"),
         ({"key_file": "no/such"}, "give --prometheus.cert-file too"),
     ],
 )
@@ -254,7 +254,7 @@ def test_an_encrypted_key_is_rejected_without_a_prompt(tmp_path: Path):
     pair, locked = certificates.make(tmp_path, "ours"), tmp_path / "locked.key"
     command = ["openssl", "pkey", "-in", str(pair.key), "-aes128", "-passout", f"pass:{SECRET}", "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(StoreError, match=r"locked\.key: hold no certificate.*the key has a password"):
+    with pytest.raises(StoreError, match=r"locked\.key: no certificate.*the key has a password"):
         connect(ReportSettings(prometheus_url="http://x", cert_file=str(pair.cert), key_file=str(locked)))
 
 

@@ -133,6 +133,52 @@ def test_a_symbolic_link_in_place_of_the_output_file_is_not_followed(two, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == [".report.md.new", "precious", "report.md"]
 
 
+def test_a_pipe_in_place_of_the_file_is_written_into_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        write("text", str(pipe), io.StringIO())
+        assert reader.stdout.read() == b"text"
+    assert pipe.is_fifo()
+
+
+def test_a_link_to_a_pipe_that_somebody_laid_there_is_not_followed(tmp_path):
+    tmp_path.chmod(0o1777)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "report.md").symlink_to(tmp_path / "pipe")
+    write("text", str(tmp_path / "report.md"), io.StringIO())
+    assert (tmp_path / "report.md").read_text() == "text"
+    assert not (tmp_path / "report.md").is_symlink()
+
+
+def test_a_descriptor_by_its_name_is_written_into():
+    reader, writer = os.pipe()
+    write("text", f"/dev/fd/{writer}", io.StringIO())
+    os.close(writer)
+    assert os.read(reader, 100) == b"text"
+    os.close(reader)
+
+
+def test_standard_output_by_its_name_is_standard_output(tmp_path):
+    program = "import sys; from epochcost.reports.app import write; print('a'); write('b', '/dev/stdout', sys.stdout)"
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run(
+            [sys.executable, "-c", program], stdout=out, check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
+        )  # fmt: skip
+    assert (tmp_path / "out").read_text() == "a\nb"
+    assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_report_is_as_private_as_the_umask_says(tmp_path):
+    before = os.umask(0o077)
+    try:
+        write("text", str(tmp_path / "report.md"), io.StringIO())
+    finally:
+        os.umask(before)
+    assert (tmp_path / "report.md").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_full_disk_is_an_error_and_an_ascii_terminal_is_not():
     with Path("/dev/full").open("w") as full, pytest.raises(ReportError, match="No space left"):
         say("x" * 100_000, full)

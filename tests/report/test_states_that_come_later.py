@@ -46,5 +46,15 @@ def test_a_state_first_seen_within_the_span_counts_from_zero_even_for_an_earlier
     assert report_row.node_hours == pytest.approx(report_row.hours)
 
 
+@pytest.mark.parametrize(("runs", "fill"), [(["r"], 0.75), (["r", "s"], None)])
+def test_a_run_that_does_not_report_its_memory_is_as_full_as_the_gpu_if_it_was_there_alone(
+    runs: list[str], fill: float | None
+) -> None:
+    known = {RunKey(name): RunHistory(members={PartKey(NODE, name): member(start=-1000.0)}) for name in runs}
+    node = NodeHistory(gpu_memory_bytes=80.0, gpu_memory_used=track(0, *[20.0] * 5, *[60.0] * 6))
+    history = History(SPAN, nodes={NODE: node}, runs=known)
+    assert row(RunKey("r"), known[RunKey("r")], history, Prices(history), {}).fill == fill
+
+
 def test_the_sums_do_not_differ() -> None:
     assert [dollars(usd) for usd in (2e-13, -2e-13, 1e-8, 0.0)] == ["$0.00", "$0.00", "$0.00000001", "$0.00"]

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,6 +235,17 @@ def test_a_late_loss_is_still_reported():
     assert list(chosen.chosen({"eval_loss": 2.0, "eval_accuracy": 1, "eval_f1": 1, "eval_ppl": 1, "grad/0": 2.0})) == [
         "eval_loss", "eval_accuracy", "eval_f1", "grad/0"
     ]  # fmt: skip
+
+
+def test_what_is_no_single_number_is_not_chosen():
+    def of_shape(*shape: object) -> object:
+        return SimpleNamespace(shape=shape)
+
+    given: dict[Any, Any] = {
+        "a": of_shape(), "b": of_shape(1, 1), "c": of_shape(2), "d": SimpleNamespace(shape=7), "e": "0.5", "f": True,
+        "g": None, "h": [1.0], "i": 0.5, 7: 1.0,
+    }  # fmt: skip
+    assert list(LoggedMetrics().chosen(given)) == ["a", "b", "i"]
 
 
 def test_the_training_is_the_same_with_it(tmp_path: Path):

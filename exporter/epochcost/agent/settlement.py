@@ -16,8 +16,8 @@ from epochcost.agent.snapshot import SettledMoney, SettledRun
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.node_ledger import Key
 from epochcost.ledger.price import EARLIEST, SECONDS_PER_HOUR
-from epochcost.ledger.state_check import ImpossibleStateError, is_number
-from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State
+from epochcost.ledger.state_check import ImpossibleStateError
+from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State, is_number
 
 MAX_CEILINGS = 10_000
 _OF_NODE = {state: f"node/{state.value}" for state in State}

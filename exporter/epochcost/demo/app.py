@@ -56,9 +56,13 @@ def _home(chosen: str, stack: ExitStack) -> Path:
     if not chosen:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="epochcost-demo-")))
     home = Path(chosen)
-    if home.exists() and any(home.iterdir()):
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        used = any(home.iterdir())
+    except OSError as err:
+        raise DemoError(f"--data.dir: {home} cannot be used: {err.strerror}") from None
+    if used:
         raise DemoError(f"--data.dir: {home} is not empty")
-    home.mkdir(parents=True, exist_ok=True)
     return home
 
 

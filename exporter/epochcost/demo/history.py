@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from epochcost.demo.programs import Program, free_port, needed
 from epochcost.demo.rules_for_replay import DemoError, Rule, every_rule, passes, seconds
+from epochcost.http_client import Bounds, ExchangeError, Request, ask
 
+OK = 200
+QUERY_SECONDS, MAX_BYTES = 60.0, 256 * 2**20
 STEP_SECONDS = 30.0
 LOOKBACK_SECONDS = 1.5 * STEP_SECONDS
 EVALUATION_LOOKBACK_SECONDS = STEP_SECONDS - 0.05
@@ -158,13 +159,16 @@ def alert_lines(fired: Iterable[Fired]) -> Iterator[str]:
 
 def over(url: str, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
     """The result of a range query."""
-    body = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": step}).encode()
+    body = urlencode({"query": query, "start": start, "end": end, "step": step}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    request = Request(f"{url}/api/v1/query_range", "POST", headers, body, by_proxy=False)
     try:
-        with urllib.request.urlopen(f"{url}/api/v1/query_range", data=body, timeout=60) as reply:  # noqa: S310 - our own
-            result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
-    except urllib.error.HTTPError as err:
-        with err:
-            raise DemoError(f"{query}: {err.read().decode(errors='replace')[:300]}") from None
+        answer = ask(request, Bounds.within(QUERY_SECONDS, MAX_BYTES))
+    except ExchangeError as err:
+        raise DemoError(f"{query}: {err}") from None
+    if answer.status != OK:
+        raise DemoError(f"{query}: {answer.body.decode(errors='replace')[:300]}")
+    result: list[dict[str, Any]] = json.loads(answer.body)["data"]["result"]
     return result
 
 

@@ -6,18 +6,18 @@ import shutil
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from epochcost.demo.rules_for_replay import DemoError
+from epochcost.http_client import Bounds, ExchangeError, Request, ask
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+OK = 200
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 INSTALL = "on Debian and Ubuntu: apt-get install prometheus prometheus-alertmanager"
@@ -107,7 +107,6 @@ class Program:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310 - our own
-            return bool(reply.status == 200)  # noqa: PLR2004
-    except (OSError, urllib.error.HTTPError):
+        return ask(Request(url, by_proxy=False), Bounds.within(2.0, max_bytes=1 << 20)).status == OK
+    except ExchangeError:
         return False

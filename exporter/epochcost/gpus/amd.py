@@ -11,7 +11,7 @@ from typing import Any
 from epochcost.gpus.gpu_plausibility import checked
 from epochcost.gpus.gpu_source import GpuError, NoDriverError
 from epochcost.gpus.label import printable
-from epochcost.model import GpuReading, GpuSample
+from epochcost.model import GpuReading, GpuSample, is_number
 
 log = logging.getLogger(__name__)
 
@@ -198,9 +198,7 @@ VITAL = "amdsmi_get_gpu_activity"
 
 def _number(value: object, most: float = 1e18) -> float | None:
     """``value`` where it is a figure: the package also says ``N/A``, the firmware all ones."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value in ALL_ONES:
-        return None
-    return value if 0 <= value <= most else None
+    return value if is_number(value) and value not in ALL_ONES and 0 <= value <= most else None
 
 
 def _whole(value: object) -> int | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from epochcost.gpus.gpu_source import GpuError
-from epochcost.model import GpuReading, GpuSample
+from epochcost.model import GpuReading, GpuSample, is_number
 
 TEXT_FIELDS = ("index", "uuid", "model", "parent_uuid", "stuck_call")
 YES_OR_NO_FIELDS = ("readable", "mig", "power_active")
@@ -160,7 +160,7 @@ def _value(key: str, value: object) -> Any:  # noqa: ANN401 - the type depends o
 
 
 def _number(value: object, what: str, low: float = -MAX_FIGURE, high: float = MAX_FIGURE) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:  # NaN fails too
+    if not is_number(value) or not low <= value <= high:
         raise RecordingError(f"expected {what} as a number from {low:g} to {high:g}, found {value!r:.80}")
     return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -79,6 +78,6 @@ def _count(value: Any) -> int:  # noqa: ANN401 - whatever JSON holds
 
 
 def _amount(value: Any) -> float:  # noqa: ANN401
-    if not is_number(value) or value < 0 or not math.isfinite(value):
+    if not is_number(value) or value < 0:
         raise ValueError(f"{value!r} is not an amount")
     return float(value)

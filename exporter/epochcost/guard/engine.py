@@ -55,7 +55,6 @@ class Guard:
         self._continuity = Continuity()
         self._rest = RestWatts()
         self._climbs: dict[tuple[str, str], Climb] = {}
-        self._put_off_reasons: dict[tuple[str, str], str] = {}
         self._action_times: list[float] = []
         self._regulars = Regulars()
         self._order: Order | None = None
@@ -93,7 +92,6 @@ class Guard:
         )
         if self._interruption:
             self._drop(list(self._climbs), observation)
-            self._put_off_reasons = {}
         else:
             self._look(observation)
         order = next(
@@ -129,7 +127,6 @@ class Guard:
                 )
                 self._climbs.pop(key)
         self._drop([key for key in over if key in self._climbs], observation)
-        self._put_off_reasons = put_off_reasons
 
     def _with_users(self, finding: Finding, observation: Observation) -> Finding:
         """The whole machine may also be kept by those who had a run here not long ago, or are logged in."""

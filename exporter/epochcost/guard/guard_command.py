@@ -13,7 +13,8 @@ from epochcost.guard.located_yaml import PolicyError
 from epochcost.guard.policy import Policy, PolicySet, Step
 from epochcost.guard.policy_file import read
 from epochcost.guard.replay import Acted, Past, replay
-from epochcost.settings import SettingsError, duration, option, spelled
+from epochcost.settings import SettingsError, option, spelled
+from epochcost.store.moment import moment
 from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
 from epochcost.store.store_settings import StoreSettings
@@ -43,7 +44,7 @@ def check(settings: GuardSettings, out: TextIO = sys.stdout) -> int:
 def play(settings: GuardSettings, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
     """Say what the policies would have ended."""
     policies, now = _read(settings), time.time()
-    begin, end = _moment(settings.begin, "--from", now), min(_moment(settings.end, "--to", now), now)
+    begin, end = moment(settings.begin, "--from", now), min(moment(settings.end, "--to", now), now)
     if end - begin < 60:  # noqa: PLR2004 - a minute
         raise SettingsError("--from must be earlier than --to, by a minute at least")
     try:
@@ -92,18 +93,3 @@ def _line(one: Acted) -> str:
         f"{at}  {one.machine}  {one.policy}: stops {what}, {one.condition}; {USD.format(one.usd_per_hour)} an hour, "
         f"{USD.format(one.wasted_usd)} spent until then, {USD.format(one.usd)} after{hit}"
     )
-
-
-def _moment(text: str, flag: str, now: float) -> float:
-    plain = text.strip()
-    if plain == "now":
-        return now
-    try:
-        if plain[-1:].isalpha() and plain[-1:] not in "zZ":
-            return now - duration(plain)
-        if plain.replace(".", "", 1).isdecimal() and len(plain) > 8:  # noqa: PLR2004 - a year is not a time
-            return float(plain)
-        when = datetime.fromisoformat(plain.removesuffix("Z").removesuffix("z"))
-    except ValueError:
-        raise SettingsError(f"{flag}: {text!r} is not valid: expected now, 7d, Unix seconds, or an ISO time") from None
-    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()

@@ -67,7 +67,7 @@ def event_parser() -> argparse.ArgumentParser:
 
 
 def _pid(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PID)) else 0
     if not 0 < number <= MAX_PID:
         raise argparse.ArgumentTypeError(f"{text!r} is not a process id")
     return number
@@ -84,6 +84,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         figures = _figures(args.values)
         if args.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
             raise ValueError(f"epoch={figures['epoch']}: an epoch_end requires a whole epoch number")
+        if args.kind == "phase" and "phase" not in figures:
+            raise ValueError("phase: requires the phase that begins, as in phase=train")
         if args.kind == "end":
             figures.setdefault("status", "finished")
         if user_run:

@@ -21,7 +21,7 @@ from epochcost.ledger.node_ledger import Interval, NodeLedger
 from epochcost.ledger.price import EARLIEST, PriceTrack, Window
 from epochcost.ledger.reported import MAX_NAMES
 from epochcost.ledger.run import RunAccount
-from epochcost.model import MAX_USD_PER_HOUR
+from epochcost.model import MAX_USD_PER_HOUR, is_number
 
 TOLERANCE = 1e-6
 """Relative, and in seconds: sums of many parts are not exact."""
@@ -180,17 +180,12 @@ def _check_not_negative(record: Any, where: str) -> None:  # noqa: ANN401 - any 
 
 def _check_amounts(amounts: Iterable[object], where: str) -> None:
     for amount in amounts:
-        _require(is_number(amount) and amount >= 0, f"{where}: {amount!r} is not an amount")  # type: ignore[operator]
+        _require(is_number(amount) and amount >= 0, f"{where}: {amount!r} is not an amount")
 
 
 def _require(good: bool, otherwise: str) -> None:  # noqa: FBT001
     if not good:
         raise ImpossibleStateError(otherwise)
-
-
-def is_number(value: object) -> bool:
-    """Whether ``value`` is a finite number, and neither true nor false."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def ascending(times: Sequence[float]) -> bool:

@@ -28,7 +28,7 @@ from epochcost.prices import make
 from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.price_source import NotConfiguredError, Source
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import DEFAULT_PRECEDENCE, PriceStore
 from epochcost.serve import Limits, Route, Server, WebConfigError, metrics_route
 from epochcost.settings import SettingsError
 from epochcost.shutdown import Ending
@@ -58,6 +58,7 @@ class PollerApp:
     ) -> None:
         self._clock = clock
         used = make_sources(settings) if sources is None else sources
+        _warn_of_other_names(settings, used)
         path = state_file(settings.state_dir, os.environ)
         self._store = PriceStore(
             path,
@@ -167,6 +168,15 @@ class PollerApp:
     def _waiting_for(self) -> str | None:
         untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
         return f"no response yet from {', '.join(untried)}" if untried and not self._book.prices else None
+
+
+def _warn_of_other_names(settings: PollerSettings, used: Sequence[Source]) -> None:
+    """A misspelt name of a source is otherwise a setting that silently does nothing."""
+    known = {"*", *DEFAULT_PRECEDENCE, *(source.name for source in used)}
+    for flag, names in (("precedence", settings.prices_precedence), ("accept", settings.prices_accept)):
+        for name in names:
+            if name not in known:
+                log.warning("--prices.%s: no source in use is named %r", flag, name)
 
 
 def poller_id(address: tuple[str, int], path: Path | None) -> str:

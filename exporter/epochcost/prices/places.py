@@ -9,7 +9,7 @@ from datetime import date, datetime, timezone
 from fnmatch import fnmatchcase
 from typing import Any
 
-from epochcost.model import PriceKey
+from epochcost.model import PriceKey, is_number
 
 PLACE = ("provider", "region", "zone", "instance-type", "purchase-option")
 
@@ -70,7 +70,7 @@ def positive(values: Mapping[str, Any], key: str, where: str, most: float = math
         ValueError: naming the entry, the key and its value.
     """
     value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < most):
+    if not is_number(value) or not 0 < value < most:
         limit = f" and below {most:g}" if most < math.inf else ""
         raise ValueError(f"{where}: {key}: {value!r} must be a number above 0{limit}")
     return float(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import sys
 import time
@@ -21,6 +20,7 @@ from epochcost.reports.several_stores import connect_all
 from epochcost.reports.span import span
 from epochcost.reports.text import SIMULATED, markdown, terminal
 from epochcost.store.store_error import StoreError
+from epochcost.untrusted_files import is_private, replaced, trusted_owners
 
 SHAPES: dict[str, Callable[[Report], str]] = {
     "table": terminal,
@@ -112,19 +112,36 @@ def columns(out: TextIO) -> int | None:
 
 
 def write(text: str, output: str, out: TextIO) -> None:
-    """To a file in one step, so that nobody ever reads half a report."""
-    if not output:
-        say(text, out)
-        return
+    """To a file in one step, so that nobody ever reads half a report; into a device or a pipe as it is.
+
+    Raises:
+        ReportError: when it cannot be written.
+    """
     path = Path(output)
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with fresh.open("x", encoding="utf-8") as file:  # "x" follows no link that somebody put there
-            file.write(text)
-        fresh.replace(path)
+        if not output or _is_the_same(path, out):
+            say(text, out)
+        elif _is_stream(path):
+            with path.open("w", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            with replaced(path, mode=None) as fresh:
+                fresh.write(text.encode())
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise ReportError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _is_the_same(path: Path, out: TextIO) -> bool:
+    """Whether ``path`` is what ``out`` writes to: ``/dev/stdout``, which may itself lead to a file."""
+    return isinstance(out, TextIOWrapper) and path.exists() and os.path.samestat(path.stat(), os.fstat(out.fileno()))
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether it is a device or a pipe, and nobody else can have put it there, or a link to it."""
+    if not path.exists() or path.is_file():
+        return False
+    own = not path.is_symlink() and path.lstat().st_uid in trusted_owners()
+    return own or is_private(path.parent.resolve())
 
 
 def say(text: str, out: TextIO) -> None:

@@ -110,7 +110,7 @@ def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
     except (OSError, ValueError) as err:
         both = f"{cert}{f' and {key}' if key else ''}"
         raise StoreError(
-            f"{both}: hold no certificate and its private key, as PEM without a password: {_why(err)}"
+            f"{both}: no certificate with its private key (PEM, without a password): {_why(err)}"
         ) from None
     return context
 

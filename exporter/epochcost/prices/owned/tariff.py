@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+from epochcost.model import is_number
+
 MINUTES_PER_DAY = 1440
 
 
@@ -87,7 +89,7 @@ def parse_tariff(raw: object, zone: str) -> Tariff:
         minute = _minute(time)
         if minute in bands:
             raise ValueError(f"tariff-by-hour: {time!r} is given twice")
-        if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < float("inf"):
+        if not is_number(usd) or usd < 0:
             raise ValueError(f"tariff-by-hour: {time}: {usd!r} must be $ per kWh, 0 or more")
         bands[minute] = float(usd)
     return Tariff(tuple(sorted(bands.items())), zone)
