@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,3 +13,10 @@ from tests.agent.driven_agent import SimulatedMachine
 @pytest.fixture
 def machine(tmp_path: Path) -> SimulatedMachine:
     return SimulatedMachine(tmp_path)
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A directory on a disk, where `tmp_path` may be in memory: the agent asks whether its ledger outlives a boot."""
+    with tempfile.TemporaryDirectory(prefix="epochcost-test-") as path:
+        yield Path(path)

@@ -16,6 +16,11 @@ from epochcost.agent.check import _age as spelled_age
 from epochcost.agent.check import who_answers
 
 
+@pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    return disk_path
+
+
 def check(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "epochcost", "check", f"--events.dir={tmp_path / 'events'}", "--gpus.source=none"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHCOST_")}

@@ -27,6 +27,11 @@ nonsense
 
 
 @pytest.fixture
+def tmp_path(disk_path: Path) -> Path:
+    return disk_path
+
+
+@pytest.fixture
 def mounts(tmp_path: Path) -> Path:
     path = tmp_path / "mountinfo"
     path.write_text(MOUNTS)
