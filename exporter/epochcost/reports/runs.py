@@ -208,10 +208,13 @@ def leaders(grown: Mapping[int, Mapping[int, float]]) -> list[tuple[int, int]]:
 
 def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     """Dollars of the epochs that finished while this part ran; where the agent has none, those of their seconds."""
-    if "run_epoch_cost_usd_sum" in part.grown and part.member.counters.get("run_cost_usd_total"):
-        return part.total("run_epoch_cost_usd_sum") + unsettled(
-            part.member.provisional_epochs, from_zero=part.from_zero
-        )
+    if part.member.counters.get("run_cost_usd_total"):
+        if "run_epoch_cost_usd_sum" in part.grown:
+            return part.total("run_epoch_cost_usd_sum") + unsettled(
+                part.member.provisional_epochs, from_zero=part.from_zero
+            )
+        if part.named and not _finished_epochs(part, parts):
+            return 0.0
     if part.money is None:
         return None
     ran = part.grown.get("run_seconds_total", {})
@@ -223,6 +226,19 @@ def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
         return known
     # The first epoch began before the period, and counts whole: its seconds there at the mean of those that are read.
     return known * (last - first) / last if last > 0 else None
+
+
+def _finished_epochs(part: Part, parts: list[Part]) -> bool:
+    """Whether an epoch finished while this part ran, by its own count or that of the machine of global rank 0.
+
+    Not by that machine's count in the part's first and last window, of which the part ran only some: it may have joined
+    after the end of an epoch, or have been gone before.
+    """
+    if part.total("run_epoch_seconds_count") > 0:
+        return True
+    ran = sorted(window for window, seconds in part.windows.items() if seconds > 0)
+    counts = (other.grown.get("run_epoch_seconds_count", {}) for other in parts)
+    return any(grown.get(window, 0.0) > 0 for grown in counts for window in ran[1:-1])
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
