@@ -18,7 +18,7 @@ GOOD = CollectorHealth(success=True, duration_seconds=0.0)
 
 
 class Feed(Protocol):
-    """Something that asks others on a thread of its own."""
+    """Something that sends requests on a thread of its own."""
 
     error: str
     """Why the last request failed; empty when it did not."""
@@ -29,11 +29,11 @@ class Feed(Protocol):
 
 
 class AgentHealth:
-    """Collects the health of the parts that sample and ask.
+    """Collects the health of the parts that sample or send requests.
 
     Attributes:
-        progress: of reading the event files; set by the beat.
-        state: of saving the state; set by the memory.
+        progress: of reading the event files; set by the sampling loop.
+        state: of saving the state; set by `AgentMemory`.
         guard: health of the guard, if there is one.
     """
 
@@ -66,9 +66,9 @@ class AgentHealth:
 
 
 def hanging(since: float | None) -> str:
-    """What is wrong with a feed whose request has been under way since then; empty while it may yet be answered.
+    """What is wrong with a feed whose request has been in progress since then; empty while a response may still come.
 
-    Each request has a deadline of its own; a library that does not keep it must not show its last success for ever.
+    Each request has a deadline of its own; a library that ignores it must not show its last success for ever.
     """
     seconds = 0.0 if since is None else time.monotonic() - since
     return f"no response for {seconds:.0f} s" if seconds > HANG_SECONDS else ""

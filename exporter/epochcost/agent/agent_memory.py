@@ -32,7 +32,7 @@ SAVE_SECONDS = (5.0, 60.0)
 LATE_SECONDS = 60.0
 """Nothing may lie further in the future: after a boot the wall clock may not be quite right yet."""
 SAVED_WITHIN_SECONDS = 15 * 60.0
-"""Between the last second that was accounted and the saving of it: a beat, and whatever held this process up."""
+"""Between the last accounted second and its saving: a sampling interval, and whatever delayed this process."""
 SAVING_SHARE = 0.001
 """Saving takes no more of a core than this: a state with many thousand epochs is saved more seldom."""
 
@@ -54,7 +54,7 @@ class AgentMemory:
     """The state of one agent in its file.
 
     Attributes:
-        first: nothing is known of this boot of the machine yet: its books are to be opened.
+        first: nothing is known of this boot of the machine yet: its ledger is to be opened.
         parts: whose state is saved.
     """
 
@@ -186,19 +186,19 @@ class AgentMemory:
         except StateError as err:
             error = str(err)
             if error != self._health.state.error:
-                log.error("state: %s", error)  # noqa: TRY400 - the text says it all
+                log.error("state: %s", error)  # noqa: TRY400 - the text is complete
         took, self._took = self._took, time.thread_time() - cpu
         self._save_at = self.parts.clock.now() + pause_after_saving(min(took, self._took))
         self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
 
     def close(self) -> None:
-        """Let go of the state, which another agent may then have, and of the directories of events."""
+        """Release the state, which another agent may then use, and the event directories."""
         self.parts.files.close()
         self.file.close()
 
 
 def _check_times(clock: SavedClock, cursor: float | None) -> None:
-    """The books are saved at once after they were written: a timeline that says otherwise is another one.
+    """The ledger is saved right after it was written: a timeline that contradicts this is another one.
 
     Raises:
         ImpossibleStateError: when it does.
@@ -208,6 +208,6 @@ def _check_times(clock: SavedClock, cursor: float | None) -> None:
 
 
 def pause_after_saving(cpu_seconds: float) -> float:
-    """Seconds until the state is saved again, when saving it took so much."""
+    """Seconds until the state is saved again, given how long saving it took."""
     least, most = SAVE_SECONDS
     return min(most, max(least, cpu_seconds / SAVING_SHARE))

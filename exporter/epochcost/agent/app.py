@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RESTART = 3
-"""Exit code: all is saved, and only a new process can go on."""
+"""Exit code: all is saved, and only a new process can continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class AgentApp:
 
     Attributes:
         finished: set from outside to end the program, or from inside with a `restart_reason`.
-        restart_reason: why only a new process can go on; empty while this one can.
+        restart_reason: why only a new process can continue; empty while this one can.
     """
 
     def __init__(

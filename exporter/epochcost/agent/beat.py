@@ -1,4 +1,4 @@
-"""The agent's beat: once a second everything is read and accounted. The snapshot is made on request."""
+"""The agent's sampling loop: once a second everything is read and accounted. The snapshot is made on request."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FRESH_BEATS = 3.0
-"""A reading describes the present for this many beats, if beats are long."""
+"""A reading describes the present for this many ticks, if the interval is long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the beat takes from the network, and what it writes for training processes to read."""
+    """What the loop receives from the network, and what it writes for training processes to read."""
 
     intake: Intake
     costs: CostFiles
@@ -129,7 +129,7 @@ class Beat:
             self.recent.add(snapshot)
 
     def _guard(self, guarding: Guarding) -> bool:
-        """Let the guard decide; a command runs only once it is saved that it does. True if runs are asked anew."""
+        """Let the guard decide; a command runs only once its start is saved. True if requests to runs changed."""
         snapshot, before = self.snapshot, self._decided
         if snapshot is None:
             return False

@@ -117,7 +117,7 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
     try:
         identity = identity_of(settings, environ)
     except NodeError as err:
-        return "not asked, for the node is wrong", f"price unknown: {err}"
+        return "not requested: the node is wrong", f"price unknown: {err}"
     identity.ask()
     source = price_source(settings, identity.node)
     if source is None:
@@ -129,7 +129,7 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
         return f"unknown: {err}", f"price unknown: {err}"
     price = answer.price
     if price is None:
-        return f"free hours, as {', '.join(each.name for each in answer.terms.limits)} says; then unknown", ""
+        return f"free hours, by {', '.join(each.name for each in answer.terms.limits)}; then unknown", ""
     age = time.time() - price.fetched_ts
     return f"${price.usd_per_hour:g}/h from {price.source}, {_age(age)} old", ""
 

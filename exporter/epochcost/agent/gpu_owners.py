@@ -15,7 +15,7 @@ from epochcost.owners import combined, run_owners
 
 
 class GpuOwners:
-    """The feeds that may report whose a GPU is, combined with the runs."""
+    """The feeds that may report a GPU's owner, combined with the runs."""
 
     def __init__(self, settings: AgentSettings, environ: Mapping[str, str], gpus: GpuSampling, proc: Path) -> None:
         self.feeds = owner_feeds(settings, environ, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
@@ -24,12 +24,12 @@ class GpuOwners:
         self._owners: tuple[GpuOwner, ...] = ()
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the feeds."""
         for feed in self.feeds:
             feed.start()
 
     def stop(self) -> None:
-        """Stop asking."""
+        """Stop the feeds."""
         for feed in self.feeds:
             feed.stop()
 
@@ -38,7 +38,7 @@ class GpuOwners:
         return tuple(owner for feed in self.feeds for owner in feed.owners())
 
     def not_understood(self) -> Mapping[tuple[str, str], int]:
-        """Processes and devices whose owner is not known for the form of a path or a name, by source and form."""
+        """Number of processes and devices whose path or name has an unknown format, by source and format."""
         return {(feed.name, form): n for feed in self.feeds for form, n in feed.not_understood().items()}
 
     def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:

@@ -16,10 +16,10 @@ STUCK_SECONDS = 5.0
 
 
 class GpuSampling:
-    """The chosen source of GPU readings, and the thread that asks it.
+    """The chosen source of GPU readings, and the thread that reads it.
 
     Args:
-        settings: which source, and how often it is asked.
+        settings: which source, and how often it is read.
         now: the node timeline.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Who is at a terminal of this machine, and since when he has not typed: by the terminals themselves."""
+"""Users at a terminal of this machine, and for how long they have not typed: by the terminals themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from epochcost.guard.observation import Person
 
 TERMINALS = Path("/dev/pts")
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The number that Linux gives the namespace of the machine itself; elsewhere its terminals are not seen."""
+"""Inode number of the machine's own namespace on Linux; in others its terminals are not seen."""
 
 
 def interactive(

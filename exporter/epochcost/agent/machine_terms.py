@@ -97,7 +97,7 @@ class MachineTerms:
     def accounts(state: Mapping[str, Any]) -> tuple[EgressAccount, CreditSpending]:
         """What `state` described; an earlier agent may have saved neither.
 
-        What cannot be is begun anew, and logged: the hours and dollars of the ledger do not hang on it.
+        An impossible part starts empty, and is logged: the hours and dollars of the ledger do not depend on it.
         """
         egress, spending = EgressAccount(), CreditSpending()
         try:

@@ -107,7 +107,7 @@ class Meter:
         self._settled_t = 0.0
 
     def begin_boot(self, now: float, boot_ts: float, events: Sequence[TrainingEvent]) -> None:
-        """Open the books for this boot of the machine; ``events`` are all that were found at the agent's first start.
+        """Open the ledger for this boot of the machine; ``events`` are all that were found at the agent's first start.
 
         The time since boot counts when the machine was booted less than half an hour ago (its user waited for the
         agent's start, and paid); else only the time since the first run of this boot does.
@@ -170,7 +170,7 @@ class Meter:
         return len(runs), len(is_open), sum(account.epochs.count for account in is_open)
 
     def has_budgets(self) -> bool:
-        """Whether an open run may come to be above what it was given."""
+        """Whether an open run may come to exceed its budget."""
         return any(account.facts.budget_usd is not None for account in self.ledger.runs.values() if account.is_open)
 
     def describe(self, now: float, inputs: Inputs) -> Snapshot:

@@ -70,7 +70,7 @@ class PricedMachine:
         source = price_source(settings, self.node)
         self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
         self._asks = False
-        """Whether its feeds may ask by themselves: not before the agent has started."""
+        """Whether its feeds may send requests: not before the agent has started."""
 
     @property
     def name(self) -> str:
@@ -78,19 +78,19 @@ class PricedMachine:
         return self._name.name
 
     def start(self) -> None:
-        """Begin to ask what this machine is, and, where that does not depend on the response, what it costs."""
+        """Start to identify this machine, and, where that does not depend on the result, to request its price."""
         self.identity.start()
         self._asks = True
         self._start_prices()
 
     def stop(self) -> None:
-        """Stop asking."""
+        """Stop the feeds."""
         for feed in (self.prices, self.identity):
             if feed is not None:
                 feed.stop()
 
     def _start_prices(self) -> None:
-        """Begin to ask for the price once it is known of what: a configured price is the same whatever the response."""
+        """Start to request the price once the machine is identified; a configured price does not depend on that."""
         if not self._asks or self.prices is None or self.prices.started:
             return
         if self._settings.price_usd_per_hour is not None:
@@ -100,7 +100,7 @@ class PricedMachine:
 
     @property
     def quote(self) -> Quote | None:
-        """The price as last heard."""
+        """The price as last received."""
         return self.prices.quote if self.prices else None
 
     def price_health(self) -> CollectorHealth:
@@ -110,7 +110,7 @@ class PricedMachine:
         return self.prices.health
 
     def learn(self, meter: Meter) -> None:
-        """Take over what has come to be known of this machine since the last call."""
+        """Apply what has become known of this machine since the last call."""
         self._start_prices()
         if (node := self._priced_node()) != self.node:
             self._become(node, meter)
@@ -171,7 +171,7 @@ class PricedMachine:
         return SavedMachine(known_as, name, found, dates)
 
     def take(self, saved: SavedMachine, meter: Meter, since: float) -> None:
-        """Go on from there; ``meter`` is notified when this is another machine, which it may be from ``since`` on."""
+        """Continue from ``saved``; ``meter`` is notified if this is another machine, as it may be from ``since`` on."""
         if saved.found is not None:
             self.identity.take(saved.found)
         if self.prices is not None:

@@ -1,8 +1,8 @@
-"""A run's record in a saved state that cannot be true: taken out alone, where all else can be.
+"""A run's record in a saved state that cannot be true: removed alone, if the rest of the state can be.
 
-What the machine cost is in the books, not in the records of runs, and stays. The run's own event files are read again
-from their beginnings, from which its record is rebuilt. Where that cannot be had (a file has told of another run as
-well, which would be told of twice), the state is of no use as a whole.
+What the machine cost is in the node's ledger, not in the records of runs, and stays. The run's own event files are read
+again from their beginnings, from which its record is rebuilt. Where that is impossible (a file has reported another run
+as well, which would be counted twice), the whole state is unusable.
 """
 
 from __future__ import annotations

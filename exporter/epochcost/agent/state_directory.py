@@ -19,7 +19,7 @@ MACHINE = Path("/var/lib/epochcost")
 """The ledger of an agent that serves every user of the machine."""
 MAX_BYTES = 2**30
 VOLATILE = {"tmpfs": "in memory", "ramfs": "in memory", "overlay": "a layer of this container"}
-"""File systems that begin anew: with the next boot, or the next container."""
+"""File systems that start empty: with the next boot, or the next container."""
 
 
 def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str], machine: Path = MACHINE) -> Path:
@@ -67,7 +67,7 @@ def _apart(events_dir: Path, environ: Mapping[str, str], machine: Path) -> Path:
 
 
 def beside(events_dir: Path) -> Path:
-    """Where anybody may make files: only one that the agent made itself is used."""
+    """Where any user may create files: only a directory that the agent created itself is used."""
     return events_dir / "state"
 
 
@@ -76,7 +76,7 @@ def _serves_the_machine(events_dir: Path) -> bool:
 
 
 def _ours(path: Path) -> bool:
-    """Whether ``path`` is this user's alone to write, or root, who alone can make it, may make it so."""
+    """Whether only this user can write to ``path``, or root, who alone can create it, may make it so."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -87,7 +87,7 @@ def _ours(path: Path) -> bool:
 
 
 def adopt(earlier: Path, state_dir: Path) -> None:
-    """Take over the ledger that an agent of the version before kept in ``earlier``, unless there is one already.
+    """Move the ledger that an agent of the previous version kept in ``earlier`` here, unless there is one already.
 
     Raises:
         StateError: when another agent is using it.
@@ -110,7 +110,7 @@ def adopt(earlier: Path, state_dir: Path) -> None:
 
 
 def volatile(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Why what is written to ``path`` does not last, ``tmpfs, in memory``; empty if it does, or nobody knows."""
+    """Why what is written to ``path`` does not last, ``tmpfs, in memory``; empty if it does, or if that is unknown."""
     kind = file_system(path, mounts)
     return f"{kind}, {VOLATILE[kind]}" if kind in VOLATILE else ""
 
@@ -141,7 +141,7 @@ def _mount(line: str) -> tuple[Path | None, str]:
 
 
 def shut_to_others(events_dir: Path) -> str:
-    """Why users of the machine cannot report to ``events_dir``; empty if they can, or it is not theirs to use."""
+    """Why users of the machine cannot report to ``events_dir``; empty if they can, or are not meant to."""
     if not _serves_the_machine(events_dir):
         return ""
     try:

@@ -46,7 +46,7 @@ class _History:
 
 
 class Histories:
-    """The newest finished epochs of each run, rebuilt only when one more has ended or a price was learnt late."""
+    """The newest finished epochs of each run, rebuilt only when one more has ended or a price arrived late."""
 
     def __init__(self) -> None:
         self._made: dict[RunId, _History] = {}
@@ -90,8 +90,8 @@ class Instant:
 def run_views(at: Instant, keep_seconds: float) -> tuple[RunView, ...]:
     """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
-    When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
-    another user's, must not hide the one that matters.
+    When there are more, each user has an equal part, and of each user the runs open longest stay: a flood of new ones,
+    or of another user's, must not hide the one that matters.
     """
     ledger, now = at.ledger, at.now
     settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
@@ -305,7 +305,7 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
 
 
 def _with_late(totals: StateTotals, account: RunAccount, now: float, cost: float | None) -> StateTotals:
-    """What the run pays but was not known to when the time passed (it was thought gone, say): it had no state then."""
+    """Adds what the run pays for time in which it was not known to run (it was thought gone, say), without a state."""
     seconds, usd = dict(totals.seconds), dict(totals.cost_usd)
     late = account.share.seconds(now) - sum(seconds.values())
     if account.settled.until == 0 and late > LATE_SECONDS:
