@@ -42,7 +42,7 @@ class Ledger:
         self.charged = ChargedPrice()
         self.book = NodeLedger()
         self.useful_cut = NodeLedger()
-        """Of the book's useful time the parts that are known, see `epochcost.ledger.useful_cut`."""
+        """The parts of the node's useful time that are known, see `epochcost.ledger.useful_cut`."""
         self.unsettled = Unsettled(0.0)
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
@@ -57,14 +57,14 @@ class Ledger:
         self._stale_from: float | None = None
         """In `many_events`: the instant from which the shares are to be computed again; else None."""
         self._alike: Alike | None = None
-        """In `many_events`: the newest span, of which nothing is in the books yet."""
+        """In `many_events`: the newest span, which is not entered yet."""
         self._whole: Sequence[Device] | None = None
         """The newest devices, where they are all of the layout."""
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def begin(self, start: float, seen_from: float, boot: float) -> None:
-        """Open the books in a boot of the machine.
+        """Open the ledger in a boot of the machine.
 
         Args:
             start: the instant from which its time is accounted; never one that is accounted already, as a container's
@@ -80,9 +80,9 @@ class Ledger:
         self.cursor, self.boot_until, self.floor = start, seen_from, boot
 
     def advance(self, to: float, devices: Sequence[Device], *, observed: bool = True) -> None:
-        """Account the time up to ``to``, in which the devices did what ``devices`` say.
+        """Account the time up to ``to``, in which the devices did what ``devices`` contain.
 
-        ``observed`` False means that nothing was read: what needs a reading is ``unknown``.
+        ``observed`` False means that nothing was read: states that need a reading become ``unknown``.
         """
         if self.cursor is None or to <= self.cursor:
             return
@@ -147,7 +147,7 @@ class Ledger:
             self._enter()
 
     def _enter(self) -> None:
-        """Put the span that was kept into the books."""
+        """Enter the span that was held back."""
         span, self._alike = self._alike, None
         if span is None:
             return
@@ -171,7 +171,7 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
-        if cut or self.useful_cut:  # from then on without gaps, so that its spans join as the book's do
+        if cut or self.useful_cut:  # from then on without gaps, so that its spans join as the node's do
             nothing: dict[Key, float] = {(run, part): 0.0 for run in states for part in (ACTIVE, REST)}
             self.useful_cut.add(start, end, {**nothing, **cut}, self.price)
         self.unsettled.add(start, end, shares)
@@ -206,7 +206,7 @@ class Ledger:
         """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
         account = self.runs.get(event.run)
         if account is None or not account.only_moves(event):
-            self._enter()  # what it changes must find the time before it in the books
+            self._enter()  # the time before the event must be entered before it changes anything
         if account is None:
             if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return "ignored"
@@ -234,7 +234,7 @@ class Ledger:
         Args:
             now: the present instant.
             longer_than: seconds of silence.
-            watched: writers whose life the reader sees for itself.
+            watched: writers that the reader itself sees to be alive.
         """
         seen = set(watched)
         for account in self.open_runs():
@@ -246,8 +246,8 @@ class Ledger:
     def reached_elsewhere(self, run: RunId, part: str, position: float, finished_ts: float | None = None) -> None:
         """The run had come to ``position`` on other machines: what this ``part`` does below it is done again.
 
-        ``finished_ts`` is when a training run of it last finished, as who says so knows: one who does not know yet that
-        it finished here speaks of the training before.
+        ``finished_ts`` is when a training run of it last finished, as known to the reporting machine: one that does not
+        know yet that it finished here means the training run before.
         """
         account = self.runs.get(run)
         if account is None or account.part != part:
@@ -281,9 +281,9 @@ class Ledger:
 
     @contextmanager
     def many_events(self) -> Iterator[None]:
-        """Within the block neither shares nor books are kept up to date, however many events there are: at its end.
+        """Within the block neither shares nor accounts are kept up to date, however many events there are: at its end.
 
-        A thousand processes that come and go at times long past would else have all be computed again at each.
+        Otherwise a thousand processes that came and went long ago would each cause everything to be recomputed.
         """
         self._stale_from = math.inf
         try:
@@ -330,7 +330,7 @@ class Ledger:
     # -- price -------------------------------------------------------------------------------------------------------
 
     def set_price(self, steps: Sequence[PriceStep], now: float) -> bool:
-        """Take what a price source says at ``now``; True when anything changed. The past is priced again by it."""
+        """Take the report of a price source at ``now``; True when anything changed. The past is priced again by it."""
         self.charged.learn(steps, now)
         return self._charge()
 

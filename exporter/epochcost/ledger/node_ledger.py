@@ -1,4 +1,4 @@
-"""The node's book: seconds and dollars by (run, state), in spans that can be priced again."""
+"""The node's ledger: seconds and dollars by (run, state), in spans that can be priced again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLD_AFTER_SECONDS = 32 * 86400.0
 
 @dataclass(slots=True)
 class Interval:
-    """Seconds by key over ``start`` to ``end``; they sum to its length. Packed, it changes no more."""
+    """Seconds by key over ``start`` to ``end``; they sum to its length. Once packed, it does not change."""
 
     start: float
     end: float
@@ -46,9 +46,9 @@ class Totals:
 class NodeLedger:
     """Device-mean seconds by (run, state); the dollars are the price's integral over each span, split like its seconds.
 
-    So the dollars of all keys sum to the integral of the price over everything accounted, whatever was learnt when.
-    Within a span (60 s, after two hours 3600 s) a price change that was learnt late is spread over the span's keys in
-    proportion; one known in time cuts the span and is exact for every key.
+    So the dollars of all keys sum to the integral of the price over everything accounted, whatever arrived when. Within
+    a span (60 s, after two hours 3600 s) a price change that arrived late is spread over the span's keys in proportion;
+    one known in time cuts the span and is exact for every key.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class NodeLedger:
         return bool(self.spans or self._folded.seconds)
 
     def totals(self, price: PriceTrack) -> Totals:
-        """Seconds and dollars by key since the book began."""
+        """Seconds and dollars by key since the ledger began."""
         if self._cached is None:
             totals = Totals(dict(self._folded.seconds), dict(self._folded.cost_usd), self._folded.unpriced_seconds)
             for span in self.spans:
@@ -130,13 +130,13 @@ class NodeLedger:
         self._pack()
 
     def _pack(self) -> None:
-        """What is joined to hours changes no more."""
+        """What is joined to hours does not change any more."""
         for span in self.spans[self._first_unpacked : self._first_fine]:
             span.seconds = self._packing.packed(span.seconds)
         self._first_unpacked = max(self._first_unpacked, self._first_fine)
 
     def drop_run_names(self, keep: Iterable[RunId]) -> None:
-        """Put the seconds of runs that are no longer kept under an empty id, so that the book stays small."""
+        """Put the seconds of runs that are no longer kept under an empty id, so that the ledger stays small."""
         kept = {None, *keep}
         for span in self.spans:
             span.seconds = _renamed(span.seconds, kept)
@@ -149,7 +149,7 @@ class NodeLedger:
         self._cached = None
 
     def state(self) -> dict[str, Any]:
-        """The book as JSON-able data."""
+        """The ledger as JSON-able data."""
         table: KeyTable[Key] = KeyTable()
         spans = [[span.start, span.end, *_row(span.seconds, table)] for span in self.spans]
         return {
@@ -160,7 +160,7 @@ class NodeLedger:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> NodeLedger:
-        """The book that `state` described."""
+        """The ledger that `state` described."""
         book = cls()
         sets = [load([*key, 0.0] for key in keys) for keys in state.get("keys", ())]  # an older version packed nothing
         book.spans = [Interval(float(start), float(end), _seconds(row, sets)) for start, end, *row in state["spans"]]

@@ -63,9 +63,9 @@ class PriceTrack:
     def learn(self, steps: Sequence[PriceStep], now: float, floor: float = -math.inf) -> PriceTrack:
         """Add what a source reported at ``now`` about the time from ``floor`` on (before it the machine was another).
 
-        From its first step on the source's history replaces ours; before it, ours stays. A source without dates (first
-        step at ``-inf``) cannot say when its price changed: a differing price counts from ``now`` on, and fills only
-        what was not known before.
+        From its first step on the source's history replaces ours; before that step, ours stays. A source without dates
+        (first step at ``-inf``) does not report when its price changed: a differing price counts from ``now`` on, and
+        fills only what was not known before.
         """
         ours = list(zip(self.times, self.usd_per_hour, strict=True))
         before = [pair for pair in ours if pair[0] < floor]

@@ -1,7 +1,7 @@
 """What is counted here of a run's progress: what was done while its global rank 0 was on this machine.
 
-Every machine follows the epochs, for it has to say what they cost it. But progress is one for the whole run: were it
-counted on each machine, no sum over machines would be right. So it is counted where rank 0 is, and nowhere else.
+Every machine follows the epochs, for it has to report what they cost there. But progress is one for the whole run: were
+it counted on each machine, no sum over machines would be right. So it is counted where rank 0 is, and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from epochcost.model import Phase
 
 WORK = ("executed", "steps", "samples", "tokens")
 PHASE_NAMES = {phase: f"phase/{phase.value}" for phase in Phase}
-"""Asked for each second: an enum's `value` is slow."""
+"""Looked up each second: an enum's `value` is slow."""
 
 
 class Process(Protocol):

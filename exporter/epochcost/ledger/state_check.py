@@ -31,7 +31,7 @@ LONGEST_FREE = 63 * 86400.0
 
 
 class ImpossibleStateError(ValueError):
-    """A saved state cannot be true; the text says where."""
+    """A saved state cannot be true; the text names the place."""
 
 
 def check_ledger(ledger: Ledger, latest: float) -> None:
@@ -199,7 +199,7 @@ def ascending(times: Sequence[float]) -> bool:
 
 
 def check_types(record: Any, where: str) -> None:  # noqa: ANN401 - any dataclass
-    """Raise unless each field of a dataclass holds what its annotation says, numbers finite.
+    """Raise unless each field of a dataclass matches its annotation, numbers finite.
 
     Raises:
         ImpossibleStateError: naming the field.
@@ -212,7 +212,7 @@ def check_types(record: Any, where: str) -> None:  # noqa: ANN401 - any dataclas
 
 
 def fits(value: Any, hint: Any) -> bool:  # noqa: ANN401 - whatever an annotation may be
-    """Whether ``value`` is what a type says: of classes, None, unions, lists, tuples, mappings and what they hold."""
+    """Whether ``value`` matches a type: of classes, None, unions, lists, tuples, mappings and what they hold."""
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind in (Union, types.UnionType):
         return any(fits(value, part) for part in parts)
