@@ -35,18 +35,18 @@ class EventFiles:
     """All ``*.jsonl`` of some directories: each line once, in order, over truncation, rotation, moves and restarts.
 
     A directory may be open to every user. So a run belongs to the user who began it (`RunOwners`), and what one poll
-    may read, and what may be open at once, is shared between the users who want it (`UserQuotas`), wherever their files
-    lie.
+    may read, and what may be open at once, is shared between the users who need it (`UserQuotas`), wherever their files
+    are.
 
     Args:
         directories: where the files are.
-        users: who owns which run, and what each may have open.
+        users: the owners of runs, and what each may have open.
         limits: what may be read, opened and remembered.
-        processes: tell whether a writer is alive.
+        processes: show whether a writer is alive.
         wall: the clock that dates files, seconds since the Unix epoch.
 
     Attributes:
-        counts: lines by what became of them, and files that could not be read (``unreadable``).
+        counts: lines by result, and files that could not be read (``unreadable``).
         places: the directories that were there in the last poll, the shared one first.
     """
 
@@ -145,7 +145,7 @@ class EventFiles:
         self._owners.release([user for user in self._owners.directories() if user not in users])
 
     def _visit_all(self, files: list[tuple[EventFileState, int]], work: Work, users: int) -> None:
-        """One user's files. Who wants little comes first, so that the others have what he leaves, in equal parts."""
+        """One user's files. Users with little to read come first, so that the others share the rest in equal parts."""
         mine = replace(work, bytes_left=work.bytes_left // users, files_left=max(1, work.files_left // users))
         before = mine.bytes_left, mine.files_left
         for file, size in files:
@@ -157,12 +157,12 @@ class EventFiles:
         work.files_left -= before[1] - mine.files_left
 
     def close(self) -> None:
-        """Let go of the directories; a later poll takes them up again."""
+        """Close the directories; a later poll opens them again."""
         for listing in self._listings.values():
             listing.close()
 
     def watched(self) -> set[str]:
-        """Open writers of whose end this reader will tell; of the others only silence can."""
+        """Open writers whose end this reader detects; of the others only silence shows it."""
         can_tell = self._reader.can_tell
         return {file.writer for file in self._files.by_key.values() if file.stage is FileStatus.OPEN and can_tell(file)}
 
@@ -181,8 +181,8 @@ class EventFiles:
     def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
         """Those of ``runs`` whose writers are seen to live and whose files were there in this poll; their processes.
 
-        Of this machine alone, for the network may be cut. A process counts as the run's only where it belongs to the
-        user whose file it is.
+        Of this machine alone, for the network may be cut. A process counts as the run's only if it belongs to the owner
+        of the file.
         """
         found: dict[str, tuple[int, ...]] = {}
         for file in self._files.by_key.values():
@@ -322,7 +322,7 @@ class EventFiles:
         self._add(EventFileState(file.inode, name, name, user=user, place=place.key, device=file.device))
 
     def _renamed(self, file: EventFileState, name: str, clock: NodeClock) -> None:
-        """Rotated, or deleted and its inode used again: its beginning will tell."""
+        """Rotated, or deleted and its inode used again: its beginning will show which."""
         if file.stage is FileStatus.DORMANT:  # nothing of it was read
             self._forget(file, clock)
             self._add(EventFileState(file.inode, name, name, user=file.user, place=file.place, device=file.device))

@@ -1,4 +1,4 @@
-"""Reading one event file: what is new in it, whose it is, and whether its writer lives."""
+"""Reading one event file: what is new in it, which user's it is, and whether its writer lives."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class EventReader:
     """Reads event files that its caller has opened.
 
     Args:
-        owners: which user began which run.
+        owners: the users who began the runs.
         quotas: what each user may have open.
-        processes: tell whether a writer is alive.
+        processes: show whether a writer is alive.
 
     Attributes:
-        by_writer: the file that speaks for each writer now.
-        counts: lines by what became of them, and files that could not be read (``unreadable``).
+        by_writer: the current file of each writer.
+        counts: lines by result, and files that could not be read (``unreadable``).
         behind: bytes that were there in the last poll and wait for the next.
     """
 
@@ -80,13 +80,13 @@ class EventReader:
         return name if other is None or other.user == user else f"{name}~{user}"
 
     def forget(self, file: EventFileState, clock: NodeClock) -> None:
-        """The file is followed no more."""
+        """The file is no longer followed."""
         if self.by_writer.get(file.writer) is file:
             del self.by_writer[file.writer]
             clock.forget(file.writer)
 
     def belongs(self, file: EventFileState, user: int, clock: NodeClock) -> None:
-        """Whose the file is that was opened: where that is another user than before, it is another file."""
+        """The user of the file that was opened: if that is another user than before, it is another file."""
         if file.user == user:
             return
         known, file.user = file.user, user
@@ -103,7 +103,7 @@ class EventReader:
             self._rewind(file, work.clock, another=False)
         if file.stage is FileStatus.DORMANT:  # it was written to after all
             file.stage = FileStatus.NEW
-        # Asked before reading: a writer that is gone by now has written all that it ever will.
+        # Checked before reading: a writer that is gone by now has written all that it ever will.
         alive = self.alive(file, fd)
         at_end = self._read(file, fd, work, where)
         file.refused, file.too_much = False, not at_end
@@ -162,7 +162,7 @@ class EventReader:
     def _accept(self, file: EventFileState, line: Line, work: Work) -> None:
         assert file.user is not None  # noqa: S101 - for the type checker: it was opened
         if line.continues and line.continues != file.writer == file.name:
-            # Once: every other name that a file gave itself would be one more writer to remember.
+            # Once: every further name that a file claims would be one more writer to remember.
             self._continue(file, line.continues)
         t = work.clock.event_time(file.writer, line.ts, line.mono)
         ends = line.kind is EventKind.END
@@ -214,7 +214,7 @@ class EventReader:
         return writer_alive(self.processes, lock=file.lock, pid=file.pid, pidns=file.pidns, fd=fd, own_pid=os.getpid())
 
     def gone(self, file: EventFileState, work: Work) -> None:
-        """The writer died without a word: now, or, if this agent never saw it alive, right after its last word."""
+        """The writer died without an end event: now, or, if this agent never saw it alive, after its last event."""
         t = max(file.last_t, work.clock.now()) if file.alive_seen else file.last_t
         file.stage, file.last_t = FileStatus.GONE, t
         if file.user is not None:
@@ -252,7 +252,7 @@ class EventReader:
         if file.pid is None or file.pidns != self.processes.namespace():
             return ()
         try:
-            theirs = os.stat(f"/proc/{file.pid}").st_uid == file.user  # noqa: PTH116 - asked each second
+            theirs = os.stat(f"/proc/{file.pid}").st_uid == file.user  # noqa: PTH116 - called each second
         except OSError:
             return ()
         return (file.pid,) if theirs else ()

@@ -56,7 +56,7 @@ class FollowedFiles:
         """Forget the devices of all other places."""
         self.devices = {key: device for key, device in self.devices.items() if key in places}
 
-    # -- room
+    # -- capacity
 
     def count_users(self) -> None:
         """Count each user's files; `has_room` continues from these counts."""

@@ -32,7 +32,7 @@ class KernelProcesses:
             return None
 
     def alive(self, pid: int) -> bool:
-        """As the kernel says; of a process that may not be signalled it is enough that it is there."""
+        """According to the kernel; of a process that may not be signalled it is enough that it exists."""
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -45,7 +45,7 @@ class KernelProcesses:
             return True
 
     def lock_held(self, fd: int) -> bool:
-        """Tried with a shared lock, for which reading rights are enough; it is let go at once."""
+        """Tried with a shared lock, for which read permission is enough; it is released at once."""
         try:
             fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

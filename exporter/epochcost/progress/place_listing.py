@@ -17,7 +17,7 @@ from epochcost.untrusted_files import UntrustedFileError
 
 MAX_ODD = 1000
 LOOK_SECONDS = 5.0
-"""A directory that says that nothing in it changed is listed again after so long all the same: some tell nothing."""
+"""A directory with an unchanged modification time is listed again after so long: some file systems do not update it."""
 SETTLED_SECONDS = 2.0
 """A directory's own time of change has the grain of the kernel's clock: one as young as this may change once more
 without showing it."""
@@ -30,7 +30,7 @@ class Followed(Protocol):
         """Whether the file with this inode is followed, in this place."""
 
     def has_room(self, user: int) -> bool:
-        """Whether one more file of ``user`` may be followed; it takes the room."""
+        """Whether one more file of ``user`` may be followed; it takes the place."""
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class Listed:
     Attributes:
         known: names of files that are followed.
         new: names and users of files that may be followed from now on.
-        odd: names and users of what is called like an event file and is none, and why.
-        left_out: by user, how many there was no room for.
+        odd: names and users of what is named like an event file but is not one, and why.
+        left_out: by user, how many were beyond the limit.
         complete: whether that is all there is.
     """
 
@@ -92,7 +92,7 @@ class PlaceListing:
 
         Args:
             fd: the place, opened.
-            followed: asked about each entry.
+            followed: called for each entry.
             begin: called before the first entry of a round.
 
         Raises:
@@ -117,11 +117,11 @@ class PlaceListing:
         return self._listed
 
     def close(self) -> None:
-        """Let go of the place."""
+        """Close the place."""
         self._scan.close()
 
     def _choose(self, entry: os.DirEntry[str], followed: Followed) -> None:
-        """Take files that are followed, whatever they are called by now; others as far as there is room for them."""
+        """Take files that are followed, whatever they are called by now; others up to the limit."""
         inode = entry.inode()
         if followed.follows(inode):
             self._listed.known[inode] = entry.name

@@ -48,12 +48,12 @@ class UserDirectories:
     """The directories of one user each, looked for now and then.
 
     Only a directory in which nobody but root (or this agent's user) can make names is listed for a pattern, and behind
-    the first wildcard no symbolic link is followed: a user can neither add a directory nor lead to another's.
+    the first wildcard no symbolic link is followed: a user can neither add a directory nor redirect to another user's.
 
     Args:
         patterns: absolute paths, in which a component may hold ``*``, ``?`` and ``[...]``.
         pod_logs: where the kubelet names the namespaces of pods.
-        look_seconds: between two looks.
+        look_seconds: interval between two searches.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class UserDirectories:
         self._found = Found()
 
     def found(self, now: float) -> Found:
-        """What they name, at most `LOOK_SECONDS` old by a clock that says ``now``."""
+        """The directories that they match, at most `LOOK_SECONDS` old at ``now``."""
         if self._patterns and not 0 <= now - self._looked_at < self._look_seconds:
             self._looked_at = now
             self._found = self._look()
@@ -105,7 +105,7 @@ class UserDirectories:
         return {part[-1]: part[0] for part in parts if len(part) == 3}  # noqa: PLR2004 - NAMESPACE_POD_UID
 
     def _matches(self, found: Found) -> Generator[tuple[str, int], None, None]:
-        """Paths and descriptors, each closed when the next is asked for."""
+        """Paths and descriptors, each closed when the next is requested."""
         for pattern in self._patterns:
             parts = Path(pattern).parts
             first = next((n for n, part in enumerate(parts) if _is_wild(part)), len(parts) - 1)
