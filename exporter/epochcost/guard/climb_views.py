@@ -26,7 +26,7 @@ def sentence(climb: Climb, kind: StepKind | None) -> str:
 
 
 def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
-    """What each run is asked to do now; of several policies, the strictest one's."""
+    """The current request to each run; of several policies, the strictest one's."""
     requests: dict[RunId, StopRequest] = {}
     for climb in climbs:
         for run, at_once in climb.stop_runs.items():
@@ -37,7 +37,7 @@ def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
 
 
 def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
-    """The climb as of ``t``, with the link by which its subject may be kept once it was asked."""
+    """The climb as of ``t``, with the link by which its subject may be kept, once an ``ask`` step was taken."""
     due = climb.due_t()
     may_be_kept = climb.next_step and not climb.policy.dry_run
     return Waiting(

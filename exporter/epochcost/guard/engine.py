@@ -39,11 +39,11 @@ class Guard:
     """Climbs the ladders of all policies.
 
     Args:
-        policies: what is wanted.
+        policies: those in effect.
         keep_file: looks for a policy's keep files.
 
     Attributes:
-        keeps: who wants something kept.
+        keeps: what users want kept.
         account: what was done.
     """
 
@@ -70,7 +70,7 @@ class Guard:
         self._continuity = Continuity("the policies have changed")
 
     def users(self) -> tuple[int, ...]:
-        """Who had a run here not long ago."""
+        """Users who had a run here recently."""
         return tuple(self._regulars.last_seen_t)
 
     def hold_off(self, until_t: float, because: str) -> None:
@@ -132,7 +132,7 @@ class Guard:
         self._put_off_reasons = put_off_reasons
 
     def _with_users(self, finding: Finding, observation: Observation) -> Finding:
-        """The whole machine may also be kept by those who had a run here not long ago, or are logged in."""
+        """The whole machine may also be kept by users who had a run here recently, or are logged in."""
         if finding.subject != MACHINE:
             return finding
         typing = [person.uid for person, _ in observation.interactive or () if person.uid is not None]
@@ -258,7 +258,7 @@ class Guard:
         return Order(climb.policy.name, climb.finding.subject, command, tuple(argv), reason)
 
     def _also_complete(self, climb: Climb) -> list[str]:
-        """Runs of which the same policy has all evidence, and that have been asked as this one was."""
+        """Runs for which the same policy has all evidence, and that were sent the same request as this one."""
         others = [c for (name, _), c in self._climbs.items() if name == climb.policy.name]
         return [c.finding.subject for c in others if c.complete and c.next_step >= climb.next_step]
 
@@ -365,7 +365,7 @@ class Guard:
         self._rest.by_uuid = rest
 
     def promises(self) -> dict[str, Any]:
-        """What must not be forgotten even where all else is lost: who keeps what, and who may."""
+        """What must not be forgotten even if all else is lost: the keeps, and the users who may keep the machine."""
         return {
             "v": STATE_VERSION,
             "keeps": self.keeps.state(),

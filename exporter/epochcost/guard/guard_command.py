@@ -41,7 +41,7 @@ def check(settings: GuardSettings, out: TextIO = sys.stdout) -> int:
 
 
 def play(settings: GuardSettings, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
-    """Say what the policies would have ended."""
+    """Print what the policies would have ended."""
     policies, now = _read(settings), time.time()
     begin, end = _moment(settings.begin, "--from", now), min(_moment(settings.end, "--to", now), now)
     if end - begin < 60:  # noqa: PLR2004 - a minute

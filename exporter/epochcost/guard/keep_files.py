@@ -1,8 +1,8 @@
-"""Keeps that users write as files: ``keep.UID`` beside the events. Whose file it is, is whose wish it is.
+"""Keeps that users write as files: ``keep.UID`` beside the events. A file counts for its owner.
 
-The shared directory is anybody's. So a file there counts by the user that owns it, and only under the name that is
-his; each user has ten names, so that others who take some of them in advance do not take them all. In a directory of
-one user's own the file is called ``keep`` (or ``keep.1`` and so on), and is his whose the directory is.
+The shared directory is open to every user. So a file there counts for the user that owns it, and only under that user's
+names; each user has ten names, so that others cannot easily take all of them in advance. In a directory of one user's
+own the file is called ``keep`` (or ``keep.1`` and so on), and counts for the directory's user.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES_PER_USER = 10
 OWN_NAMES = tuple(f"keep.{n}" if n else "keep" for n in range(NAMES_PER_USER))
 """In a directory of one user."""
 MOST_CHANGES, PER_SECONDS = 20, 3600.0
-"""So often a user may change them in so long: each is a log line and a series."""
+"""How often a user may change them in how long: each change is a log line and a series."""
 MAX_BYTES = 1024
 _RUN = "run="
 _KEY = "file "
@@ -57,8 +57,8 @@ class OwnPlace:
 
     Attributes:
         opened: a descriptor of it, while it is the same directory.
-        user_of: whose a file in it is; never root's.
-        by: who that is, for people.
+        user_of: the user that a file in it counts for; never root.
+        by: that user, for people.
     """
 
     path: str
@@ -75,7 +75,7 @@ class _Name:
         key: under which it is remembered.
         path: from ``directory``, where that is a descriptor.
         owners: the users who may own the file; None for any.
-        whose: the user it counts for.
+        whose: returns the user it counts for.
     """
 
     key: str
@@ -136,7 +136,7 @@ class KeepFiles:
     def look(
         self, book: KeepBook, uids: Iterable[int], t: float, wall_ts: float, places: Iterable[OwnPlace] = ()
     ) -> None:
-        """Take in what the users ``uids`` have written, and each in his own place; forget what they have deleted."""
+        """Read what the users ``uids`` have written, each also in their own place; forget what they deleted."""
         self.problems = {}
         found = {one.key for one in self._shared(uids) if self._is_there(one, book, t, wall_ts)}
         for place in places:
@@ -183,7 +183,7 @@ class KeepFiles:
             return False
         except OSError as err:
             self.problems[one.key] = err.strerror or type(err).__name__
-            return not isinstance(err, UntrustedFileError)  # what cannot be read now may still be his
+            return not isinstance(err, UntrustedFileError)  # what cannot be read now may still be the user's
         return True
 
     def _look_at(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> None:
