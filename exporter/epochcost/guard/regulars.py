@@ -18,7 +18,7 @@ class Regulars:
         self.last_seen_t: dict[int, float] = {}
 
     def see(self, uids: Iterable[int], t: float) -> None:
-        """These users have one now; forgotten are those without one for a week, and of too many those unseen for longest."""
+        """These users have one now; those without one for a week are forgotten, and of too many the least recent."""
         for uid in uids:
             self.last_seen_t.pop(uid, None)
             self.last_seen_t[uid] = t

@@ -40,11 +40,11 @@ from epochcost.training.summary import RunTotals, summary
 OUT, ERR = 1, 2
 LOOK_SECONDS = 2.0
 REPORTED_FROM_SECONDS = 1.0
-"""A command that took less needs no word on a terminal about its progress."""
+"""After a shorter command nothing about its progress is printed on a terminal."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run what ``argv`` says; the exit code, unless the command died by a signal: then so do we."""
+    """Run the command of ``argv``; returns the exit code, unless the command died by a signal: then so do we."""
     flags = read(argv, environ)
     if flags.read:
         from epochcost.launch.read_log import main as read_log
@@ -214,7 +214,7 @@ class Launch:
         self._report(self._tracker.finish(Moment.now()))
 
     def _speechless(self) -> bool:
-        """Whether a person is watching who should know that nothing was recognised."""
+        """Whether a user at a terminal should know that nothing was recognised."""
         reporter = self._reporter
         known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
         known = known or not any(lines.seen for lines in self._lines)

@@ -30,8 +30,8 @@ class Flags:
         read: a log to read instead of running a command; empty for none, ``-`` for the standard input.
         watch: files to read.
         find: whether to look for files.
-        verbose: say at the end what was read.
-        stop_signals: sent one after another where the guard of this machine asks the run to stop; empty for none.
+        verbose: print at the end what was read.
+        stop_signals: sent one after another if the guard of this machine requests the run to stop; empty for none.
         stop_wait: seconds between two of them.
     """
 

@@ -82,9 +82,9 @@ def found_in(text: str) -> Bar | None:
 def bar(text: str, who: str) -> Progress | None:
     """``Epoch 3/10:  45%|████▌     | 45/100 [00:04<00:05,  9.98it/s]`` with any description, or with none.
 
-    A description that names an epoch says which one is being done; ``Epochs`` alone, or epochs per second, count the
-    finished ones; ``train`` and the like are the training's. Of a bar without a name nobody knows what it counts, and
-    any other (downloads, preparation) or any unit that is not a step is not training.
+    A description that names an epoch is about the one in progress; ``Epochs`` alone, or epochs per second, count the
+    finished ones; ``train`` and the like are the training's. What a bar without a name counts is unknown, and any other
+    (downloads, preparation) or any unit that is not a step is not training.
     """
     drawn = found_in(text)
     if drawn is None:
@@ -151,7 +151,7 @@ def keras(text: str, who: str) -> Progress | None:
     if (found := _KERAS.match(text)) is None:
         return None
     step, steps = count(found["step"]), count(found["steps"], 1)
-    learns = _FIGURE.search(found["rest"].replace("ETA:", "")) is not None  # predict() says nothing but its time
+    learns = _FIGURE.search(found["rest"].replace("ETA:", "")) is not None  # predict() prints nothing but its time
     return Progress(
         "keras", Form.INNER, Trust.NAMED if learns else Trust.GUESS, f"{who}keras {'loss' if learns else ''} {steps}",
         step=step, steps=steps, counted=True, evaluation=steps == 1 and not learns,

@@ -85,7 +85,7 @@ def _fraction(text: str, who: str) -> Progress | None:
 
 
 def _directly_after(after: str) -> str:
-    """The first words behind the number, where they say whose line it is and not what a figure is called."""
+    """The first words behind the number, if they name the source of the line and not a figure."""
     found = re.match(r"[\s\])|:,;-]{0,8}[\[(]?([A-Za-z]{2,16})\b(?:\s{0,2}(?:set|phase|step)?)", after)
     return found[1] if found else ""
 
@@ -134,7 +134,7 @@ def _form(before: str, after: str) -> Form:
 def dictionary(text: str, who: str) -> Progress | None:
     """A dictionary or a JSON object with a key ``epoch`` and figures of a training run, printed in one line.
 
-    A configuration or what a checkpoint says of itself looks alike; they do not rise by one.
+    A configuration or the description of a checkpoint looks alike; they do not rise by one.
     """
     begin = text.find("{")
     if begin < 0 or not text.rstrip().endswith("}"):

@@ -84,7 +84,7 @@ def why_not(track: Track, leader: Track | None) -> str:
 def _advice(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> Iterator[str]:
     if epochs:
         if last.epochs is None:
-            yield "planned epochs are not printed: --epochs N says them"
+            yield "planned epochs are not printed: set them with --epochs N"
         leader = tracker.leader
         if isinstance(leader, EpochTrack) and leader.assumed:
             yield "whether the first epoch is 0 or 1 was never printed: 1 is assumed"

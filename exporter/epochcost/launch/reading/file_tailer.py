@@ -17,7 +17,7 @@ from epochcost.launch.reading.tensorboard import NotRecordsError, progress_of, r
 TENSORBOARD = "events.out.tfevents.*"
 MAX_DEPTH = 5
 MAX_ENTRIES = 3000
-"""Directory entries that one look may take: a data set of a million files is none of ours."""
+"""Directory entries that one search may read: a data set of a million files is not of interest."""
 ROOT = 0
 MAX_FILES = 32
 TABLE_HEAD_BYTES = 16384
@@ -38,7 +38,7 @@ class _Watched:
 
 
 class FileTailer:
-    """Looks for files that were written since the command began, and says what is new in them.
+    """Looks for files that were written since the command began, and returns what is new in them.
 
     Args:
         below: directory to search; None for none.
@@ -61,7 +61,7 @@ class FileTailer:
         for file in self._files.values():
             try:
                 news += self._news(file)
-            except OSError:  # noqa: PERF203 - gone, or not ours to read: it says nothing
+            except OSError:  # noqa: PERF203 - gone, or not ours to read: nothing is known of it
                 continue
         return news
 

@@ -37,11 +37,11 @@ _MEANT = re.compile(
     r"|fold\w{0,4}|trial\w{0,4}|phase|stage|loss|e)",
     re.IGNORECASE,
 )
-"""Words that belong to what the line says."""
+"""Words that belong to the content of the line."""
 
 
 def strip_prefix(text: str, limit: int | None = None) -> tuple[str, str]:
-    """Who prints the line (a rank, a host, a service; empty if nobody is named), and its words.
+    """The source of the line (a rank, a host, a service; empty if none is named), and its words.
 
     Nothing is stripped beyond the first ``limit`` characters.
     """
@@ -59,7 +59,7 @@ def strip_prefix(text: str, limit: int | None = None) -> tuple[str, str]:
 
 
 def _prefix(text: str) -> tuple[re.Match[str] | None, bool]:
-    """The first prefix of ``text``, and whether it names who prints."""
+    """The first prefix of ``text``, and whether it names the source."""
     if (found := _RANK.match(text)) is not None:
         return found, True
     if (found := _LEVEL.match(text)) is not None:

@@ -1,4 +1,4 @@
-"""From a line of output to what it says: known programs first, then the general reader."""
+"""From a line of output to its meaning: known programs first, then the general reader."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class LineReader:
 
     @property
     def wants_all(self) -> bool:
-        """Whether lines that hold none of the words of progress may tell something as well."""
+        """Whether lines without any of the words of progress may be of use as well."""
         return bool(self._own) or self._tables.open
 
     def parse(self, line: bytes) -> Progress | None:
-        """What ``line`` says; None if it says nothing."""
+        """What ``line`` reports; None if it is not about progress."""
         self.lines += 1
         if self._own and (progress := self._own.parse(line)) is not None:
             return progress

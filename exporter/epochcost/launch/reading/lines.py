@@ -33,7 +33,7 @@ class Lines:
     """Cuts a stream into lines. Keeps at most `MAX_LINE_BYTES` of an unfinished one, however long it becomes.
 
     Args:
-        every: return every line, not only those that may tell something; may be set at any time.
+        every: return every line, not only those that may be about progress; may be set at any time.
     """
 
     def __init__(self, *, every: bool = False) -> None:
@@ -64,7 +64,7 @@ class Lines:
         return found
 
     def cut(self, data: bytes) -> list[bytes]:
-        """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
+        """The lines that ``data`` finishes and that may be about progress, without their ends, cut to their limit."""
         self.seen = True
         known, self._looked = self._looked and data[:1] in _END_BYTES, False
         last = _last_end(data, 0, len(data))

@@ -1,8 +1,8 @@
 """Losses and accuracies that a line names: ``loss: 0.31``, ``'eval_loss': '0.4'``, ``val_acc=0.9``. Never a guess.
 
-A figure counts only if it is alone after a name that says what it measures. Left out are: a second figure behind
+A figure counts only if it is alone after a name of what it measures. Left out are: a second figure behind
 the first (a mean in brackets), one in per cent, a name that occurs twice in the line, a best or a target, a word before
-the name that may mean something else, a bare ``loss`` in a line that speaks of an evaluation.
+the name that may mean something else, a bare ``loss`` in a line about an evaluation.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def named_metrics(line: bytes) -> dict[str, float]:
 
 
 def _full_name(pair: re.Match[str]) -> str:
-    """With the word that says what it measures; empty if another word precedes it."""
+    """With the word for what it measures; empty if another word precedes it."""
     name, before = pair["name"], pair["before"]
     if _OTHER_WORDS.search(name):
         return ""

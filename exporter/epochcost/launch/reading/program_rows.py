@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 1 << 18
 
 
 class RowError(ValueError):
-    """A row cannot be used; the text says which and why."""
+    """A row cannot be used; the text contains which and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """TensorBoard's event files: records of protocol buffers, of which four fields are read. Pure.
 
-A record is its length (8 bytes), a checksum of that (4), the data, a checksum (4). The checksums are of no use here: a
-record that makes no sense says nothing.
+A record is its length (8 bytes), a checksum of that (4), the data, a checksum (4). The checksums are not used: a record
+that makes no sense is ignored.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def records(data: bytes) -> Records:
 
 
 def progress_of(record: bytes) -> Progress | None:
-    """What an event says of the training's position.
+    """What an event reports about the position of the training run.
 
     Hugging Face writes a scalar ``train/epoch`` (the position), Lightning ``epoch`` (a number from 0), Keras
-    ``epoch_loss`` and the like, whose step is the number of the epoch just done, from 0. Any other scalar tells a step.
+    ``epoch_loss`` and the like, whose step is the number of the epoch just done, from 0. Any other scalar has a step.
     """
     try:
         fields = list(_fields(record))

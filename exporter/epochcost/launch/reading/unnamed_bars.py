@@ -1,4 +1,4 @@
-"""Progress bars that name nothing, where the user has configured what they are. Only repetition tells them apart."""
+"""Progress bars that name nothing, where the user has configured what they are. Only repetition distinguishes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Bar:
 
 
 class UnnamedBars:
-    """Tells bars apart by their length. Of several, the longest counts.
+    """Distinguishes bars by their length. Of several, the longest counts.
 
     Args:
         meaning: ``epoch`` (each bar is one), or ``run`` (the longest bar is the run).
