@@ -94,7 +94,7 @@ def test_what_a_size_holds_may_be_unreadable_and_its_price_stays(server: JsonSer
 def test_a_size_at_two_prices_has_none(server: JsonServer) -> None:
     found = fetch(server, page([H100_1, H100_8, {**H100_1, "price_hourly": 9.0}, H100_8]))
     assert dollars(found) == {("", "gpu-h100x8-640gb", ON_DEMAND): 23.92}
-    assert found.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one answer ($3.39, $9): none taken",)
+    assert found.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one response: $3.39, $9; none used",)
 
 
 def test_fewer_sizes_than_the_answer_promises_are_said(server: JsonServer) -> None:

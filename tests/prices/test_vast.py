@@ -212,12 +212,12 @@ def test_a_machine_that_stands_on_two_pages_is_one_and_at_two_rates_has_no_price
     found = rented(server, machines)
     assert dollars(found) == {("", "C.101", ON_DEMAND): 0.81}
     assert len(found.prices) == 1
-    assert found.problems == ("vast_rented: C.102: 2 prices in one answer ($0.3, $0.4): none taken",)
+    assert found.problems == ("vast_rented: C.102: 2 prices in one response: $0.3, $0.4; none used",)
 
 
 def test_a_refusal_with_status_200_is_repeated(server: JsonServer) -> None:
     server.on("/api/v0/bundles/", Answer({"success": False, "error": "maintenance", "msg": "back\nsoon"}))
-    with pytest.raises(PriceSourceError, match=r"not a response of vast.ai's offers: .*; it says: back soon"):
+    with pytest.raises(PriceSourceError, match=r"not a response of vast.ai's offers: .*; its message: back soon"):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
 

@@ -30,7 +30,7 @@ SOURCES: Mapping[str, str] = {
 
 
 OPT_IN = ("aws_bulk",)
-"""Used only where they are named: what they ask costs hundreds of megabytes."""
+"""Used only if they are named: their responses are hundreds of megabytes."""
 
 
 def make(name: str, settings: object) -> tuple[Source, ...]:

@@ -1,4 +1,4 @@
-"""US dollars from other currencies, by rates that a person configured: none is ever guessed or fetched."""
+"""US dollars from other currencies, by configured rates: none is ever guessed or fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AWS_REGIONS = (("cn-", "CNY"), ("eusc-", "EUR"))
 
 
 class NoRateError(ValueError):
-    """An amount is in a currency without a configured rate; the text says which, and how to configure it."""
+    """An amount is in a currency without a configured rate; the text contains which, and how to configure it."""
 
 
 def usd(amount: float, currency: str, rates: Rates) -> float:
@@ -34,7 +34,7 @@ def usd(amount: float, currency: str, rates: Rates) -> float:
 
 
 def of_aws_region(region: str) -> str:
-    """The currency in which AWS sells in ``region``, for answers that name none."""
+    """The currency in which AWS sells in ``region``, for responses that name none."""
     return next((currency for prefix, currency in _AWS_REGIONS if region.startswith(prefix)), USD)
 
 

@@ -1,4 +1,4 @@
-"""Hours that cost nothing: so many of a day, a week or a month, counted on the machine that uses them up."""
+"""Hours that cost nothing: a number per day, week or month, counted on the machine that uses them up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from epochcost.prices.allowances import DAY, MONTH, PERIODS, Limit
 
 Window = tuple[float, float]
 FIRST_MONDAY = 4 * DAY
-"""1970-01-05: weeks begin on Mondays, at midnight UTC, unless a limit says since when they are counted."""
+"""1970-01-05: weeks begin on Mondays, at midnight UTC, unless a limit has a start of its own."""
 SAME_SECONDS = 1.0
-"""By less than this an end that is computed anew does not move."""
+"""A recomputed end that differs by less than this does not move."""
 KEEP_SECONDS = 40 * DAY
 """Longer than a ledger prices anything again."""
 
@@ -41,11 +41,11 @@ def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
 
     Args:
         limits: of the machine.
-        used: when it was running, up to ``now``, ascending; it is taken to go on running.
+        used: when it was running, up to ``now``, ascending; it is assumed to keep running.
         now: the present.
-        before: what was returned the last time.
+        before: the previous result.
         elsewhere: seconds of this period that other machines of the account have used.
-        checked: when ``elsewhere`` was known the last time: hours that were free then are not charged afterwards.
+        checked: when ``elsewhere`` was last known: hours that were free then are not charged afterwards.
 
     Returns:
         Windows in ascending order: earlier ones as they were, that of this period, and that of the next one.

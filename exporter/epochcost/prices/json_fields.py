@@ -12,7 +12,7 @@ from epochcost.shown_text import one_line
 _PRICED = re.compile(r"(^|_)(price|prices|cost|costs|rate|rates|bid|dph|usd|hourly|monthly)(_|$)")
 MOST_UNKNOWN = 10
 _WORDS = ("msg", "message", "detail", "error", "title")
-"""Fields in which a service says why it gives nothing."""
+"""Fields in which a service explains an error."""
 
 
 class FieldError(ValueError):
@@ -69,7 +69,7 @@ def rows(row: Mapping[str, Any], name: str, left_out: list[str] | None = None) -
         left_out: takes a sentence about entries that are anything else, which then cost no more than themselves.
 
     Raises:
-        FieldError: naming the field; for anything else in it too, where nobody takes the sentence, or nothing is left.
+        FieldError: naming the field; for anything else in it too, if there is no ``left_out``, or nothing is left.
     """
     value = row.get(name)
     if not isinstance(value, list):
@@ -89,9 +89,9 @@ def left_out_sentence(count: int, why: str) -> str:
 
 
 def it_says(answer: Mapping[str, Any]) -> str:
-    """What an answer that is none says itself, for the end of a sentence; empty where it says nothing."""
+    """The error message in a response, for the end of a sentence; empty if there is none."""
     message = next((answer[name] for name in _WORDS if isinstance(answer.get(name), str) and answer[name]), "")
-    return f"; it says: {one_line(message)}" if message else ""
+    return f"; its message: {one_line(message)}" if message else ""
 
 
 MOST_GIB = 1 << 20

@@ -1,7 +1,7 @@
 """Long JSON read row by row, so that no other thread waits for the interpreter until all of it is read.
 
-`json.loads` is one call into C that gives no other thread a turn: of 32 MiB it takes 160 ms, in which no scrape is
-answered. Read by rows it takes half as long again in all, and some microseconds at a stretch.
+`json.loads` is one call into C that keeps the interpreter's lock: 32 MiB take 160 ms, in which no scrape is served.
+Read by rows it takes half as long again in all, and some microseconds at a time.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _facts(name: str, row: Mapping[str, Any]) -> InstanceFacts:
 
 
 def _described(row: Mapping[str, Any]) -> str:
-    """``H100 (80 GB SXM5)``, as one of two fields has it; some answers have neither."""
+    """``H100 (80 GB SXM5)``, from one of two fields; some responses have neither."""
     if row.get("gpu_description"):
         return text(row, "gpu_description")
     description = text(row, "description") if row.get("description") else ""

@@ -41,7 +41,7 @@ MOST_RETRY_AFTER_SECONDS = 60
 
 
 class LaterError(PriceSourceError):
-    """The poller gave no price. ``retry_after_seconds``: how long it asks to be left alone, 0 if it does not say."""
+    """The poller returned no price. ``retry_after_seconds``: its ``Retry-After``, 0 if it sent none."""
 
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
@@ -49,15 +49,15 @@ class LaterError(PriceSourceError):
 
 
 class RemotePrice:
-    """Asks a poller what ``node`` costs.
+    """Requests the price of ``node`` from a poller.
 
     Args:
         url: of the poller, ``http://prices:10836``.
-        node: as identified; its purchase option decides which price is asked, and never another one is taken.
+        node: as identified; its purchase option decides which price is requested, and no other is ever used.
         password_file: holds ``user:password`` for the poller's basic auth; read at every request, so it may change.
         ca_file: certificate authority of the poller's TLS; empty for the system's.
         timeout: for the whole request, in seconds.
-        account: whose rates are asked for, where the poller knows some of its own; empty for everybody's.
+        account: requests the account's own rates, if the poller knows them; empty for the public ones.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - where, for whom, and how
@@ -79,10 +79,10 @@ class RemotePrice:
         self._followed = FollowedPoller()
 
     def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
-        """Ask once.
+        """Send one request.
 
         Raises:
-            PriceSourceError: naming the poller and what it answered, or what about the node is not known.
+            PriceSourceError: naming the poller and its response, or what is unknown about the node.
         """
         option = self._node.purchase_option
         if option is None:
@@ -133,15 +133,15 @@ class RemotePrice:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float:
-    """What ``Retry-After`` says, in seconds, bounded; 0 if it says nothing, or a date."""
+    """``Retry-After`` in seconds, bounded; 0 if it is absent, or a date."""
     message = headers.get("retry-after", "").strip()
     return float(min(int(message), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", message) else 0.0
 
 
 def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
-    """The poller's clock: as its response says ``now``, else by the header ``Date``; None if neither does.
+    """The poller's clock: ``now`` of its response, else the header ``Date``; None without either.
 
-    A price that was fetched in the very second of that date tells it more finely.
+    A price that was fetched in the very second of that date refines it.
     """
     if is_number(now) and now > 0:
         return ClockReading(float(now))
@@ -159,7 +159,7 @@ def _basic_auth(password_file: Path) -> str:
 
 
 def _sentence(answer: Answer) -> str:
-    """What a poller says beside its status; of anybody else's words none are repeated."""
+    """The error message of a poller; other servers' texts are not repeated."""
     try:
         return one_line(str(json.loads(answer.body)["error"]), MOST_CHARACTERS)
     except (ValueError, TypeError, KeyError, RecursionError):

@@ -1,4 +1,4 @@
-"""The last good prices: one immutable book, swapped whole, kept on disk over restarts."""
+"""The last good prices: one immutable `MergedPrices`, swapped whole, kept on disk over restarts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 class PriceStore:
-    """Holds the book. Any thread may read `book`; sources `put` from their own threads.
+    """Holds the prices. Any thread may read `book`; sources `put` from their own threads.
 
     Args:
         path: of the state file; None keeps nothing on disk.
-        sources: names of the sources in use; what others left in the file is dropped.
+        sources: names of the sources in use; prices of others in the file are dropped.
         precedence: names of sources, best first; ``*`` for those not named.
-        max_age: how old a price that its source gives no more may become before it goes.
-        accepted: names of sources whose answers are believed whatever they say; ``*`` for all.
+        max_age: how old a price that its source no longer returns may become before it is dropped.
+        accepted: names of sources whose responses are accepted whatever they contain; ``*`` for all.
         adjust: makes of a published price what is paid (see `epochcost.prices.merged_prices.bind`).
     """
 
@@ -65,17 +65,18 @@ class PriceStore:
         partial: bool = False,
         forgotten: frozenset[Want] = frozenset(),
     ) -> CheckResult:
-        """Take what can be believed of a response of ``source`` at ``now``: build the next book aside, swap it in.
+        """Take the plausible part of a response of ``source`` at ``now``: build the next prices aside, swap them in.
 
         Args:
             source: its name.
             catalogue: its response.
             now: seconds since the Unix epoch.
-            partial: only some of what is wanted was asked, so nothing of the rest is dropped.
+            partial: only some of what is wanted was requested, so nothing of the rest is dropped.
             forgotten: what is no longer requested.
 
         Returns:
-            What was believed, and what is held back. The book is on disk too when this returns, if that can be.
+            What was accepted, and what is held back. The prices are on disk too when this returns, if they can be
+            written.
         """
         with self._lock:
             shelf = self._book.shelves.get(source, SourcePrices())

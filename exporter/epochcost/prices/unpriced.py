@@ -13,19 +13,19 @@ LEAST_LIKENESS = 0.7
 MOST_NAMES = 500
 """Compared with one name; a catalogue of more is compared with its first, in the order of the alphabet."""
 MOST_COMPARED = 50
-"""Names that the nearest ones are looked for; strangers can ask for a thousand, and each takes some milliseconds."""
+"""Names for which the nearest ones are searched; clients can request a thousand, and each takes some milliseconds."""
 MOST_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Unpriced:
-    """A type in a region that was asked for and has no price.
+    """A type in a region that was requested and has no price.
 
     Attributes:
-        want: what was asked for.
+        want: the requested type.
         reason: the source's own, empty if it has none.
         known: whether the provider has a type of that name, so that it is spelt right.
-        nearest: names like it, where it has none.
+        nearest: similar names, if it has none.
     """
 
     want: Want
@@ -35,7 +35,7 @@ class Unpriced:
 
 
 def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
-    """What of `Catalogue.asked` has no price in the response."""
+    """What of `Catalogue.requested` has no price in the response."""
     places = {(price.key.provider, price.key.instance_type, price.key.region) for price in catalogue.prices}
     missing = [
         want

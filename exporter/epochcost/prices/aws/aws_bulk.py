@@ -230,7 +230,7 @@ def _is_nothing(row: Row) -> bool:
 
 
 def parse_facts(row: Row) -> InstanceFacts:
-    """What the list says that a type holds; it does not name the GPU, and spells GPU memory in many ways."""
+    """The hardware of a type, from the list; it does not name the GPU, and spells GPU memory in many ways."""
     memory = re.fullmatch(r"([\d,.]+) GiB", row["Memory"])
     return InstanceFacts(
         provider=PROVIDER,

@@ -96,7 +96,7 @@ class AwsClients:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def forget(self) -> None:
-        """Read credentials and make clients anew next time."""
+        """Read credentials and create new clients next time."""
         for client in self._clients.values():
             client.close()
         self._session = None

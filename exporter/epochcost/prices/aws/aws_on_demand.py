@@ -18,11 +18,11 @@ from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wan
 NAME = "aws"
 PROVIDER = "aws"
 PRICING_REGION = "us-east-1"
-"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and answers for all regions but China's."""
+"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and covers all regions but China's."""
 CHINA_PRICING_REGION = "cn-northwest-1"
 MIB = 1024**2
 MANY_REGIONS = 4
-"""From so many regions of one type on, the rows of all regions come in one response (some 40, of 6 kB) instead."""
+"""From this many regions of one type on, the rows of all regions come in one response (some 40, of 6 kB) instead."""
 _LINUX_ON_DEMAND = {
     "locationType": "AWS Region",  # or a Local Zone or Wavelength zone, with prices of their own
     "operatingSystem": "Linux",
@@ -138,7 +138,7 @@ class AwsOnDemand:
 
 
 def pricing_region(region: str) -> str:
-    """Where the prices of ``region`` are asked: China has an endpoint of its own, and accounts of its own."""
+    """The endpoint for the prices of ``region``: China has an endpoint of its own, and accounts of its own."""
     return CHINA_PRICING_REGION if region.startswith("cn-") else PRICING_REGION
 
 
@@ -147,7 +147,7 @@ def _is_new(name: str, row: Row) -> bool:
 
 
 def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What to ask together: a type in one region, or in all of them at once where that is quicker (1 s a request)."""
+    """What to request together: a type in one region, or in all at once where that is quicker (1 s a request)."""
     places: dict[str, list[str]] = {}
     for region, types in regions.items():
         for instance_type in types:
@@ -251,7 +251,7 @@ def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
 
 
 def readable_facts(entries: Iterable[Any]) -> tuple[list[InstanceFacts], int]:
-    """What entries of DescribeInstanceTypes say, and how many of them say nothing."""
+    """The hardware in entries of DescribeInstanceTypes, and how many of them have none."""
     found: list[InstanceFacts] = []
     odd = 0
     for raw in entries:
@@ -263,7 +263,7 @@ def readable_facts(entries: Iterable[Any]) -> tuple[list[InstanceFacts], int]:
 
 
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
-    """What one entry of DescribeInstanceTypes says: its GPUs, its Trainium or Inferentia chips, or that it has none."""
+    """The hardware in one entry of DescribeInstanceTypes: GPUs, Trainium or Inferentia chips, or none."""
     devices = raw.get("GpuInfo", {}).get("Gpus", ()) or raw.get("NeuronInfo", {}).get("NeuronDevices", ())
     counts = [_gpus(device) for device in devices]
     memory_mib = next((_figure(device.get("MemoryInfo", {}).get("SizeInMiB")) for device in devices), None)
@@ -295,9 +295,9 @@ def _figure(value: object) -> Any:  # noqa: ANN401 - a number of either kind
 
 
 def _gpus(device: Mapping[str, Any]) -> float | None:
-    """How many GPUs, a part of one as a fraction; None if EC2 does not say.
+    """How many GPUs, a part of one as a fraction; None if EC2 does not report it.
 
-    Of a part it says count 0, how large the part is, and how many of it there are (``LogicalGpuCount``).
+    For a part it reports count 0, the size of the part, and the number of parts (``LogicalGpuCount``).
     """
     count, part = _figure(device.get("Count")), _figure(device.get("GpuPartitionSize")) or 1.0
     if count:

@@ -21,7 +21,7 @@ _KNOWN_TRAINING = frozenset({TRAINING, "ReservedTraining"})
 
 @dataclass(frozen=True, slots=True)
 class AwsSageMaker:
-    """On-demand training prices of the wanted ``ml.`` types by region; it asks nothing where none is wanted."""
+    """On-demand training prices of the wanted ``ml.`` types by region; it sends no request if none is wanted."""
 
     watched: frozenset[Want]
     refresh_seconds: float

@@ -64,7 +64,8 @@ class AwsSpot:
     """Linux spot prices of the wanted types in every zone of their regions.
 
     Attributes:
-        history_seconds: how far back to ask, so that a machine older than the poller is priced too; AWS keeps 90 days.
+        history_seconds: how far back to request, so that a machine older than the poller is priced too; AWS keeps 90
+            days.
     """
 
     watched: frozenset[Want]
@@ -118,8 +119,8 @@ class AwsSpot:
 def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, Any]], list[str]]:
     """``rows`` without those that are not prices, and a message about these.
 
-    Where one of them is newer than all others of its type and zone, or does not say when it is of, what holds there
-    now is not known: then the others are left out too, and the last good price stays with its age.
+    If one of them is newer than all others of its type and zone, or has no time, the current price there is unknown:
+    then the others are left out too, and the last good price stays with its age.
 
     Raises:
         PriceSourceError: when none is a price.
@@ -165,7 +166,7 @@ def _when(row: Mapping[str, Any], unknown: float) -> float:
 
 
 def in_dollars(prices: Iterable[Price], rate: float) -> Iterator[Price]:
-    """``prices`` in US dollars, of which one unit of their currency is ``rate``."""
+    """``prices`` in US dollars; one unit of their currency is worth ``rate``."""
     for price in prices:
         steps = tuple(PriceStep(step.ts, step.usd_per_hour * rate) for step in price.steps)
         yield price if rate == 1 else replace(price, steps=steps)
@@ -192,7 +193,7 @@ def refused_rows(rows: list[dict[str, Any]], region: str, types: tuple[str, ...]
 
 
 def zone_ids(rows: list[dict[str, Any]], region: str) -> set[Zone]:
-    """Names and ids of the zones, where the response gives both."""
+    """Names and ids of the zones, if the response has both."""
     return {
         Zone(PROVIDER, region, str(row["AvailabilityZone"]), str(row["AvailabilityZoneId"]))
         for row in rows

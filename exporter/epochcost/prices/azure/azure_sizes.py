@@ -1,4 +1,4 @@
-"""What Azure's GPU sizes hold, from its documentation: the price API does not say, and the SKU API errs on some.
+"""The hardware of Azure's GPU sizes, from its documentation: the price API lacks it, and the SKU API errs on some.
 
 (It leaves the GPUs of the newest ND sizes out, and counts a sixth of an A10 as one.)
 """

@@ -51,7 +51,7 @@ class AzureSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Azure:
-    """Prices of the wanted sizes by region, each from the day on which Azure says that it holds."""
+    """Prices of the wanted sizes by region, each from its effective date."""
 
     url: str
     watched: frozenset[Want]
@@ -147,7 +147,7 @@ def spelt(instance_type: str) -> str:
 def _prices(
     found: list[Mapping[str, Any]], region: str, types: tuple[str, ...], now: float, problems: list[str]
 ) -> Iterator[Price]:
-    """At most two prices a size; what cannot be told apart is a problem and no price."""
+    """At most two prices a size; rows that cannot be distinguished are a problem and no price."""
     for instance_type in types:
         ours = [row for row in found if _is_row_of(row, instance_type)]
         for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT):
@@ -185,7 +185,7 @@ def _steps(ours: list[Mapping[str, Any]], now: float) -> tuple[PriceStep, ...]:
     A meter whose row has ended gives way to its successor: it prices the time before.
 
     Raises:
-        ValueError: saying what stands against each other, or which field is not as expected.
+        ValueError: naming the contradicting rows, or the field that is not as expected.
     """
     priced = [row for row in ours if number(row, "retailPrice") != 0]
     for row in priced:
@@ -203,7 +203,7 @@ def _steps(ours: list[Mapping[str, Any]], now: float) -> tuple[PriceStep, ...]:
 
 
 def _contradict(priced: list[Mapping[str, Any]]) -> bool:
-    """Whether two meters say two prices for one time: of one meter the later row takes the place of the earlier."""
+    """Whether two meters have two prices for one time: of one meter the later row replaces the earlier."""
     ordered = sorted(priced, key=_start)
     return any(
         str(earlier.get("meterId")) != str(later.get("meterId"))
@@ -232,7 +232,7 @@ def _date(row: Mapping[str, Any], name: str) -> float:
 
 
 def make(settings: AzureSettings) -> tuple[Azure, ...]:
-    """The source; it asks nothing as long as nothing is wanted."""
+    """The source; it sends no request as long as nothing is wanted."""
     watched = frozenset(
         Want(PROVIDER, region, instance_type)
         for region in settings.azure_regions

@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the text of a SKU says; ``hours`` is how many hours each allowed unit has, ``spot`` by the text alone."""
+    """The meaning of a SKU's text; ``hours`` is how many hours each allowed unit has, ``spot`` by the text alone."""
 
     part: Part
     hours: Mapping[str, float]
@@ -45,11 +45,11 @@ class Reading:
 
 
 class RateError(Exception):
-    """A part has no rate, or not exactly one; the text says why, without naming the part."""
+    """A part has no rate, or not exactly one; the text contains the reason, without naming the part."""
 
 
 class Rates:
-    """What parts cost by region, spot apart. Keeps a few numbers of each SKU that `read` knows, nothing of the others.
+    """What parts cost by region, spot apart. Stores a few numbers of each SKU that `read` knows, not the others.
 
     Args:
         read: what the text of a SKU of this service is the price of; None for all that is not a part of a machine.
@@ -111,7 +111,7 @@ def usd_per_hour(sku: Any, hours: Mapping[str, float]) -> float:  # noqa: ANN401
     """
     if not sku.pricing_info:
         raise ValueError("has no price")
-    expression = sku.pricing_info[-1].pricing_expression  # a timeline; the newest stands last
+    expression = sku.pricing_info[-1].pricing_expression  # a timeline; the newest is last
     if expression.usage_unit not in hours:
         raise ValueError(f"is sold by {expression.usage_unit!r}, not by {' or '.join(hours)}")
     prices = [tier.unit_price for tier in expression.tiered_rates]

@@ -19,7 +19,7 @@ from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wan
 
 NAME = "gcp"
 REUSE_SECONDS = 600.0
-"""Agents that ask for one type after another do not have the whole catalogue read again for each."""
+"""Agents that request one type after another do not cause the whole catalogue to be read again for each."""
 SKUS_AT_A_STRETCH = 250
 PAUSE_SECONDS = 0.0005
 """Between two stretches, so that a scrape need not wait for the interpreter: 0.07 s in all for Compute Engine."""
@@ -135,7 +135,7 @@ class GcpPrices:
                 self._read[service] = known if known is not None and fresh else self._rates(service, now, problems)
             except PriceSourceError as err:
                 problems.append(str(err))
-                self.catalogue.forget()  # the next service, or the next fetch, reads credentials anew
+                self.catalogue.forget()  # the next service, or the next fetch, reads credentials again
         return problems
 
     def _rates(self, service: str, now: float, problems: list[str]) -> _Read:

@@ -62,7 +62,7 @@ def _local(day: date, minute: int, zone: ZoneInfo) -> float:
     ts = shown.timestamp()
     if datetime.fromtimestamp(ts, zone).replace(tzinfo=None) == shown.replace(tzinfo=None):
         return ts
-    # In a gap, fold 0 and 1 give the moment by the offset before and after: the skip lies between them.
+    # In a gap, fold 0 and 1 give the moment by the offset before and after: the skip is between them.
     low, high = sorted((ts, shown.replace(fold=1).timestamp()))
     offset = datetime.fromtimestamp(low - 1, zone).utcoffset()
     while high - low > 1:

@@ -40,7 +40,7 @@ class VastSettings(Protocol):
 
     @property
     def vast_api_key_file(self) -> str:
-        """Holds the API key; empty: the market is asked without one, and rented machines are not."""
+        """File with the API key; empty: the market is requested without one, and rented machines are not."""
         ...
 
     @property
@@ -182,7 +182,7 @@ def _count(want: Want) -> int:
 def _cheapest(
     offers: Iterable[Mapping[str, Any]], wants: Iterable[Want], priced_by: str, problems: list[str]
 ) -> dict[Want, tuple[float, Mapping[str, Any]]]:
-    """The lowest price and its offer for each of ``wants`` that anybody offers."""
+    """The lowest price and its offer for each of ``wants`` that is offered."""
     found: dict[Want, tuple[float, Mapping[str, Any]]] = {}
     wants = tuple(wants)
     for offer in offers:
@@ -202,7 +202,7 @@ def _cheapest(
 
 
 def country(offer: Mapping[str, Any]) -> str:
-    """``US`` of ``Texas, US``; empty if the offer does not say."""
+    """``US`` of ``Texas, US``; empty if the offer has no country."""
     place = offer.get("geolocation")
     code = place.rpartition(",")[2].strip() if isinstance(place, str) else ""
     return code if re.fullmatch(r"[A-Z]{2}", code) else ""
@@ -217,7 +217,7 @@ def _facts(instance_type: str, offer: Mapping[str, Any]) -> InstanceFacts:
 
 
 def make(settings: VastSettings) -> tuple[VastMarket | VastRented, ...]:
-    """The market, which asks nothing as long as nothing is wanted, and with an API key the rented machines."""
+    """The market, which sends no request as long as nothing is wanted, and with an API key the rented machines."""
     watched = frozenset(
         Want(PROVIDER, region, instance_type)
         for region in (*settings.vast_regions, ANYWHERE)
