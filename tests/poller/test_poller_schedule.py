@@ -213,7 +213,7 @@ def test_many_questions_at_once_are_answered_together() -> None:
 
 def test_a_provider_that_no_source_covers_is_said_at_once() -> None:
     with running([ToldSource(nothing)]) as (schedule, _):
-        assert schedule.ask(Want("gcp", "us-east1", "a2")).tried == ("no source asks gcp for prices",)
+        assert schedule.ask(Want("gcp", "us-east1", "a2")).tried == ("no source has prices of gcp",)
         assert schedule.ask(Want("", "", "x")).pending == ()
 
 

@@ -55,10 +55,10 @@ def price_route(
 
     Args:
         book: gives the prices now.
-        ask: makes sources look for a type and says what became of that.
+        ask: makes sources look for a type and returns the result.
         clock: seconds since the Unix epoch.
         terms: what is paid beside and beyond what is published.
-        poller: id of this poller, by which who asks knows it from another one behind the same name.
+        poller: id of this poller, by which clients distinguish it from another one behind the same name.
     """
 
     def price(request: Request) -> Response:
@@ -97,7 +97,7 @@ def _compared(prices: MergedPrices, key: PriceKey) -> Iterator[Price | None]:
 
 
 def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:
-    """What is asked for.
+    """The requested price.
 
     Raises:
         BadParameterError: naming the parameter.
@@ -133,7 +133,7 @@ def _ask(ask: Callable[[Want], Lookup], key: PriceKey) -> Lookup:
             (), ("no owned machine of that name is configured (--owned.instance-type, or owned: in --config.file)",)
         )
     if not key.region:
-        return Lookup((), ("without a region no provider can be asked",))
+        return Lookup((), ("a region is required to query a provider",))
     return ask(Want(key.provider, key.region, key.instance_type))
 
 
@@ -154,7 +154,7 @@ def _unknown(
 
 @dataclass(frozen=True, slots=True)
 class _Paid:
-    """A price for who asks, with what runs beside the machine, and of what it is made now."""
+    """A price for a client, with what runs beside the machine, and its current components."""
 
     price: Price
     parts: Mapping[str, float]
@@ -195,7 +195,7 @@ def _answer(found: _Paid, others: Sequence[_Paid | None], now: float, terms: Ter
 
 
 def _free_answer(key: PriceKey, now: float, terms: Terms, poller: str) -> dict[str, object]:
-    """Of a machine that has free hours, and whose others have no known price: no steps, and what the hours are."""
+    """For a machine with free hours and no known price outside of them: no steps, and what the hours are."""
     return {
         **_head(key, now, poller),
         "source": "free",

@@ -43,7 +43,7 @@ class PollerApp:
     Args:
         settings: see `PollerSettings`.
         sources: instead of those that the settings name.
-        clock: seconds since the Unix epoch, for dating answers.
+        clock: seconds since the Unix epoch, for dating responses.
 
     Raises:
         SettingsError: for a state directory that cannot be used.
@@ -96,7 +96,7 @@ class PollerApp:
         return price_route(lambda: self._book, self._schedule.ask, self._clock, terms, poller)
 
     def routes(self) -> list[tuple[str, str, str]]:
-        """Method, path and what is answered, of every route."""
+        """Method, path and response of every route."""
         return self._server.described()
 
     @property
@@ -106,7 +106,7 @@ class PollerApp:
 
     @property
     def url(self) -> str:
-        """Where it answers, seen from this machine."""
+        """Its URL, seen from this machine."""
         return self._server.url
 
     def snapshot(self) -> PollerSnapshot:
@@ -134,14 +134,14 @@ class PollerApp:
         ]
 
     def _renew(self) -> None:
-        """What is exported after the book has changed; made by the source that changed it, so that no scrape has to."""
+        """What is exported after the prices have changed; built by the source that changed them, not by a scrape."""
         with self._renewing:
             book = self._store.book
             shown = select(book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series)
             shown = replace(shown, parts=parts_of(shown.prices, book, self._settings.adjustments, self._clock()))
             self._collector.prepare(self._snapshot(shown))
             self._shown = shown
-            self._book = book  # the last, so that what `/v1/price` says a scrape says too
+            self._book = book  # the last, so that a scrape agrees with `/v1/price`
         if shown.over_limit and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "
@@ -151,7 +151,7 @@ class PollerApp:
         self._warned_of_limit = bool(shown.over_limit)
 
     def start(self) -> None:
-        """Listen, and begin to ask the sources.
+        """Listen, and start to poll the sources.
 
         Raises:
             OSError: when the address cannot be listened on.
@@ -198,7 +198,7 @@ def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:
     """Where the last good prices are kept, its directory made; None if no default place can be written.
 
     Raises:
-        SettingsError: when the directory was asked for and cannot be used.
+        SettingsError: when the directory was configured and cannot be used.
     """
     if state_dir:
         try:
@@ -224,7 +224,7 @@ def _usable(directory: Path) -> Path:
 
 
 def quiet() -> None:
-    """Hear only warnings of the packages used: at debug, botocore logs signed requests."""
+    """Log only warnings of the packages used: at debug, botocore logs signed requests."""
     for chatty in ("apscheduler", "botocore", "boto3", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -239,7 +239,7 @@ def run(settings: PollerSettings) -> int:
         app = PollerApp(settings)
         app.start()
     except (SettingsError, WebConfigError, OSError) as err:
-        log.error("%s", err)  # noqa: TRY400 - the sentence says it all
+        log.error("%s", err)  # noqa: TRY400 - the sentence is complete
         return 1
     log.info("epochcost prices %s at %s", __version__, app.url)
     ending.wait(threading.Event())

@@ -41,7 +41,7 @@ class ExportFilter:
 
     @property
     def want(self) -> Want | None:
-        """What to ask a provider for where the entry names one machine type in one region."""
+        """What to request of a provider, if the entry names one machine type in one region."""
         exact = (self.provider, self.region, self.instance_type)
         return Want(*exact) if all(text and not _GLOB.search(text) for text in exact) else None
 
@@ -77,7 +77,7 @@ def _entry(text: str) -> ExportFilter:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What of the book is exported.
+    """The exported part of the prices.
 
     Attributes:
         prices: by key.
@@ -85,7 +85,7 @@ class Exported:
         zones: all that are known.
         unwatched: prices that are neither used nor watched.
         over_limit: prices left out because there would be too many.
-        parts: of what the adjusted ones are made, by key.
+        parts: components of the adjusted ones, by key.
     """
 
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""``epochcost prices --once``: ask every source one time and print the market, cheapest GPU-hour first."""
+"""``epochcost prices --once``: query every source once and print the market, cheapest GPU-hour first."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Filter:
         return by_provider and (not self.gpu or names_gpu(self.gpu, str(row["gpu_model"] or "")))
 
     def nothing_fits(self, everything: Sequence[Row]) -> str:
-        """What to say where none of ``everything`` is kept: most likely a name is misspelt."""
+        """The message if none of ``everything`` is kept: most likely a name is misspelt."""
         flags = {"--gpu": (self.gpu, "gpu_model"), "--provider": (self.provider, "provider")}
         used = {flag: (name, column) for flag, (name, column) in flags.items() if name}
         known = [sorted({str(row[column]) for row in everything if row[column]}) for _, column in used.values()]
@@ -201,7 +201,7 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Response:
 
 
 def _nothing_watched(name: str) -> str:
-    """What to set so that a source has something to ask; the same for all sources of one provider."""
+    """What to set so that a source has something to request; the same for all sources of one provider."""
     family = name.partition("_")[0]
     flags = [each.flag for each in options(PollerSettings).values() if not each.structured]
     own = [f"--{flag}" for flag in flags if flag.partition(".")[0] == family and flag.endswith(_WATCHED)]
@@ -228,7 +228,7 @@ def _remarks(name: str, catalogue: Catalogue) -> list[str]:
 
 
 def market(book: MergedPrices, now: float) -> list[Row]:
-    """Every price that holds at ``now``, by $ per GPU-hour; what has no GPUs, or does not say, comes last."""
+    """Every price that is valid at ``now``, by $ per GPU-hour; machines without known GPUs come last."""
     rows = [
         _row(price, usd, book.facts.get((price.key.provider, price.key.instance_type)), now)
         for price in book.prices.values()
@@ -289,7 +289,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
-    """Current prices first; those of the list in the package apart, old ones last, under lines that say so."""
+    """Current prices first; those of the list in the package apart, old ones last, each group under its own heading."""
     all_cells = [_cells(row) for row in rows]
     columns = _fitting([HEADS, *all_cells], width)
     lines: list[str] = []
@@ -334,7 +334,7 @@ def _line(cells: Sequence[str], columns: Mapping[int, int]) -> str:
 
 
 def _shortened(cell: str, width: int) -> str:
-    """Its first letters and as much of its end as fits: sizes, counts and versions stand there."""
+    """Its first letters and as much of its end as fits: sizes, counts and versions are there."""
     end = width - 1 - min(KEPT_LETTERS, width - 1)
     return cell if len(cell) <= width else f"{cell[: width - 1 - end]}…{cell[len(cell) - end :]}"
 

@@ -24,10 +24,10 @@ MOST_LOGGED = 1000
 
 
 class SourcePoller:
-    """Asks ``source`` and puts its responses into ``store``; `refresh` and `fill` run in the source's own thread.
+    """Polls ``source`` and puts its responses into ``store``; `refresh` and `fill` run in the source's own thread.
 
     Args:
-        source: who is asked.
+        source: the price source.
         store: takes the responses.
         wants: what is in use or watched.
         clock: seconds since the Unix epoch.
@@ -74,7 +74,7 @@ class SourcePoller:
             return True
 
     def pending(self, want: Want) -> bool:
-        """Whether the source has yet to answer for ``want``."""
+        """Whether the source has yet to respond for ``want``."""
         return want in self._queued
 
     def tried(self, want: Want, now: float) -> str:
@@ -89,7 +89,7 @@ class SourcePoller:
         return f"{self.source.name} was queried {seconds:.0f} s ago and has none{why}"
 
     def refresh(self) -> bool:
-        """Ask for everything wanted; whether that went well (skipped counts as well)."""
+        """Request everything wanted; returns whether that succeeded (skipped counts as success)."""
         now = self._clock()
         wanted = Wanted(self.source.watched | self._wants.current(self.source.provider, now))
         forgotten = self._wanted_before - wanted.items
@@ -102,7 +102,7 @@ class SourcePoller:
         return good
 
     def fill(self) -> bool:
-        """Ask only for what was newly asked for, if anything was."""
+        """Request only what is newly wanted, if anything is."""
         with self._lock:
             wanted = Wanted(frozenset(self._queued))
         return not wanted.items or self._attempt(wanted, self._clock(), partial=True)
@@ -123,7 +123,7 @@ class SourcePoller:
             health = self._unconfigured(str(err))
         except PriceSourceError as err:
             health = self._failed(str(err))
-        except Exception as err:  # whatever a source raises, the schedule must go on
+        except Exception as err:  # whatever a source raises, the schedule must continue
             log.exception("unexpected error in price source %s", self.source.name)
             health = self._failed(f"{self.source.name}: {type(err).__name__}: {err}")
         finally:
