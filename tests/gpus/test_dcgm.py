@@ -166,7 +166,7 @@ def test_slices_of_which_the_part_cannot_be_told_make_the_time_of_their_gpu_unkn
     assert (whole.readable, whole.utilization_ratio, whole.mig, whole.gpu_fraction) == (True, None, None, 1.0)
     assert [(s.gpu_fraction, s.utilization_ratio) for s in slices] == [(0.0, 0.5)] * len(profiles)
     (complaint,) = complaints.values()
-    assert "cannot be told" in complaint
+    assert "is ambiguous" in complaint
 
 
 @pytest.mark.parametrize(

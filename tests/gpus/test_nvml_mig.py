@@ -187,7 +187,7 @@ def test_slices_that_fail_make_the_gpu_unreadable_and_are_told_once(
     for beat in range(3):
         gpus = by_index(source, T + LOOK_SECONDS + beat)
         assert [i for i, g in gpus.items() if g.readable] == ["1"]
-    assert len([r for r in caplog.records if "slices cannot be told: nvmlDeviceGetMigMode" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "slices are unknown: nvmlDeviceGetMigMode" in r.getMessage()]) == 1
 
 
 def test_slices_and_what_they_leave_over_are_always_their_gpu(sliced: FakeDriver, source: NvmlSource):

@@ -21,14 +21,14 @@ NOT_THERE = frozenset((2, 6))
 """Invalid argument, not found: there is no MIG instance with this number."""
 
 RESTING_PART_OF_LIMIT = 0.2
-"""A GPU at rest draws no more than this part of its power limit, whatever the least is that was seen of it."""
+"""A GPU at rest draws no more than this part of its power limit, whatever its lowest observed power."""
 ABOVE_REST = 1.15
 HOLDS_BYTES = 64 << 20
 """A slice with less in use holds nothing but the driver's own; no program runs on it."""
 
 
 class Slices:
-    """The slices of one GPU, none while it is not in MIG mode; asked by one thread at a time."""
+    """The slices of one GPU, none while it is not in MIG mode; read by one thread at a time."""
 
     def __init__(self, nvml: Any, gpu: NvmlDevice, notes: Notes) -> None:  # noqa: ANN401
         self._nvml = nvml
@@ -37,7 +37,7 @@ class Slices:
         self._doing = notes.doing
         self._mode: bool | None = None
         self.known: dict[str, Any] = {}
-        """What the last look at the slices tells of the GPU itself, as fields of its sample."""
+        """What the last reading of the slices shows of the GPU itself, as fields of its sample."""
         self._devices: dict[str, NvmlDevice] = {}
         self._counters: dict[str, Gpm] = {}
         self._look_at = -math.inf
@@ -63,11 +63,11 @@ class Slices:
         return (gpu if as_known else replace(gpu, **self.known), *(self._marked(s, gpu.power_watts) for s in slices))
 
     def identities(self) -> tuple[GpuSample, ...]:
-        """Who the slices are, without figures."""
+        """The identities of the slices, without figures."""
         return tuple(device.identity for device in self._devices.values())
 
     def free(self) -> None:
-        """Give the counters' buffers back. Never raises."""
+        """Release the counters' buffers. Never raises."""
         for gpm in self._counters.values():
             gpm.free()
 
@@ -127,7 +127,7 @@ class Slices:
         return NvmlDevice(self._nvml, handle, identity, tuple(figures), self._notes)
 
     def _place(self, instance: int | None) -> tuple[int | None, int | None]:
-        """Profile of the instance and its first memory slice, None if unknown: only root may ask."""
+        """Profile of the instance and its first memory slice, None if unknown: only root may read it."""
         if instance is None:
             return None, None
         try:
@@ -149,7 +149,7 @@ class Slices:
         return replace(piece, power_active=working and piece.memory_used_bytes >= HOLDS_BYTES)
 
     def _power_limit(self) -> float:
-        """Watts; infinite where the driver does not say: then what was seen of it is all that tells rest from work."""
+        """Watts; infinite if the driver does not report it: then only its observed power shows if it works."""
         try:
             limit = self._called("nvmlDeviceGetEnforcedPowerLimit", self._gpu.handle)
         except CallError:
@@ -157,7 +157,7 @@ class Slices:
         return limit / 1000 if limit else math.inf
 
     def _called(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401
-        """The driver's answer, None if it has none.
+        """The driver's result, None if it has none.
 
         Raises:
             CallError: for a response that is neither.
