@@ -1,4 +1,4 @@
-"""``/metrics`` in the format that the scraper asks for."""
+"""``/metrics`` in the format that the scraper accepts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Version: TypeAlias = "tuple[int | str, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What is written, as a scraper asked for it.
+    """The format that a scraper accepts.
 
     Attributes:
         content_type: of the response.
         open_metrics: OpenMetrics, else Prometheus's own text.
-        escaped: names are wanted in a way that only prometheus_client writes.
+        escaped: names are requested in an escaping that only prometheus_client writes.
     """
 
     content_type: str
