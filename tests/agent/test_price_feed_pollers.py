@@ -48,10 +48,10 @@ def test_two_that_say_the_same_are_both_heard() -> None:
 
 
 class Busy:
-    """A poller that has too many questions."""
+    """A poller that has too many requests."""
 
     def fetch(self, now: float) -> NodePrice:
-        raise LaterError("HTTP 503: too many questions at once", 5.0)
+        raise LaterError("HTTP 503: too many requests at once", 5.0)
 
 
 def test_a_poller_that_asks_for_time_is_given_it_and_no_two_agents_come_back_together() -> None:

@@ -67,7 +67,7 @@ class FastaiHooks:
             self._epochcost.phase("train")
 
     def after_epoch(self) -> None:
-        """An epoch ends; where the guard asks, the fit with it, as fastai itself ends one."""
+        """An epoch ends; if the guard requests it, the fit with it, in the way that fastai itself ends one."""
         self._epoch_ended()
         if self._epochcost.stop_requested():
             from fastai.callback.core import CancelFitException

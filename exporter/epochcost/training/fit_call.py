@@ -20,7 +20,7 @@ NEAREST_FRAMES = 8
 class FitCall:
     """A call that was found on the stack, by its place there and the object whose method it is.
 
-    The place alone is not enough: the next call of the same function is often given the same memory.
+    The place alone is not enough: the next call of the same function often gets the same memory.
     """
 
     __slots__ = ("_code", "_frame", "_owner", "_thread")
@@ -97,11 +97,11 @@ def _listed_with(callback: object) -> list[Any]:
 
 
 class Watched(Protocol):
-    """A fit whose framework does not report that it broke."""
+    """A fit whose framework does not report a failure."""
 
     @property
     def broke(self) -> bool:
-        """Whether its call is over without a word."""
+        """Whether its call is over without a report."""
 
     def broke_before(self, call: object) -> bool:
         """Whether it was over before ``call`` began."""

@@ -1,7 +1,7 @@
 """An id that the ranks of one world on one machine share, although no launcher and no user gave them one.
 
 Ranks that meet on the loopback are on one machine. The socket on which rank 0 listens there has a number that the
-kernel gives to no other socket while it is open: each rank reads it, and asks nobody.
+kernel gives to no other socket while it is open: each rank reads it, without a message to any other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _meeting() -> str:
     with contextlib.suppress(Exception):
         torch = sys.modules.get("torch.distributed.distributed_c10d")
         if torch is not None and torch.is_initialized():
-            store = torch._get_default_store()  # noqa: SLF001 - torch says it nowhere else
+            store = torch._get_default_store()  # noqa: SLF001 - torch has no public way
             while hasattr(store, "underlying_store"):
                 store = store.underlying_store
             return f"{store.host}:{store.port}"

@@ -18,7 +18,7 @@ _NO_METRIC = re.compile(
     r"(?:^|[/_])(?:runtime|time|total_flos|flos|num_tokens|num_input_tokens_seen|\w*_per_second\w*)$|^epochcost/",
     re.IGNORECASE,
 )
-"""Clocks, counts and speeds, which are seen elsewhere, and what came from us."""
+"""Clocks, counts and speeds, which are reported elsewhere, and our own figures."""
 
 
 class LoggedMetrics:
