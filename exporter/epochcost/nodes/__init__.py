@@ -56,7 +56,7 @@ def filled(known: Node, found: Mapping[str, Node]) -> Node:
 
 
 def is_complete(node: Node) -> bool:
-    """Whether nothing is left to ask for."""
+    """Whether nothing is left to look up."""
     return all(getattr(node, field) for field in (*TEXTS, "purchase_option"))
 
 

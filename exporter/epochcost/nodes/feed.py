@@ -22,11 +22,11 @@ PARTS = ("provider", "region", "zone", "instance_type")
 class IdentityFeed(AskingThread):
     """What is known of this machine: at once what needs no network, the rest when it comes.
 
-    What a source returns holds until the machine is booted again, so it is read once and remembered.
+    What a source returns is valid until the machine is rebooted, so it is read once and remembered.
 
     Args:
-        known: what is known without asking anybody.
-        sources: who is asked, the one that knows most first.
+        known: what is known without a request.
+        sources: of the identity, the one that knows most first.
         seconds: for one round of requests.
     """
 
@@ -40,7 +40,7 @@ class IdentityFeed(AskingThread):
 
     @property
     def settled(self) -> bool:
-        """Whether everybody has been asked at least once."""
+        """Whether every source has been queried at least once."""
         return not self._missing() or self.last_duration is not None
 
     def _run(self) -> None:

@@ -37,7 +37,7 @@ SPOT_LABELS = ("cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible")
 
 
 class KubernetesNode:
-    """Asks the API server for the node called ``node_name``; may ``get`` it when the cluster's roles say so.
+    """Requests the node called ``node_name`` from the API server; the cluster's roles must allow ``get``.
 
     Args:
         url: of the API server; https needs the account's ``ca.crt``.
@@ -53,10 +53,10 @@ class KubernetesNode:
         self._account = account
 
     def identify(self, deadline: float) -> Node:
-        """What the node's labels say.
+        """The identity in the node's labels.
 
         Raises:
-            MetadataError: when the API server does not answer, or not with that node.
+            MetadataError: when the API server does not respond, or not with that node.
         """
         path = f"/api/v1/nodes/{quote(self._node_name, safe='')}"
         try:
@@ -70,7 +70,7 @@ class KubernetesNode:
 
 
 def node_of_labels(labels: Mapping[str, Any], provider: str = "") -> Node:
-    """The node that well-known labels describe; empty strings for what they do not say."""
+    """The node that well-known labels describe; empty strings for what they lack."""
     return Node(
         "",
         provider,
