@@ -1,4 +1,4 @@
-"""What the path of a process's control group says: a Slurm job, a container, or nothing. Pure."""
+"""What the path of a process's control group shows: a Slurm job, a container, or nothing. Pure."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SYSTEMS = {
     "kubernetes": re.compile(r"kubepods|kubelet", re.IGNORECASE),
     "container": re.compile(r"docker|containerd|crio|libpod|podman|lxc|machine\.slice|nspawn", re.IGNORECASE),
 }
-"""Words in a path that say whose it is, though the path has a form that is not known."""
+"""Words in a path that identify its system, even if the format of the path is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process runs; empty strings for what its control group does not say.
+    """Where a process runs; empty strings for what its control group does not show.
 
     Attributes:
         slurm_job: a job's number.
-        sluid: what Slurm calls the job, where its path does not have the number.
+        sluid: Slurm's other id of the job, if its path does not have the number.
         container: beginning of a container's id.
-        unknown: what kind of path this is, where it was not understood: one of `SYSTEMS`, or ``other``.
+        unknown: what kind of path this is, if it was not understood: one of `SYSTEMS`, or ``other``.
     """
 
     slurm_job: str = ""

@@ -26,7 +26,7 @@ PodName = tuple[str, str]
 
 
 class PodAnnotations:
-    """Asks the API server at ``url`` for the pods of node ``node_name``; may ``list`` pods when the roles say so.
+    """Requests the pods of node ``node_name`` from the API server at ``url``; the roles must allow ``list``.
 
     Args:
         url: https needs the account's ``ca.crt``.
@@ -43,7 +43,7 @@ class PodAnnotations:
         """The value of ``annotation`` by pod, for those that have it.
 
         Raises:
-            OwnerError: when the API server does not answer, or not with pods.
+            OwnerError: when the API server does not respond, or not with pods.
         """
         pods = _items(self._answer())
         found = {}

@@ -1,4 +1,4 @@
-"""Owners by the kubelet's pod-resources socket: which container was given which device."""
+"""Owners by the kubelet's pod-resources socket: which container has which device."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ MESSAGES: Mapping[str, tuple[tuple[str, int, str], ...]] = {
 
 
 class PodResources:
-    """Asks the kubelet behind ``socket``. Needs packages of the extra ``kubernetes``, and access to the socket.
+    """Queries the kubelet behind ``socket``. Needs packages of the extra ``kubernetes``, and access to the socket.
 
     Args:
         socket: of the kubelet.
         proc: see `GivenDevices`.
-        annotations: tells what HAMi gave; None: nobody is asked, and its parts are not understood.
+        annotations: source of HAMi's allocations; None: not requested, and HAMi's parts are not understood.
     """
 
     name = "kubernetes"
@@ -53,14 +53,14 @@ class PodResources:
         self, socket: Path = SOCKET, proc: Path = Path("/proc"), annotations: PodAnnotations | None = None
     ) -> None:
         self.not_understood: Mapping[str, int] = {}
-        """Devices of the last response that are a GPU, in a form that is not known, by how they were given."""
+        """Devices of the last response that are a GPU, in an unknown format, by how they were allocated."""
         self._socket = socket
         self._proc = proc
         self._annotations = annotations
         self._error = ""
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
-        """The containers that were given each GPU, by the number of devices where one is shared; see `OwnerSource`."""
+        """The containers with each GPU, by the number of devices if one is shared; see `OwnerSource`."""
         if not self._socket.is_socket():
             return []
         assigned = GivenDevices(gpus, self._proc)

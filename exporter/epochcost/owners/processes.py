@@ -16,7 +16,7 @@ from epochcost.owners.slurm_jobs import SlurmJobs
 log = logging.getLogger(__name__)
 
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The number that Linux gives the namespace of the machine itself."""
+"""Inode number of the machine's own namespace on Linux."""
 MAX_FILE_BYTES = 64 * 1024
 MAX_ENVIRONMENT_BYTES = 1024 * 1024
 KINDS = ("slurm", "container", "user")
@@ -24,23 +24,23 @@ MOST_SEEN = 8
 
 
 class ProcessOwners:
-    """Looks up in ``proc`` what the driver's process ids are. Reads control group and user id, and nothing else.
+    """Looks up the driver's process ids in ``proc``. Reads control group and user id, and nothing else.
 
-    Of a process of Slurm whose control group does not say its job, one variable of its environment is read besides,
-    where Slurm itself does not say it.
+    Of a Slurm process without a job in its control group, one variable of its environment is read as well, if Slurm
+    itself does not report the job.
 
     The driver counts processes as the machine does. In a container with a PID namespace of its own the same numbers
-    mean other processes, so there this source has nothing to say.
+    mean other processes, so there this source returns nothing.
 
     Args:
         processes: the driver's list.
-        kinds: which of `KINDS` are reported; a process that is none of them is left out.
+        kinds: which of `KINDS` are reported; all others are left out.
         proc: the ``/proc`` to read.
-        slurm_jobs: tells a job by what Slurm calls it.
+        slurm_jobs: finds a job by Slurm's other id.
 
     Attributes:
         seen: processes of the last response by GPU with the bytes that each holds, the largest `MOST_SEEN` first.
-        not_understood: processes of the last request whose control group has a form that is not known, by system.
+        not_understood: processes of the last request with a control group in an unknown format, by system.
     """
 
     name = "processes"
@@ -62,7 +62,7 @@ class ProcessOwners:
         self._odd: dict[int, str] = {}
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
-        """Who computes on each GPU, by memory held where all of it is known, else in equal parts; see `OwnerSource`."""
+        """The owners of processes on each GPU, by memory if all of it is known, else equally; see `OwnerSource`."""
         if not self._sees_the_machine():
             return []
         try:
@@ -111,7 +111,7 @@ class ProcessOwners:
         return ("user", user, "", user) if user and "user" in self._kinds else None
 
     def _slurm_job(self, sluid: str, pid: int) -> str:
-        """The job's number, else what Slurm calls it, which tells it from others all the same."""
+        """The job's number, else Slurm's other id, which is unique too."""
         job = self._slurm_jobs.job_of(sluid, pid, lambda: self._bytes(pid, "environ", MAX_ENVIRONMENT_BYTES))
         if not job:
             self._odd[pid] = "slurm"

@@ -1,4 +1,4 @@
-"""Who uses a GPU, from all reports: for each GPU the shares sum to 1, whatever the sources reported. Pure."""
+"""The owners of each GPU, from all reports: for each GPU the shares sum to 1, whatever the sources reported. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NAMED_BY_OTHERS = ("namespace", "container", "user")
 def combined(layers: Sequence[Sequence[GpuOwner]]) -> tuple[GpuOwner, ...]:
     """The owners of every GPU that any layer knows of.
 
-    The first layer that knows a GPU says who its owners are; the later ones add namespace, container and user where
-    they agree on one.
+    The first layer that knows a GPU determines its owners; the later ones add namespace, container and user if they
+    agree on one.
     """
     by_gpu = [_by_gpu(layer) for layer in layers]
     uuids = dict.fromkeys(uuid for gpus in by_gpu for uuid in gpus)
@@ -47,7 +47,7 @@ def _of_one_gpu(layers: Sequence[Sequence[GpuOwner]]) -> list[GpuOwner]:
 
 
 def _agreed(layers: Iterable[Iterable[GpuOwner]]) -> Mapping[str, str]:
-    """What the first layer that says anything of the kind says, if it is one thing."""
+    """The value from the first layer that has any, if it has exactly one."""
     agreed: dict[str, str] = {}
     for layer in layers:
         for name in NAMED_BY_OTHERS:
