@@ -26,7 +26,7 @@ REFRESH_SECONDS = 300.0
 
 
 class SimulatedSource:
-    """Answers with what the script says of one source; see `epochcost.prices.price_source.Source`."""
+    """Responds with the script's content for one source; see `epochcost.prices.price_source.Source`."""
 
     provider = ""
     refresh_seconds = REFRESH_SECONDS
@@ -37,7 +37,7 @@ class SimulatedSource:
         self._script = script
         self._epoch_ts = epoch_ts
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - it has little, and gives all of it
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - it has little, and returns all of it
         """What it knows at ``now``.
 
         Raises:
@@ -104,7 +104,7 @@ class Market:
         self.registry.register(Guarded(PollerCollector(self.snapshot), "prices", log))
 
     def advance(self, t: float) -> None:
-        """Ask every source whose time has come."""
+        """Poll every source that is due."""
         self._t = t
         if t - self._refreshed_t >= REFRESH_SECONDS:
             self._refreshed_t = t

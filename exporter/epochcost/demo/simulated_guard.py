@@ -1,4 +1,4 @@
-"""The guard of a simulated machine: the agent's own, with the ready policies, and dry: it says what it would do."""
+"""The guard of a simulated machine: the agent's own, with the ready policies, and dry: it reports what it would do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from epochcost.guard.policy_file import policies
 from epochcost.ledger import Ledger
 
 FRESH_SECONDS = 15.0
-"""Three beats of a machine that is played."""
+"""Three ticks of a simulated machine."""
 SIMULATED_PID = 1
 POLICIES = """
 dry_run: true

@@ -32,7 +32,7 @@ CAPPED_ABOVE = 0.9
 CORRECTED_EVERY = 3600.0
 """Seconds between two memory errors that were corrected."""
 BEFORE = 1e-3
-"""A reading tells of the time before it."""
+"""A reading describes the time before it."""
 
 
 class Life:
@@ -83,7 +83,7 @@ class Life:
         return GpuReading(self._epoch_ts + t, tuple(samples), DRIVER)
 
     def _counters(self, index: int, load: float, seconds: float, t: float) -> dict[str, Any]:
-        """What GPUs say of their own parts, and of what goes wrong in them."""
+        """What GPUs report of their own parts, and of their errors."""
         self._capped[index] += seconds * max(0.0, load - CAPPED_ABOVE) / (1 - CAPPED_ABOVE)
         return {
             "sm_active_ratio": SM * load,
@@ -135,7 +135,7 @@ class Life:
         return tuple(dict.fromkeys(a.run for a in self.machine.attempts if a.start <= t < a.end))
 
     def strangers(self, t: float) -> tuple[GpuOwner, ...]:
-        """Who uses its GPUs without a run."""
+        """The users of its GPUs without a run."""
         user = self.machine.stranger_at(t - BEFORE)
         return tuple(GpuOwner(u, "user", user.user, 1.0, user=user.user) for u in self.uuids) if user else ()
 
