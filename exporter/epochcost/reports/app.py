@@ -1,4 +1,4 @@
-"""``epochcost report``: settings -> questions -> table or page."""
+"""``epochcost report``: settings -> queries -> table or page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INTERRUPTED = 130
 
 
 class Progress:
-    """Says on ``out`` how far the questions are, once they take longer than two seconds."""
+    """Prints the progress of the queries on ``out``, once they take longer than two seconds."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out, self._clock = out, clock
@@ -44,7 +44,7 @@ class Progress:
         self._line = ""
 
     def __call__(self, metric: str, done: int, whole: int) -> None:
-        """Another question is about to be asked."""
+        """Another query is about to be sent."""
         self._requests += 1
         now = self._clock()
         if now - self._began < QUIET_SECONDS or now - self._printed_t < (0.2 if self._out.isatty() else QUIET_SECONDS):
@@ -58,7 +58,7 @@ class Progress:
         self._line = line
 
     def tell(self, text: str) -> None:
-        """Say at once what will not be in it."""
+        """Print at once what will not be in it."""
         self.end()
         self._line = ""
         self._out.write(f"epochcost report: {text}\n")
@@ -105,21 +105,21 @@ def _shaped(report: Report, settings: ReportSettings, out: TextIO) -> str:
 
 
 def columns(out: TextIO) -> int | None:
-    """How wide the terminal is; None where ``out`` is none, whose lines may be as long as they like."""
+    """Width of the terminal; None if ``out`` is none: then lines may have any length."""
     if not out.isatty():
         return None
     return shutil.get_terminal_size().columns
 
 
 def write(text: str, output: str, out: TextIO) -> None:
-    """To a file in one step, so that nobody ever reads half a report."""
+    """To a file in one step, so that half a report is never read."""
     if not output:
         say(text, out)
         return
     path = Path(output)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with fresh.open("x", encoding="utf-8") as file:  # "x" follows no link that somebody put there
+        with fresh.open("x", encoding="utf-8") as file:  # "x" does not follow a link that another user put there
             file.write(text)
         fresh.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""``epochcost compare rent own``: with figures given, or with those that the store has measured."""
+"""``epochcost compare rent own``: with configured figures, or with measured ones from the store."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     """Compare and print.
 
     Returns:
-        0; 1 when the store could not be asked; `INTERRUPTED`.
+        0; 1 when a request to the store failed; `INTERRUPTED`.
 
     Raises:
-        SettingsError: when a figure is neither given nor measured.
+        SettingsError: when a figure is neither configured nor measured.
     """
     try:
         measured = _measured(settings, err) if settings.prometheus_url else Measured()

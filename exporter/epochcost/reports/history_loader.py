@@ -1,7 +1,7 @@
 """Reads a history from a store: which machines and runs there were, and what they counted.
 
-Agents of the version before do not name their machine on each series: theirs are told apart by target, and by the node
-that the target said it is.
+Agents of the previous version do not name their machine on each series: their machines are distinguished by target, and
+by the node that the target reported.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class HistoryLoader:
 
     Attributes:
         matchers: PromQL matchers for agents' series, as the user wrote them.
-        experiment, run: regular expressions that a run must fit from end to end; empty for all.
-        owners: also read whose GPUs without a run are.
-        most_runs: of more than so many those of the most dollars are read; 0 for all.
-        tell: called at once with what is cut.
-        kept: labels that distinguish machines and runs of one name, and split the bill; all others are of scrapes.
+        experiment, run: regular expressions that a run must match in full; empty for all.
+        owners: also read the owners of GPUs without a run.
+        most_runs: if there are more, those with the most dollars are read; 0 for all.
+        tell: called at once with what is left out.
+        kept: labels that distinguish machines and runs of one name, and split the bill; all others come from scrapes.
     """
 
     reader: Reader
@@ -80,10 +80,10 @@ class HistoryLoader:
         self.kept = tuple(sorted(self.kept))
 
     def read(self) -> History:
-        """The history of the runs that are asked for, and of all nodes.
+        """The history of the requested runs, and of all nodes.
 
         Raises:
-            ReportError: when the store cannot be asked, or holds nothing of ours in the span.
+            ReportError: when a request to the store fails, or it has none of our series in the span.
         """
         self._identify()
         wanted = self._runs()
@@ -280,7 +280,7 @@ class HistoryLoader:
             member.batch_sizes += tuple(dict.fromkeys(value for _, value in track.items()))
 
     def _poller(self) -> None:
-        """Only where an agent lacks a price that somebody will ask for."""
+        """Only if an agent lacks a price that will be needed."""
         if all(node.price.values and node.on_demand.values for node in self.history.nodes.values()):
             return
         for labels, track in self.reader.tracks("instance_price_usd_per_hour", "", "avg_over_time").items():

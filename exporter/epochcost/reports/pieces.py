@@ -13,13 +13,13 @@ from epochcost.reports.tracks import Labels, increments
 OF_RUNS = ("startup", "replay", "stalled", "useful", "idle")
 """States in which a run pays."""
 LATE = "charged to runs later"
-"""What the machine's states and its runs' dollars differ by, where a start, an end or a price was learnt late."""
+"""Difference between the machine's states and its runs' dollars, after a start, an end or a price that arrived late."""
 _CENT, _NOTEWORTHY = 0.01, 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Node hours and dollars (None where nobody knows a price) with whom they belong to; empty text where unknown.
+    """Node hours and dollars (None where no price is known) with their run, owner and team; empty where unknown.
 
     Attributes:
         run: id, empty for what a machine costs beside its runs.
@@ -44,10 +44,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Outside:
-    """What machines cost beside their runs.
+    """What machines cost outside of their runs.
 
     Attributes:
-        pieces: by machine, and by who held its GPUs where that was asked for.
+        pieces: by machine, and by the owners of its GPUs if requested.
         hours, usd: by state, over all machines with a price.
         unpriced: hours by state, over the others.
     """
@@ -135,7 +135,7 @@ def _piece(key: NodeKey, node: NodeHistory, hours: Mapping[str, float], usd: Map
 
 
 def _by_user(piece: Piece, held: Mapping[tuple[str, str], float]) -> list[Piece]:
-    """Split by who held the GPUs without a run."""
+    """Split by the owners of the GPUs without a run."""
     whole = sum(held.values())
     if not whole:
         return [piece]

@@ -26,7 +26,7 @@ class Axis:
         self.begin, self.end = begin, end
 
     def at(self, value: float) -> float:
-        """Where ``value`` stands, in pixels."""
+        """Position of ``value``, in pixels."""
         return self.begin + (self.end - self.begin) * (math.log(value) - self.low) / (self.high - self.low)
 
     def ticks(self, *, time: bool) -> list[float]:

@@ -49,9 +49,9 @@ class Fleet:
 
     Attributes:
         nodes: how many were seen.
-        unpriced: names of those whose price nobody knows; their dollars are not in the sums.
+        unpriced: names of those without a known price; their dollars are not in the sums.
         ended: those that were booted and ended in the span, and how long they are billed for.
-        parts: of what their prices were made, in dollars by part; empty where no price has several.
+        parts: components of their prices, in dollars by part; empty if no price has several.
     """
 
     nodes: int
@@ -71,9 +71,9 @@ class Report:
         runs: each run.
         notes: limits of these figures, as sentences.
         simulated: whether an agent reports that its figures are simulated.
-        power_watts: what the GPUs drew on the mean while a node of these runs was seen, by node.
-        outside: what machines cost beside their runs; empty where only some runs were read.
-        by: what the bill is split by, where that was asked for, and its rows.
+        power_watts: mean power of the GPUs while a node of these runs was seen, by node.
+        outside: what machines cost outside of their runs; empty if only some runs were read.
+        by: what the bill is split by, if requested, and its rows.
     """
 
     url: str
@@ -93,10 +93,10 @@ class Report:
 def make(
     store: Store, settings: PrometheusSettings, span: Span, now: float, progress: Callable[[str, int, int], None]
 ) -> Report:
-    """Ask ``store`` and work out the report for ``span``.
+    """Query ``store`` and compute the report for ``span``.
 
     Raises:
-        ReportError: when it cannot be asked, or holds nothing of ours.
+        ReportError: when a request fails, or it has none of our series.
     """
     reader = Reader(store, span, progress)
     keep_labels = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
@@ -214,7 +214,7 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
 
 
 def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
-    """Machines whose dollars are in no sum, or only in part."""
+    """Machines with dollars that are in no sum, or only in part."""
     notes = []
     if unpriced:
         notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): not in any sum of dollars.")

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no address of anybody's."""
+"""A report as one HTML page that needs nothing else: no script, no font, no external address."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _unbroken(text: str) -> str:
 
 
 def _title(column: Column[Any]) -> str:
-    """It may break after a stroke; the star stands for itself."""
+    """It may break after a slash; the star is a cell of its own."""
     return escape(column.title).replace("/", "/<wbr>") or '<span title="efficient frontier">★</span>'
 
 

@@ -19,7 +19,7 @@ MOST_STEPS = 720
 class Span:
     """From ``begin`` to ``end`` (seconds since the Unix epoch), cut into ``steps`` windows of equal length.
 
-    Point ``i`` of the grid is the end of window ``i``; point 0 is ``begin``, whose window lies before the span: what a
+    Point ``i`` of the grid is the end of window ``i``; point 0 is ``begin``; its window is before the span: what a
     counter had reached there is not the span's.
     """
 
@@ -62,7 +62,7 @@ def span(begin: str, end: str, now: float) -> Span:
 
 
 def moment(text: str, flag: str, now: float) -> float:
-    """``now``, ``7d`` (ago), Unix seconds, or an ISO date or time (UTC unless it says otherwise)."""
+    """``now``, ``7d`` (ago), Unix seconds, or an ISO date or time (UTC unless it has an offset)."""
     plain = text.strip()
     if plain == "now":
         return now

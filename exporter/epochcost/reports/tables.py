@@ -86,7 +86,7 @@ RUNS: tuple[Column[Row], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Runs that ended in one way, and what they cost: ``usd`` of those whose price is known, None for none."""
+    """Runs that ended in one way, and what they cost: ``usd`` of those with a known price, None for none."""
 
     ended: str
     runs: int

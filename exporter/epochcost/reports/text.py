@@ -71,7 +71,7 @@ def _aligned(columns: Sequence[Column[Any]], rows: Sequence[Any], width: int | N
 
 
 def _pieces(widths: Sequence[int], width: int | None, number: int) -> list[list[int]]:
-    """Which columns stand side by side; where they do not all fit, each piece begins with the rows' numbers."""
+    """Which columns are side by side; if they do not all fit, each piece begins with the rows' numbers."""
     if width is None or sum(widths) + _APART * (len(widths) - 1) <= width:
         return [list(range(len(widths)))]
     pieces: list[list[int]] = [[]]

@@ -15,7 +15,7 @@ from epochcost.store.promql_client import Series, Store, TooMuchError, TooSlowEr
 Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"
 _MOST_SLOW = 3
-"""Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
+"""Consecutive timeouts, each of a query half as large, after which the size of the query is not the cause."""
 _LESS = "The query was for a single window: reduce it with --match, --experiment or --runs"
 _FEWEST_POINTS, _TIMES_A_LIFE = 12, 10
 _ROUNDING = 1e-9
@@ -131,7 +131,7 @@ class Reader:
 
     Attributes:
         progress: called with how many windows of how many are read, of which metric.
-        points: windows asked for at once; halves whenever the store reports that it is too much.
+        points: windows requested at once; halved whenever the store reports that it is too much.
     """
 
     store: Store
@@ -143,7 +143,7 @@ class Reader:
     """The first and the last to read; None for all."""
 
     def suit(self, windows: float) -> None:
-        """Ask in pieces that suit series which have values in so many windows on the mean.
+        """Query in pieces that suit series with values in this many windows on average.
 
         A store looks at each window of a piece for each series that has a value in it.
         """
@@ -151,7 +151,7 @@ class Reader:
 
     @contextmanager
     def within(self, first: int, last: int) -> Iterator[None]:
-        """Read only these windows meanwhile: what is asked for has no value in any other."""
+        """Read only these windows meanwhile: the requested series have no value in any other."""
         self._windows = first, last
         try:
             yield
