@@ -2,8 +2,8 @@
 
 An application declares a frozen dataclass whose fields are made by `option`. Each option has a dotted flag as in the
 Prometheus world (``--web.listen-address``), an environment variable made from it (``EPOCHCOST_WEB_LISTEN_ADDRESS``) and
-the same name as a key in its section of the YAML file. A bad value raises `SettingsError`, which names where it stood,
-the value, and what is allowed; a secret's value is never repeated.
+the same name as a key in its section of the YAML file. A bad value raises `SettingsError`, which names its place, the
+value, and what is allowed; a secret's value is never repeated.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ SECTIONS = ("agent", "prices", "report", "compare", "demo", "guard")
 
 
 class SettingsError(ValueError):
-    """A setting is wrong; the text says which, what it was and what is allowed."""
+    """A setting is wrong; the text contains its name, its value and what is allowed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One setting: its dotted name, how its text becomes a value, and what ``--help`` says."""
+    """One setting: its dotted name, how its text becomes a value, and its ``--help`` text."""
 
     flag: str
     parse: Callable[[str], Any]
@@ -52,17 +52,17 @@ def env_name(flag: str) -> str:
 def option(
     flag: str,
     default: T,
-    help: str,  # noqa: A002 - the word that argparse uses
+    help: str,  # noqa: A002 - argparse's name
     *,
     parse: Callable[[str], T] = str,  # type: ignore[assignment]
     secret: bool = False,
 ) -> T:
-    """Declare a dataclass field as a setting that a flag, the environment or the file can give."""
+    """Declare a dataclass field as a setting that can be set by a flag, the environment or the file."""
     return dataclasses.field(default=default, metadata={"option": Option(flag, parse, help, secret=secret)})
 
 
 def structured(key: str, help: str, parse: Callable[[object], T], default: T) -> T:  # noqa: A002
-    """Declare a field that only the YAML file can give (a list or a mapping); ``parse`` may raise ValueError."""
+    """Declare a field that can only be set in the YAML file (a list or a mapping); ``parse`` may raise ValueError."""
     return dataclasses.field(
         default=default,
         metadata={"option": Option(key, parse, help, structured=True)},
@@ -94,7 +94,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
 
 
 def default_text(default: object, opt: Option) -> str:
-    """A default as it may be given as a value; empty if there is none."""
+    """A default in the form of a value; empty if there is none."""
     if default in ("", None, ()):
         return ""
     if isinstance(opt.parse, Duration) and isinstance(default, float):
@@ -113,7 +113,7 @@ def load(settings: type[T], section: str, flags: Mapping[str, str | None], envir
     Args:
         settings: a dataclass made of `option` and `structured` fields.
         section: name of this program's section in the file (``agent``, ``prices``).
-        flags: values by dotted flag name, None if not given.
+        flags: values by dotted flag name, None if not set.
         environ: the environment as a mapping.
 
     Raises:
@@ -165,7 +165,7 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as err:
         raise SettingsError(f"{path}: cannot be read: {err}") from None
     except yaml.YAMLError as err:
-        # The parser's own words quote the line, which may hold a secret.
+        # The parser's own message quotes the line, which may contain a secret.
         mark = getattr(err, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(err, "problem", None)
@@ -219,7 +219,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 10 * 366 * 86400.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Duration:
-    """Reads ``15s``, ``5m``, ``1h``, ``500ms``, ``2d``, or seconds (``60``, ``0.5``); gives seconds within bounds."""
+    """Reads ``15s``, ``5m``, ``1h``, ``500ms``, ``2d``, or seconds (``60``, ``0.5``); returns seconds within bounds."""
 
     least: float = SHORTEST_SECONDS
     most: float = LONGEST_SECONDS
@@ -355,7 +355,7 @@ def http_url(text: str) -> str:
     """An http or https URL with a host and without a password, or empty; without a trailing slash."""
     if not text:
         return ""
-    if "@" in text:  # urllib takes none, and says it in an error that ends in a log
+    if "@" in text:  # urllib refuses it, with the password in an error that ends in a log
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT without user and password")
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
@@ -371,6 +371,6 @@ def boolean(text: str) -> bool:
 
 
 def unknown_environment(settings: Sequence[type], environ: Mapping[str, str], also: Sequence[str]) -> list[str]:
-    """Variables that begin like ours but name no option: most likely misspelt, worth a warning."""
+    """Variables with our prefix that name no option: most likely misspelt, worth a warning."""
     known = {opt.env for cls in settings for opt in options(cls).values()} | {env_name(CONFIG_FLAG), *also}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)

@@ -1,6 +1,6 @@
 """SHA-256 by Python's own code, as `random` takes SHA-512.
 
-Module `hashlib` loads OpenSSL whatever is asked of it: 3.5 MiB, of which an agent that speaks no TLS needs nothing.
+Module `hashlib` loads OpenSSL for any hash: 3.5 MiB, which an agent without TLS does not need.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 
 class Digest(Protocol):
-    """What is asked of a hash object."""
+    """The part of a hash object that is used."""
 
     def digest(self) -> bytes:
         """As bytes."""
@@ -32,4 +32,4 @@ def _found() -> Any:  # noqa: ANN401 - the hash objects of three modules
 
 
 sha256: Callable[[bytes], Digest] = _found()
-"""The hash of the bytes given."""
+"""The hash of the bytes."""

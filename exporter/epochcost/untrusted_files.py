@@ -25,14 +25,14 @@ _CHUNK = 65536
 
 
 class UntrustedFileError(OSError):
-    """The file is not what was expected; ``strerror`` says why, ``filename`` where."""
+    """The file is not what was expected; ``strerror`` has the reason, ``filename`` the path."""
 
     def __init__(self, reason: str, path: object) -> None:
         super().__init__(0, reason, str(path))
 
 
 def trusted_owners() -> frozenset[int]:
-    """Whose files count as this program's own: root's and its user's."""
+    """Users whose files count as this program's own: root and its user."""
     return frozenset({ROOT, os.geteuid()})
 
 
@@ -43,12 +43,12 @@ def open_regular(
 
     Args:
         path: never followed where it is a symbolic link itself.
-        owners: users whose file it may be; None for anybody's.
-        one_name: refuse a file that has another name besides: a link to another user's file has his owner.
+        owners: users who may own the file; None for all.
+        one_name: refuse a file with further names: a hard link to another user's file has that user as its owner.
         directory: descriptor that a relative ``path`` counts from.
 
     Raises:
-        OSError: FileNotFoundError where nothing is, UntrustedFileError for what is not such a file.
+        OSError: FileNotFoundError if there is nothing, UntrustedFileError for what is not such a file.
     """
     try:
         fd = _opened(path, directory)
@@ -100,7 +100,7 @@ def read_regular(
     fd, found = open_regular(path, owners=owners, directory=directory)
     try:
         content = b""
-        # The size that it says is looked at first: a sparse file of a terabyte costs nothing to make.
+        # Its size is checked first: a sparse file of a terabyte costs nothing to make.
         while found.st_size <= max_bytes and len(content) <= max_bytes:
             piece = os.read(fd, min(_CHUNK, max_bytes + 1 - len(content)))
             if not piece:
@@ -212,7 +212,7 @@ def printable_name(path: object) -> str:
 
 
 def _reason(err: OSError, path: str | Path, directory: int | None) -> str:
-    """A link is refused with ELOOP or ENOTDIR, a socket with ENXIO, which say nothing to people."""
+    """A link is refused with ELOOP or ENOTDIR, a socket with ENXIO, which mean nothing to people."""
     with contextlib.suppress(OSError):
         mode = os.stat(path, dir_fd=directory, follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):

@@ -79,7 +79,7 @@ def connected(target: Target, proxy: Proxy | None, tls: ssl.SSLContext | None, b
 
 
 def write(sock: socket.socket, block: bytes, bounds: Bounds) -> None:
-    """Send all of ``block`` (``sendall`` over TLS would begin the time anew with each piece)."""
+    """Send all of ``block`` (``sendall`` over TLS would restart the timeout with each piece)."""
     view = memoryview(block)
     while view:
         sock.settimeout(bounds.left())
@@ -191,7 +191,7 @@ def _tunnel(sock: socket.socket, target: Target, proxy: Proxy, bounds: Bounds) -
 
 
 def why(err: Exception) -> str:
-    """A fault of the network in words, without what it was about."""
+    """A network error in words, without its subject."""
     if isinstance(err, socket.gaierror) and err.strerror:
         return f"its name does not resolve: {err.strerror}"
     if isinstance(err, OSError) and err.strerror:
