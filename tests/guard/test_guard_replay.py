@@ -57,7 +57,7 @@ def test_a_policy_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture
     file.write_text(POLICIES)
     out = io.StringIO()
     assert check(GuardSettings(policy_file=str(file)), out) == 0
-    assert "forgotten-machine (dry run, says what it would do): what is vacant or finished or held-idle for 45m" in (
+    assert "forgotten-machine (dry run, reports what it would do): what is vacant or finished or held-idle for 45m" in (
         out.getvalue()
     )
     assert main(["guard", "check", "--policy", str(file)]) == 0

@@ -106,7 +106,7 @@ class CostFiles:
                 log.warning("%s", error)
         if self._shared.key not in errors:
             self._errors.pop(self._shared.key, None)
-        # A user could make his own directory fail now and then: each message is logged once.
+        # A user's own directory may fail again and again: each message is logged once.
         kept = self._errors if len(self._errors) < MAX_ERRORS else {}
         self._errors = {**kept, **errors}
 

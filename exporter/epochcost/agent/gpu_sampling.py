@@ -49,7 +49,7 @@ class GpuSampling:
         return self.sampler.latest if self.sampler is not None else None
 
     def start(self, restart_needed: Callable[[str], None]) -> None:
-        """Begin to read; ``restart_needed`` is called with the reason when only a new process can go on."""
+        """Begin to read; ``restart_needed`` is called with the reason when only a new process can continue."""
         if self.source is not None:
             self.sampler = Sampler(self.source, self._interval, self._now, restart_needed)
             self.sampler.start()

@@ -96,7 +96,7 @@ class PriceFeed(AskingThread):
         self._later = 0.0
         """``Retry-After`` of the poller's last response, in seconds."""
         self.quote: Quote | None = None
-        self.error = "not asked yet"
+        self.error = "not polled yet"
 
     def start(self, spread: float = 0.0) -> None:
         """Send the first request within ``spread`` seconds: thousands of agents may have started at this very moment.

@@ -305,7 +305,7 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
 
 
 def _with_late(totals: StateTotals, account: RunAccount, now: float, cost: float | None) -> StateTotals:
-    """Adds what the run pays for time in which it was not known to run (it was thought gone, say), without a state."""
+    """Adds what the run pays for time in which it was not known to run (it was thought gone), without a state."""
     seconds, usd = dict(totals.seconds), dict(totals.cost_usd)
     late = account.share.seconds(now) - sum(seconds.values())
     if account.settled.until == 0 and late > LATE_SECONDS:

@@ -73,7 +73,7 @@ def _sentence(policy: Policy) -> str:
     when = policy.when
     states = " or ".join(condition.value for condition in when.conditions)
     dollars = f" and has cost {USD.format(when.from_usd)} meanwhile" if when.from_usd else ""
-    mode = "dry run, says what it would do" if policy.dry_run else "acts"
+    mode = "dry run, reports what it would do" if policy.dry_run else "acts"
     steps = ", then ".join(_step(step) for step in policy.ladder)
     return f"{policy.name} ({mode}): what is {states} for {spelled(when.for_seconds)}{dollars}: {steps}."
 

@@ -127,7 +127,7 @@ class Reporter:
     def end(self, status: str, exit_status: int, stopped: str = "") -> None:
         """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it.
 
-        ``stopped``: the policy of the guard that asked for it.
+        ``stopped``: the policy of the guard that requested it.
         """
         if self._writer is None:
             return
@@ -189,7 +189,7 @@ class Reporter:
 
 
 def _onwards(before: ProgressSnapshot, now: ProgressSnapshot) -> ProgressSnapshot:
-    """What ``now`` does not contain stays as it was; steps and samples of a bar that began anew never go back."""
+    """What ``now`` does not contain stays as it was; steps and samples of a bar that restarted never go back."""
     return ProgressSnapshot(
         ended=now.ended,
         epoch=before.epoch if now.epoch is None else now.epoch,

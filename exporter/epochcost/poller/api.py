@@ -54,7 +54,7 @@ def price_route(
     """The route.
 
     Args:
-        book: gives the prices now.
+        book: returns the current prices.
         ask: makes sources look for a type and returns the result.
         clock: seconds since the Unix epoch.
         terms: what is paid beside and beyond what is published.

@@ -37,7 +37,7 @@ def make(name: str, settings: object) -> tuple[Source, ...]:
     """The sources registered under ``name``.
 
     Raises:
-        NotConfiguredError: when they have nothing to work with; the text says what they would need.
+        NotConfiguredError: when they have nothing to work with; the text contains what they need.
     """
     from epochcost.prices.price_source import NotConfiguredError
 

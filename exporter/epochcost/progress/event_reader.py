@@ -24,7 +24,7 @@ PIECE_BYTES = 16384
 LEAST_BYTES_PER_LINE = 300
 """What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
 BYTES_PER_BOUNDARY = 512
-"""What a line that begins or ends a process counts besides: all runs' ends are looked at anew at each."""
+"""Extra weight of a line that begins or ends a process: the ends of all runs are checked again at each."""
 BYTES_PER_FRESH_LINE = 4096
 """What a line about the time since the last poll counts besides: the devices' time is cut at each, for all runs. One
 that comes late cuts nothing."""

@@ -45,9 +45,9 @@ class Found:
 
 
 class UserDirectories:
-    """The directories of one user each, looked for now and then.
+    """The directories of one user each, searched for from time to time.
 
-    Only a directory in which nobody but root (or this agent's user) can make names is listed for a pattern, and behind
+    Only a directory in which only root (or this agent's user) can create names is listed for a pattern, and behind
     the first wildcard no symbolic link is followed: a user can neither add a directory nor redirect to another user's.
 
     Args:

@@ -180,7 +180,7 @@ class Split:
 
     Attributes:
         usd: of machines whose price is known; None where none is.
-        outside_usd: of it, what machines cost beside their runs.
+        outside_usd: of it, what machines cost outside of their runs.
         unpriced_hours: of ``hours``, those of machines without a price.
     """
 

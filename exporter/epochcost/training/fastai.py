@@ -14,7 +14,7 @@ from epochcost.training.trackers import hand_over, harmlessly
 class FastaiHooks:
     """Reports the fits of a learner as segments of one run; the arguments are those of ``epochcost.run``.
 
-    Each ``fit`` numbers its epochs from 0 again; here they go on counting (``fine_tune`` is one run of both its parts).
+    Each ``fit`` numbers its epochs from 0 again; here the count continues (``fine_tune`` is one run of both its parts).
     ``validate``, ``get_preds`` and ``lr_find`` are not part of a run.
     """
 

@@ -142,7 +142,7 @@ class AwsClients:
         """All pages of one paged operation; ``requested`` describes the request in an error.
 
         Raises:
-            AwsCallError: naming source, operation, request and answer.
+            AwsCallError: naming source, operation, request and response.
         """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
