@@ -329,10 +329,10 @@ def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     """A comma-separated list of any of ``allowed``; empty for none."""
 
     def parse(text: str) -> tuple[str, ...]:
-        found = words(text)
-        if unknown := [word for word in found if word not in allowed]:
+        items = words(text)
+        if unknown := [word for word in items if word not in allowed]:
             raise ValueError(f"{unknown[0]!r} is not allowed; allowed: {', '.join(allowed)}")
-        return found
+        return items
 
     return parse
 
@@ -344,11 +344,11 @@ def words(text: str) -> tuple[str, ...]:
 
 def absolute_patterns(text: str) -> tuple[str, ...]:
     """A comma-separated list of absolute paths, whose components may be patterns."""
-    found = words(text)
-    for path in found:
+    items = words(text)
+    for path in items:
         if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/") or "\0" in path:
             raise ValueError(f"{path!r}: expected an absolute path of a directory, without '..', such as /run/events/*")
-    return tuple(path.rstrip("/") for path in found)
+    return tuple(path.rstrip("/") for path in items)
 
 
 def http_url(text: str) -> str:

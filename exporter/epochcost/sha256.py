@@ -22,7 +22,7 @@ class Digest(Protocol):
         ...
 
 
-def _found() -> Any:  # noqa: ANN401 - the hash objects of three modules
+def _implementation() -> Any:  # noqa: ANN401 - the hash objects of three modules
     for module in ("_sha2", "_sha256"):  # from Python 3.12 on, and before; a build may lack both
         try:
             return import_module(module).sha256
@@ -31,5 +31,5 @@ def _found() -> Any:  # noqa: ANN401 - the hash objects of three modules
     return import_module("hashlib").sha256
 
 
-sha256: Callable[[bytes], Digest] = _found()
+sha256: Callable[[bytes], Digest] = _implementation()
 """The hash of the bytes."""

@@ -57,17 +57,17 @@ def open_regular(
     except OSError as err:
         raise UntrustedFileError(_reason(err, path, directory), path) from None
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise UntrustedFileError("not a regular file", path)
-        if owners is not None and found.st_uid not in owners:
-            raise UntrustedFileError(f"belongs to user {found.st_uid}, who may not write it", path)
-        if one_name and found.st_nlink > 1:
+        if owners is not None and status.st_uid not in owners:
+            raise UntrustedFileError(f"belongs to user {status.st_uid}, who may not write it", path)
+        if one_name and status.st_nlink > 1:
             raise UntrustedFileError("has another hard link", path)
     except BaseException:
         os.close(fd)
         raise
-    return fd, found
+    return fd, status
 
 
 def _opened(path: str | Path, directory: int | None) -> int:
@@ -97,11 +97,11 @@ def read_regular(
     path: str | Path, max_bytes: int, *, owners: Collection[int] | None = None, directory: int | None = None
 ) -> bytes:
     """The whole content of a file of at most ``max_bytes``; see `open_regular`, and it raises as that does."""
-    fd, found = open_regular(path, owners=owners, directory=directory)
+    fd, status = open_regular(path, owners=owners, directory=directory)
     try:
         content = b""
         # Its size is checked first: a sparse file of a terabyte costs nothing to make.
-        while found.st_size <= max_bytes and len(content) <= max_bytes:
+        while status.st_size <= max_bytes and len(content) <= max_bytes:
             piece = os.read(fd, min(_CHUNK, max_bytes + 1 - len(content)))
             if not piece:
                 return content
@@ -124,10 +124,10 @@ def open_directory(path: str | Path, *, owners: Collection[int]) -> int:
     except OSError as err:
         raise UntrustedFileError(_reason(err, path, None), path) from None
     try:
-        found = os.fstat(fd)
-        if found.st_uid not in owners:
-            raise UntrustedFileError(f"belongs to user {found.st_uid}, who is not trusted here", path)
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        status = os.fstat(fd)
+        if status.st_uid not in owners:
+            raise UntrustedFileError(f"belongs to user {status.st_uid}, who is not trusted here", path)
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UntrustedFileError("can be written by others, so nothing in it is trusted", path)
     except BaseException:
         os.close(fd)
@@ -138,11 +138,11 @@ def open_directory(path: str | Path, *, owners: Collection[int]) -> int:
 def is_private(path: str | Path) -> bool:
     """Whether ``path`` is a directory, no link, that only this user can write (or root, who can do so anyway)."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return False
-    ours = found.st_uid in trusted_owners()
-    return stat.S_ISDIR(found.st_mode) and ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ours = status.st_uid in trusted_owners()
+    return stat.S_ISDIR(status.st_mode) and ours and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 @contextlib.contextmanager

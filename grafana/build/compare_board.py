@@ -88,10 +88,10 @@ def _by_setup(expr: str) -> str:
 
 def frontier(cost: str = COST) -> str:
     """The cheapest setup; the cheapest of those that are faster; of those the cheapest that is faster still; ..."""
-    found = [f"bottomk(1, {cost})"]
-    while len(found) < FRONTIER_POINTS:
-        found.append(f"bottomk(1, {cost} and {TIME} < on () group_left () max({TIME} and {found[-1]}))")
-    return "\nor\n".join(f"({point})" for point in found)
+    queries = [f"bottomk(1, {cost})"]
+    while len(queries) < FRONTIER_POINTS:
+        queries.append(f"bottomk(1, {cost} and {TIME} < on () group_left () max({TIME} and {queries[-1]}))")
+    return "\nor\n".join(f"({point})" for point in queries)
 
 
 def _headline(grid: Grid) -> None:

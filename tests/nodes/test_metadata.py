@@ -408,7 +408,7 @@ def test_a_hostile_answer_never_becomes_more_than_a_label(text: str):
     known = Node("n", "aws")
     with Aws(instanceType=text, region=text).serving() as url:
         detected = detect([AwsMetadata(url)])
-    node = filled(known, detected.found)
+    node = filled(known, detected.identities)
     for label in (node.region, node.instance_type):
         assert len(label) <= MAX_CHARACTERS
         assert label.isprintable()
@@ -423,7 +423,7 @@ def test_all_are_asked_at_once_and_who_is_late_is_left_out():
         began = time.monotonic()
         detected = detect([AwsMetadata(slow), GcpMetadata(slow), AzureMetadata(quick)], seconds=0.5)
         assert time.monotonic() - began < 1.0
-    assert list(detected.found) == ["azure"]
+    assert list(detected.identities) == ["azure"]
     assert set(detected.errors) == {"aws", "gcp"}
 
 
@@ -437,7 +437,7 @@ class Broken:
 def test_a_mistake_in_one_source_leaves_the_others_alone():
     with Azure().serving() as url:
         detected = detect([Broken(), AzureMetadata(url)])
-    assert list(detected.found) == ["azure"]
+    assert list(detected.identities) == ["azure"]
     assert detected.errors == {"broken": "broken: ZeroDivisionError: by a mistake of ours"}
 
 

@@ -58,8 +58,8 @@ class StoredHours:
         fits = f"limit={quoted(limit)},account={quoted(self.account)},epochcost_machine!={quoted(self.machine())}"
         store = connect(self.settings)
         store.max_bytes = MAX_BYTES
-        found = store.at(f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))")
-        used = math.fsum(sample.value for sample in found)
+        samples = store.at(f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))")
+        used = math.fsum(sample.value for sample in samples)
         if not 0 <= used <= MOST_SECONDS:  # NaN fails too
             raise StoreError(f"{used:g} s of {limit} used by other machines is impossible")
         return used

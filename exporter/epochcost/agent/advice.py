@@ -20,8 +20,8 @@ _UNUSED = (State.VACANT, State.UNALLOCATED, State.FINISHED)
 
 def advice(snapshot: Snapshot, recent: RecentHour) -> str:
     """The sentence; empty if nothing is known that is worth one."""
-    found = [(usd, text) for usd, text in _candidates(snapshot, recent) if usd >= LEAST_USD_PER_HOUR]
-    return max(found, default=(0.0, ""))[1]
+    candidates = [(usd, text) for usd, text in _candidates(snapshot, recent) if usd >= LEAST_USD_PER_HOUR]
+    return max(candidates, default=(0.0, ""))[1]
 
 
 def _candidates(snapshot: Snapshot, recent: RecentHour) -> Iterator[tuple[float, str]]:

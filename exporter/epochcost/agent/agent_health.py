@@ -76,7 +76,7 @@ def hanging(since: float | None) -> str:
 
 def endings(terms: NodeTerms, now: float) -> list[str]:
     """What ends within the hour: the session, the credit."""
-    found = [
+    sentences = [
         f"session: the limit {name} ends this machine in {_minutes(end - now)}. Save a checkpoint."
         for name, end in terms.session_ends
         if end - now < SOON_SECONDS
@@ -85,8 +85,10 @@ def endings(terms: NodeTerms, now: float) -> list[str]:
         left = math.inf if purse.empty_ts is None else purse.empty_ts - now
         if left < SOON_SECONDS:
             at_least = " at the latest" if purse.machine_only else ""
-            found.append(f"credit: {purse.name} will be used up or expire in {_minutes(left)}{at_least}. Top it up.")
-    return found
+            sentences.append(
+                f"credit: {purse.name} will be used up or expire in {_minutes(left)}{at_least}. Top it up."
+            )
+    return sentences
 
 
 def _minutes(seconds: float) -> str:
@@ -96,18 +98,18 @@ def _minutes(seconds: float) -> str:
 def problems(snapshot: Snapshot) -> tuple[str, ...]:
     """What people should do something about, as sentences."""
     notice = snapshot.node.preemption
-    found = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
-    found += endings(snapshot.node.terms, snapshot.t)
+    notes = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
+    notes += endings(snapshot.node.terms, snapshot.t)
     for name, health in sorted(snapshot.health.items()):
         if health.success:
-            found += [f"{name}: {health.note}"] if health.note else []
+            notes += [f"{name}: {health.note}"] if health.note else []
             continue
         if name != "price":
-            found.append(f"{name}: {health.error}")
+            notes.append(f"{name}: {health.error}")
         elif snapshot.node.price_usd_per_hour is None:
-            found.append(
+            notes.append(
                 f"price unknown: {health.error}. Set --price.usd-per-hour, or --prices.url and the node's identity."
             )
         else:
-            found.append(f"price not confirmed: {health.error}. The last known price is used.")
-    return tuple(found)
+            notes.append(f"price not confirmed: {health.error}. The last known price is used.")
+    return tuple(notes)

@@ -128,5 +128,5 @@ def _pieces(value: Any, depth: int) -> Iterator[str]:  # noqa: ANN401 - whatever
     yield "}" if value else "{}"
 
 
-def _is_ours(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH

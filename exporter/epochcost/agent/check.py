@@ -56,16 +56,16 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
 
 
 def _user_directories(settings: AgentSettings) -> tuple[str, str]:
-    found = UserDirectories(settings.events_user_dirs).found(0.0)
-    refused, unusable = found.refused, 0
-    for place in found.places.values():
+    directories = UserDirectories(settings.events_user_dirs).current(0.0)
+    refused, unusable = directories.refused, 0
+    for place in directories.places.values():
         try:
             with place.opened():
                 usable = os.access(place.path, os.R_OK | os.W_OK | os.X_OK)
         except OSError:
             usable = False
         unusable += not usable
-    count = len(found.places)
+    count = len(directories.places)
     line = f"{count} director{'y' if count == 1 else 'ies'} of users"
     if unusable:
         refused = [*refused, f"{unusable} of the directories of users cannot be read and written by this user"]

@@ -23,7 +23,7 @@ def interactive(
             names = [entry.name for entry in entries if entry.name.isdecimal()]
     except OSError:
         return None
-    found = []
+    users = []
     for name in names:
         try:
             status = os.stat(terminals / name)  # noqa: PTH116 - of each terminal
@@ -32,5 +32,5 @@ def interactive(
         except OSError:
             return None
         # What is typed is read from the terminal; a clock that was set back makes no user idle.
-        found.append((Person(status.st_uid), max(0.0, wall_ts - status.st_atime)))
-    return tuple(found)
+        users.append((Person(status.st_uid), max(0.0, wall_ts - status.st_atime)))
+    return tuple(users)

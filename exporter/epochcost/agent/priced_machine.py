@@ -28,13 +28,13 @@ class SavedMachine:
     Attributes:
         known_as: all that its price depends on.
         name: of the machine.
-        found: what its metadata contained, by source; None in another boot.
+        identities: what its metadata contained, by source; None in another boot.
         dates: how the poller's dates become this machine's.
     """
 
     known_as: tuple[str, ...]
     name: MachineName
-    found: Mapping[str, Node] | None
+    identities: Mapping[str, Node] | None
     dates: PriceDates
 
 
@@ -165,15 +165,15 @@ class PricedMachine:
         if len(known_as) != len(self._known_as):
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
         name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
-        found = self.identity.restored(saved.get("identity", {})) if same_boot else None
+        identities = self.identity.restored(saved.get("identity", {})) if same_boot else None
         dates = PriceDates()
         dates.restore(saved.get("price_dates", []))
-        return SavedMachine(known_as, name, found, dates)
+        return SavedMachine(known_as, name, identities, dates)
 
     def take(self, saved: SavedMachine, meter: Meter, since: float) -> None:
         """Continue from ``saved``; ``meter`` is notified if this is another machine, as it may be from ``since`` on."""
-        if saved.found is not None:
-            self.identity.take(saved.found)
+        if saved.identities is not None:
+            self.identity.take(saved.identities)
         if self.prices is not None:
             self.prices.dates.restore(saved.dates.state())
         self._name = saved.name

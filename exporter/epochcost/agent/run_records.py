@@ -28,13 +28,13 @@ def impossible_runs(ledger: Mapping[str, Any], latest: float) -> dict[str, str]:
     """
     if ledger["version"] != STATE_VERSION:
         return {}
-    found = {}
+    impossible = {}
     for run, record in ledger["runs"].items():
         try:
             check_run(RunAccount.restored(RunId(run), record), f"runs: {run}", latest)
         except NOT_WHAT_WAS_SAVED as err:  # noqa: PERF203 - each for itself
-            found[str(run)] = f"{type(err).__name__}: {err}"
-    return found
+            impossible[str(run)] = f"{type(err).__name__}: {err}"
+    return impossible
 
 
 def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, Any] | None:

@@ -66,8 +66,8 @@ class WholeRunFeed(AskingThread):
         stored, came = answer
         if self._mono() - came > max(MAX_AGE_SECONDS, 2 * self._interval):
             return dataclasses.replace(view, store_note=self.error or "the store's last response is too old")
-        found = stored.get(view.run)
-        return dataclasses.replace(view, stored=found, store_note="" if found else NOT_THERE)
+        whole = stored.get(view.run)
+        return dataclasses.replace(view, stored=whole, store_note="" if whole else NOT_THERE)
 
     def _run(self) -> None:
         pause = LOOK_SECONDS

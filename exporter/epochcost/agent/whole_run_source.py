@@ -61,7 +61,7 @@ def stored_runs(
     Raises:
         StoreError: when our part is there twice, or a figure is.
     """
-    found: dict[str, StoredRun] = {}
+    by_run: dict[str, StoredRun] = {}
     for run, part in parts.items():
         ours = {RUN: run, MACHINE: machine, PART: part}
         own = [s for s in costs if all(s.labels.get(name) == value for name, value in ours.items())]
@@ -72,8 +72,8 @@ def stored_runs(
         if own:
             same = _identity(own[0])
             parts_of_it = [s for s in costs if _identity(s) == same]
-            found[run] = _stored(own[0], parts_of_it, [s for s in figures if _identity(s) == same])
-    return found
+            by_run[run] = _stored(own[0], parts_of_it, [s for s in figures if _identity(s) == same])
+    return by_run
 
 
 def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> StoredRun:

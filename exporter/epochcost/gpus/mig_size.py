@@ -45,8 +45,8 @@ def slice_ratio(model: str, profile: str, memory_bytes: float | None = None) -> 
     whole = slices_of(model)
     if whole is None:
         return None
-    found = _PROFILE.match(profile)
-    size = int(found[1]) if found else _size_by_memory(model, whole, memory_bytes)
+    match = _PROFILE.match(profile)
+    size = int(match[1]) if match else _size_by_memory(model, whole, memory_bytes)
     return size / whole if size is not None and 0 < size <= whole else None
 
 

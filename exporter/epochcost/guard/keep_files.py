@@ -138,11 +138,11 @@ class KeepFiles:
     ) -> None:
         """Read what the users ``uids`` have written, each also in their own place; forget what they deleted."""
         self.problems = {}
-        found = {one.key for one in self._shared(uids) if self._is_there(one, book, t, wall_ts)}
+        seen = {one.key for one in self._shared(uids) if self._is_there(one, book, t, wall_ts)}
         for place in places:
-            found |= self._own(place, book, t, wall_ts)
-        self._read = {name: was for name, was in self._read.items() if name in found}
-        book.forget(t, [key for key in book.keeps if key.startswith(_KEY) and key.removeprefix(_KEY) not in found])
+            seen |= self._own(place, book, t, wall_ts)
+        self._read = {name: was for name, was in self._read.items() if name in seen}
+        book.forget(t, [key for key in book.keeps if key.startswith(_KEY) and key.removeprefix(_KEY) not in seen])
 
     def _shared(self, uids: Iterable[int]) -> list[_Name]:
         return [

@@ -70,15 +70,15 @@ def _value(it: Located, node: Any, path: Path, yaml: Any) -> Any:  # noqa: ANN40
     if isinstance(node, yaml.SequenceNode):
         return [_value(it, one, (*path, n), yaml) for n, one in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key, value in node.value:
             name = str(getattr(key, "value", ""))
             at = (*path, name)
             it.lines[at] = key.start_mark.line + 1
-            if name in found:
+            if name in mapping:
                 raise it.error(at, "occurs twice")
-            found[name] = _value(it, value, at, yaml)
-        return found
+            mapping[name] = _value(it, value, at, yaml)
+        return mapping
     return _scalar(node)
 
 

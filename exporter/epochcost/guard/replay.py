@@ -88,10 +88,10 @@ class Past:
         self._points: dict[str, Points] = {}
         for name, (labels, query) in QUERIES.items():
             filled = query.replace("WINDOW", f"{2 * self.step:.0f}s")
-            found = store.over(filled, begin, end, self.step)
+            result = store.over(filled, begin, end, self.step)
             self._points[name] = {
                 tuple(series.labels.get(label, "") for label in labels): {self._index(t): v for t, v in series.points}
-                for series in found
+                for series in result
             }
         self.steps = self._index(end) + 1
 

@@ -54,7 +54,7 @@ class OtherWriters:
         if changed == self._changed_ns and not self._again:
             return []
         self._changed_ns, self._again = changed, False
-        found: list[OtherWriter] = []
+        writers: list[OtherWriter] = []
         for name in self._listed() - self._known:
             head, owner = self._head(name)
             if head is None:
@@ -62,8 +62,8 @@ class OtherWriters:
                 continue
             self._known.add(name)
             if (one := self._neighbour(name, head, owner)) is not None:
-                found.append(one)
-        return sorted(found, key=lambda one: one.mono)
+                writers.append(one)
+        return sorted(writers, key=lambda one: one.mono)
 
     def _listed(self) -> set[str]:
         try:
@@ -116,8 +116,8 @@ def _beginning(path: Path) -> tuple[bytes, int]:
     """Any user may write to the directory: a pipe in place of the file would block the command's output for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        found = os.fstat(fd)
-        return (os.read(fd, HEAD_BYTES) if stat.S_ISREG(found.st_mode) else b"\n"), found.st_uid
+        status = os.fstat(fd)
+        return (os.read(fd, HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b"\n"), status.st_uid
     finally:
         os.close(fd)
 

@@ -92,9 +92,9 @@ class Service:
     def parsed(self, text: str, path: str) -> Mapping[str, Any]:
         """``text`` as a JSON object. Raises MetadataError when it is none."""
         try:
-            found = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            document = None
+        if not isinstance(document, dict):
             raise MetadataError(f"{self.name}: GET {path}: the response is not a JSON object: {text[:40]!r}")
-        return found
+        return document

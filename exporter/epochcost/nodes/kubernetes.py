@@ -65,8 +65,8 @@ class KubernetesNode:
         except (OSError, ValueError) as err:
             raise MetadataError(f"Kubernetes: the service account in {self._account} cannot be used: {err}") from None
         service = Service("Kubernetes", self._url, tls, MAX_NODE_BYTES)
-        found = service.document(path, {"Authorization": f"Bearer {token}"}, deadline)
-        return node_of_labels(_mapping(_mapping(found.get("metadata")).get("labels")), _provider(found))
+        document = service.document(path, {"Authorization": f"Bearer {token}"}, deadline)
+        return node_of_labels(_mapping(_mapping(document.get("metadata")).get("labels")), _provider(document))
 
 
 def node_of_labels(labels: Mapping[str, Any], provider: str = "") -> Node:
@@ -89,8 +89,8 @@ def _option(labels: Mapping[str, Any]) -> PurchaseOption | None:
     return next((OPTIONS[word] for word in capacities if word in OPTIONS), None)
 
 
-def _provider(found: Mapping[str, Any]) -> str:
-    scheme, colon, _ = _text(_mapping(found.get("spec")), "providerID").partition("://")
+def _provider(document: Mapping[str, Any]) -> str:
+    scheme, colon, _ = _text(_mapping(document.get("spec")), "providerID").partition("://")
     return PROVIDERS.get(scheme, "") if colon else ""
 
 

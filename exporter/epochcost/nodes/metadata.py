@@ -53,7 +53,7 @@ DETECT_SECONDS = 2.0
 class Detected:
     """The results of the sources that responded, and the errors of the others."""
 
-    found: Mapping[str, Node]
+    identities: Mapping[str, Node]
     errors: Mapping[str, str]
 
 
@@ -122,13 +122,13 @@ def kubernetes_node_name(environ: Mapping[str, str]) -> str:
 
 def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> Detected:
     """Read all at once; a source without a response after ``seconds`` is among the errors. Never raises."""
-    found: dict[str, Node] = {}
+    identities: dict[str, Node] = {}
     errors: dict[str, str] = {}
     deadline = time.monotonic() + seconds
 
     def ask(source: MetadataSource) -> None:
         try:
-            found[source.name] = source.identify(deadline)
+            identities[source.name] = source.identify(deadline)
         except NodeError as err:
             errors[source.name] = str(err)
         except Exception as err:
@@ -140,7 +140,7 @@ def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -
         thread.start()
     for thread in threads:
         thread.join(timeout=max(0.0, deadline + 0.1 - time.monotonic()))
-    answers, failures = dict(found), dict(errors)
+    answers, failures = dict(identities), dict(errors)
     for source in sources:
         if source.name not in answers:
             failures.setdefault(source.name, f"{source.name}: no response within {seconds:g} s")

@@ -44,8 +44,8 @@ class Place:
 def place_of(cgroup: str) -> Place:
     """The meaning of a ``/proc/PID/cgroup``: one line a hierarchy, ``ID:CONTROLLERS:PATH``."""
     paths = [line.partition(":")[2].partition(":")[2] for line in cgroup.splitlines()]
-    job = next((found["job"] for path in paths if (found := SLURM_JOB.search(path))), "")
-    sluid = "" if job else next((found["sluid"] for path in paths if (found := SLURM_SLUID.search(path))), "")
+    job = next((match["job"] for path in paths if (match := SLURM_JOB.search(path))), "")
+    sluid = "" if job else next((match["sluid"] for path in paths if (match := SLURM_SLUID.search(path))), "")
     ids = next((every for path in paths if (every := CONTAINER_ID.findall(path))), [])
     container = ids[-1][:SHORT_ID] if ids else ""  # a container in a container: the inner one computes
     unknown = "" if job or sluid or container else _unknown(paths)

@@ -82,16 +82,16 @@ class GivenDevices:
         return self._only([s for s in self._slices if s.parent_uuid == gpu and s.gpu_instance == int(named[2])])
 
     def _of_claim(self, name: str) -> str:
-        found = DRA_SLICE.fullmatch(name) or DRA_NAMED_SLICE.fullmatch(name)
-        gpu = self._of_minor(found["gpu"] if found else name)
-        if not found:
+        match = DRA_SLICE.fullmatch(name) or DRA_NAMED_SLICE.fullmatch(name)
+        gpu = self._of_minor(match["gpu"] if match else name)
+        if not match:
             return gpu
         there = [s for s in self._slices if s.parent_uuid == gpu]
-        place = int(found["profile"]), int(found["start"])
+        place = int(match["profile"]), int(match["start"])
         placed = [s for s in there if (s.instance_profile, s.instance_start) == place]
         if placed or all(s.instance_profile is not None for s in there):
             return self._only(placed)
-        called = found.groupdict().get("name")  # places of slices are not reported: a name that only one has is enough
+        called = match.groupdict().get("name")  # places of slices are not reported: a name that only one has is enough
         return self._only([s for s in there if _profile(s) == called])
 
     def _of_minor(self, name: str) -> str:
@@ -104,9 +104,9 @@ class GivenDevices:
         return uuid if uuid in self._by_uuid else ""
 
     @staticmethod
-    def _only(found: Sequence[GpuSample]) -> str:
+    def _only(devices: Sequence[GpuSample]) -> str:
         """Its UUID, where there is one and no other: an ambiguous one has no owner."""
-        return found[0].uuid if len(found) == 1 else ""
+        return devices[0].uuid if len(devices) == 1 else ""
 
 
 def _profile(piece: GpuSample) -> str:
@@ -117,7 +117,7 @@ def _profile(piece: GpuSample) -> str:
 
 def device_minors(proc: Path) -> Mapping[int, str]:
     """UUIDs of NVIDIA's GPUs by the number of their device file, from the driver's list in ``/proc``."""
-    found: dict[int, str] = {}
+    by_number: dict[int, str] = {}
     for path in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
         try:
             with path.open("rb") as file:
@@ -126,5 +126,5 @@ def device_minors(proc: Path) -> Mapping[int, str]:
             continue
         minor, uuid = MINOR.search(text), UUID.search(text)
         if minor and uuid:
-            found[int(minor[1])] = uuid[1]
-    return found
+            by_number[int(minor[1])] = uuid[1]
+    return by_number

@@ -71,9 +71,9 @@ class ProcessOwners:
             raise OwnerError(f"processes on the GPUs: {err}") from None
         self._odd = {}
         self.seen = {uuid: _largest(held) for uuid, held in pids.items() if held}
-        found = [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
+        owners = [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
         self.not_understood = Counter(self._odd.values())
-        return found
+        return owners
 
     def _sees_the_machine(self) -> bool:
         try:
@@ -86,12 +86,12 @@ class ProcessOwners:
         return seen == FIRST_PID_NAMESPACE
 
     def _on_one(self, uuid: str, pids: Mapping[int, int | None]) -> list[GpuOwner]:
-        found = {pid: owner for pid in pids if (owner := self._owner(uuid, pid))}
-        held = [pids[pid] for pid in found]
+        owners = {pid: owner for pid in pids if (owner := self._owner(uuid, pid))}
+        held = [pids[pid] for pid in owners]
         weights = [float(b) for b in held if b] if all(held) else [1.0] * len(held)
         return [
             GpuOwner(uuid, kind, name, weight, "", container, user)
-            for (kind, name, container, user), weight in zip(found.values(), weights, strict=True)
+            for (kind, name, container, user), weight in zip(owners.values(), weights, strict=True)
         ]
 
     def _owner(self, uuid: str, pid: int) -> tuple[str, str, str, str] | None:

@@ -25,11 +25,11 @@ def combined(layers: Sequence[Sequence[GpuOwner]]) -> tuple[GpuOwner, ...]:
 
 
 def _by_gpu(layer: Iterable[GpuOwner]) -> dict[str, list[GpuOwner]]:
-    found: dict[str, list[GpuOwner]] = {}
+    by_gpu: dict[str, list[GpuOwner]] = {}
     for owner in layer:
         if owner.share_ratio > 0:
-            found.setdefault(owner.uuid, []).append(owner)
-    return found
+            by_gpu.setdefault(owner.uuid, []).append(owner)
+    return by_gpu
 
 
 def _of_one_gpu(layers: Sequence[Sequence[GpuOwner]]) -> list[GpuOwner]:
@@ -59,11 +59,11 @@ def _agreed(layers: Iterable[Iterable[GpuOwner]]) -> Mapping[str, str]:
 
 def _united(owners: Iterable[GpuOwner]) -> list[GpuOwner]:
     """One entry an owner: two processes of one user are one owner."""
-    found: dict[GpuOwner, float] = {}
+    sums: dict[GpuOwner, float] = {}
     for owner in owners:
         key = replace(owner, share_ratio=0.0)
-        found[key] = found.get(key, 0.0) + owner.share_ratio
-    return [replace(key, share_ratio=share) for key, share in found.items()]
+        sums[key] = sums.get(key, 0.0) + owner.share_ratio
+    return [replace(key, share_ratio=share) for key, share in sums.items()]
 
 
 def _as_parts(owners: Sequence[GpuOwner]) -> list[GpuOwner]:

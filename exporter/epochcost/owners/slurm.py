@@ -67,9 +67,9 @@ class SlurmAllocations:
         return [job for number, line in lines if line.strip() and (job := self._job(uuid, name, number, line))]
 
     def _job(self, uuid: str, name: str, number: int, line: str) -> GpuOwner | None:
-        found = LINE.fullmatch(line.strip())
-        if found is not None:
-            return GpuOwner(uuid, "slurm", found["job"], 1.0, user=label(found["user"] or ""))
+        match = LINE.fullmatch(line.strip())
+        if match is not None:
+            return GpuOwner(uuid, "slurm", match["job"], 1.0, user=label(match["user"] or ""))
         self._odd += 1
         if name not in self._logged:
             self._logged.add(name)

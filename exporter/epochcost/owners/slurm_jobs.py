@@ -74,10 +74,10 @@ class SlurmJobs:
     @staticmethod
     def _by_environment(environment: Callable[[], bytes]) -> str:
         try:
-            found = next((v for v in environment().split(b"\0") if v.startswith(VARIABLE)), b"")
+            variable = next((v for v in environment().split(b"\0") if v.startswith(VARIABLE)), b"")
         except OSError:  # another user's, and this agent is not root
             return ""
-        job = found.removeprefix(VARIABLE).decode("ascii", "replace")
+        job = variable.removeprefix(VARIABLE).decode("ascii", "replace")
         return job if re.fullmatch(r"\d{1,10}", job, re.ASCII) else ""
 
 

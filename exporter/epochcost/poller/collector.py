@@ -255,8 +255,8 @@ def part_metric(parts: Mapping[PriceKey, Mapping[str, float]]) -> Metric:
         "sum to the price",
         labels=(*_PLACE_LABELS, "part"),
     )
-    for key, found in parts.items():
-        for name, usd in found.items():
+    for key, components in parts.items():
+        for name, usd in components.items():
             family.add_metric((*_place(key), name), usd)
     return family
 

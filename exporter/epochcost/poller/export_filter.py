@@ -125,8 +125,8 @@ def parts_of(
     if not adjustments.entries:
         return {}
     published = {key: book.published(price) for key, price in prices.items()}
-    found = {key: adjustments.parts(price, now) for key, price in published.items() if price is not None}
-    return {key: parts for key, parts in found.items() if len(parts) > 1}
+    by_key = {key: adjustments.parts(price, now) for key, price in published.items() if price is not None}
+    return {key: parts for key, parts in by_key.items() if len(parts) > 1}
 
 
 class _Ranks:

@@ -102,13 +102,13 @@ class Adjustments:
         used = [entry for entry in _in_effect(self.entries, ts) if entry.applies(published, account)]
         if not used or not any(step.ts <= ts for step in published.steps):
             return {}
-        found = {PUBLISHED: _published(published, ts)}
+        components = {PUBLISHED: _published(published, ts)}
         for entry in used:
-            before = sum(found.values())
+            before = sum(components.values())
             if before <= 0:
                 return {}
-            found = entry.parts(before) if entry.commitment is not None else {**found, **entry.parts(before)}
-        return found
+            components = entry.parts(before) if entry.commitment is not None else {**components, **entry.parts(before)}
+        return components
 
 
 def _published(price: Price, ts: float) -> float:

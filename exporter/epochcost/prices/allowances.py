@@ -69,9 +69,9 @@ def parse_credits(raw: object) -> tuple[Credit, ...]:
     Raises:
         ValueError: naming the entry, the key, its value and what is allowed.
     """
-    found = tuple(_credit(entry, f"credit {n}") for n, entry in entries(raw))
-    _distinct([each.name for each in found], "credit")
-    return found
+    all_credits = tuple(_credit(entry, f"credit {n}") for n, entry in entries(raw))
+    _distinct([each.name for each in all_credits], "credit")
+    return all_credits
 
 
 def parse_balance(text: str) -> Credit:
@@ -110,9 +110,9 @@ def parse_limits(raw: object) -> tuple[Limit, ...]:
     Raises:
         ValueError: naming the entry, the key, its value and what is allowed.
     """
-    found = tuple(_limit(entry, f"limit {n}") for n, entry in entries(raw))
-    _distinct([each.name for each in found], "limit")
-    return found
+    limits = tuple(_limit(entry, f"limit {n}") for n, entry in entries(raw))
+    _distinct([each.name for each in limits], "limit")
+    return limits
 
 
 def _limit(entry: object, where: str) -> Limit:

@@ -45,8 +45,8 @@ def _named(price: Price) -> bool:
 
 def _texts(value: object) -> list[str]:
     """The texts in a flat value of the model."""
-    found = [getattr(value, each.name) for each in fields(value)]  # type: ignore[arg-type]
-    return [text for text in found if isinstance(text, str)]
+    values = [getattr(value, each.name) for each in fields(value)]  # type: ignore[arg-type]
+    return [text for text in values if isinstance(text, str)]
 
 
 def _possible(fact: InstanceFacts) -> InstanceFacts:

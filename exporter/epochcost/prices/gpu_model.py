@@ -93,15 +93,15 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
     written = _MEMORY.search(words)
     memory_gib = float(written[1] or written[2]) if written else None if memory_bytes is None else memory_bytes / _GIB
     plain = " ".join(_NOISE.sub(" ", _MEMORY.sub(" ", words)).split())
-    found = _model(plain, memory_gib)
-    if written and found in _SIZES_GIB:  # a size of its own in the name (64 GB) makes it another model than those here
-        found = ""
-    least_gib = min(_MADE_WITH_GIB.get(found, (0,)))
+    model = _model(plain, memory_gib)
+    if written and model in _SIZES_GIB:  # a size of its own in the name (64 GB) makes it another model than those here
+        model = ""
+    least_gib = min(_MADE_WITH_GIB.get(model, (0,)))
     if written and memory_gib is not None and memory_gib < _LEAST_OF * least_gib:
-        found = ""  # less memory than the chip is made with: a slice of it, a vGPU, or another chip
-    if not found:
+        model = ""  # less memory than the chip is made with: a slice of it, a vGPU, or another chip
+    if not model:
         _log.info("GPU model %.80r is not in the table of names and is left out", name)
-    return found
+    return model
 
 
 def is_made_with(model: str, memory_gib: float) -> bool:
@@ -171,7 +171,7 @@ def _other(plain: str) -> str:
     for pattern, spelling in _OTHERS:
         match = re.fullmatch(pattern, plain)
         if match:
-            spelled = re.sub(r"^(RX|CMP) .*|(?<=^Arc ).*", lambda found: found[0].upper(), match.expand(spelling))
+            spelled = re.sub(r"^(RX|CMP) .*|(?<=^Arc ).*", lambda prefix: prefix[0].upper(), match.expand(spelling))
             return _CASED.get(spelled, spelled)
     return ""
 

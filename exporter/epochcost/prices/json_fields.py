@@ -74,13 +74,13 @@ def rows(row: Mapping[str, Any], name: str, left_out: list[str] | None = None) -
     value = row.get(name)
     if not isinstance(value, list):
         raise FieldError(f"{name}: {_shown(value)} is not a list{it_says(row)}")
-    found: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
-    if len(found) < len(value):
+    objects: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
+    if len(objects) < len(value):
         odd = next(each for each in value if not isinstance(each, dict))
-        if left_out is None or not found:
+        if left_out is None or not objects:
             raise FieldError(f"{name}: {_shown(odd)} in it is not an object")
-        left_out.append(left_out_sentence(len(value) - len(found), f"{name}: {_shown(odd)} is not an object"))
-    return found
+        left_out.append(left_out_sentence(len(value) - len(objects), f"{name}: {_shown(odd)} is not an object"))
+    return objects
 
 
 def left_out_sentence(count: int, why: str) -> str:
@@ -98,15 +98,15 @@ MOST_GIB = 1 << 20
 """A PiB."""
 
 
-def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
+def unknown_prices(objects: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
     """Names of fields that look like prices and are not ``known``: the provider has changed something, look at it."""
-    names = {name for row in found for name in row if name not in known and _PRICED.search(_snake(name))}
+    names = {name for row in objects for name in row if name not in known and _PRICED.search(_snake(name))}
     return tuple(sorted(names)[:MOST_UNKNOWN])
 
 
-def unknown_values(found: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
+def unknown_values(values: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
     """Kinds of prices that are not ``known``; what is not a string is left to the reader of the field."""
-    return tuple(sorted({each[:80] for each in found if isinstance(each, str) and each and each not in known}))[
+    return tuple(sorted({each[:80] for each in values if isinstance(each, str) and each and each not in known}))[
         :MOST_UNKNOWN
     ]
 

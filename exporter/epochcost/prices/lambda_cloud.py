@@ -78,8 +78,8 @@ class Lambda:
 
 
 def _rows(types: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = [each.get("instance_type") for each in types.values() if isinstance(each, dict)]
-    return [row for row in found if isinstance(row, dict)]
+    entries = [each.get("instance_type") for each in types.values() if isinstance(each, dict)]
+    return [row for row in entries if isinstance(row, dict)]
 
 
 def _price(name: str, row: Mapping[str, Any], now: float) -> Price:

@@ -70,8 +70,8 @@ class ListedFiles:
                 problems.append(str(err))
         if len(problems) == len(self.paths):
             raise PriceSourceError("; ".join(problems))
-        found = catalogue([row for rows in winners.values() for row in rows], self.name, now)
-        return replace(found, problems=tuple(problems))
+        listed = catalogue([row for rows in winners.values() for row in rows], self.name, now)
+        return replace(listed, problems=tuple(problems))
 
 
 def _read(path: Path, rates: Rates) -> tuple[Row, ...]:

@@ -97,13 +97,13 @@ class MergedPrices:
 
     def elsewhere(self, key: PriceKey) -> tuple[PriceKey, ...]:
         """What has a price of that type and purchase option in that region, only in other zones or reservations."""
-        found = (
+        others = (
             each
             for each in self.prices
             if (each.provider, each.region, each.instance_type, each.purchase_option)
             == (key.provider, key.region, key.instance_type, key.purchase_option)
         )
-        return tuple(sorted(found, key=lambda each: (each.zone, each.reservation)))
+        return tuple(sorted(others, key=lambda each: (each.zone, each.reservation)))
 
 
 def priced_region(key: PriceKey) -> str:

@@ -76,8 +76,8 @@ class Oci:
                 if why_not := _unsold(shape):
                     reasons[name] = why_not
                     continue
-                found = _prices(shape, parts, now)
-                if prices.setdefault(name, found) != found:
+                of_shape = _prices(shape, parts, now)
+                if prices.setdefault(name, of_shape) != of_shape:
                     raise FieldError("two shapes of that name differ in price: no price taken")
             except ValueError as err:
                 prices[name] = []
@@ -90,7 +90,7 @@ class Oci:
         if problems and not any(prices.values()):
             raise PriceSourceError(summary(problems))
         return Catalogue(
-            tuple(price for found in prices.values() for price in found),
+            tuple(price for of_shape in prices.values() for price in of_shape),
             tuple(facts.values()),
             tuple(problems),
             requested=frozenset(wanted.items),

@@ -246,7 +246,7 @@ def catalogue(rows: Iterable[Row], source: str, now: float) -> Catalogue:
     for row in rows:
         steps.setdefault(row.key, []).append(row.step)
         facts[row.facts] = None
-    prices = tuple(_price(key, found, source, now) for key, found in steps.items())
+    prices = tuple(_price(key, of_key, source, now) for key, of_key in steps.items())
     return Catalogue(prices, tuple(facts), whole_history=True, notes=tuple(_narrow(source, steps)))
 
 

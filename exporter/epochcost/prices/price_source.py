@@ -146,14 +146,14 @@ def summary(sentences: Iterable[str], most: int = 3) -> str:
 
 def without_contradictions(source: str, prices: Iterable[Price], problems: list[str]) -> tuple[Price, ...]:
     """One price a key: none if a response has two prices for one key, which is added to ``problems``."""
-    found: dict[PriceKey, Price] = {}
+    by_key: dict[PriceKey, Price] = {}
     different: dict[PriceKey, set[float]] = {}
     for price in prices:
         different.setdefault(price.key, set()).add(price.usd_per_hour)
-        found.setdefault(price.key, price)
+        by_key.setdefault(price.key, price)
     for key, figures in different.items():
         if len(figures) > 1:
             shown = ", ".join(f"${usd:g}" for usd in sorted(figures))
             problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one response: {shown}; none used")
-            del found[key]
-    return tuple(found.values())
+            del by_key[key]
+    return tuple(by_key.values())

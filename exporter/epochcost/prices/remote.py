@@ -93,14 +93,14 @@ class RemotePrice:
         answer = self._ask(option)
         try:
             raw = json.loads(answer.body)
-            found = _parse(raw, self._node, option)
+            quote = _parse(raw, self._node, option)
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             message = f"{type(err).__name__}: {one_line(str(err), MOST_CHARACTERS)}"
             raise PriceSourceError(f"price poller {self._host}: its response is not a price: {message}") from None
-        price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
+        price = quote.price and self._followed.take(poller[:64], quote.price, time.monotonic())
         clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
-        return NodePrice(price, found.on_demand_usd_per_hour, clock, found.terms)
+        return NodePrice(price, quote.on_demand_usd_per_hour, clock, quote.terms)
 
     def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node

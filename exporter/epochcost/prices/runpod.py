@@ -94,12 +94,12 @@ class RunPod:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         for want, match in wants:
-            count, found = int(match[1]), models.get(match[2], [])
+            count, offers = int(match[1]), models.get(match[2], [])
             try:
-                if why := _unsold(count, found, want.region):
+                if why := _unsold(count, offers, want.region):
                     reasons[want.instance_type] = why
                     continue
-                for row in found:
+                for row in offers:
                     offered = list(_prices(want, count, row, now, problems))
                     prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
@@ -143,12 +143,12 @@ class RunPod:
         try:
             odd: list[str] = []
             data = mapping(answer, "data")
-            found = rows(_without_failed(data) if errors else data, "gpuTypes", odd)
+            types = rows(_without_failed(data) if errors else data, "gpuTypes", odd)
         except FieldError as err:
             raise PriceSourceError(f"runpod: gpuTypes: not a response of RunPod's API: {err}") from None
         problems += [f"runpod: {each}" for each in odd]
         models: dict[str, list[Mapping[str, Any]]] = {}
-        for row in found:
+        for row in types:
             if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
                 of_name = models.setdefault(str(row.get("displayName")), [])
                 if row not in of_name:
@@ -185,16 +185,18 @@ def _misspelt(want: Want) -> str:
     return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
 
 
-def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
+def _unsold(count: int, offers: list[Mapping[str, Any]], region: str) -> str:
     """Why so many GPUs of a model have no price there, whatever the response contains; empty if they may have one.
 
     Raises:
         FieldError: if the count of GPUs that are rented together is not a number.
     """
-    if len(found) > 1:
-        names = " and ".join(sorted(str(row.get("id")) for row in found))
-        return f"RunPod calls {len(found)} models {str(found[0].get('displayName'))!r} ({names[:160]}): no price taken"
-    for row in found:
+    if len(offers) > 1:
+        names = " and ".join(sorted(str(row.get("id")) for row in offers))
+        return (
+            f"RunPod calls {len(offers)} models {str(offers[0].get('displayName'))!r} ({names[:160]}): no price taken"
+        )
+    for row in offers:
         if region in REGIONS and row.get(f"{region}Cloud") is False:
             return f"the {region} cloud does not offer it"
         most = _most_gpus(row, region)

@@ -64,7 +64,7 @@ class EventPlace:
         return cls(FROM_NETWORK, path, PlaceKind.NETWORK, user=NETWORK)
 
     @classmethod
-    def of_one_user(cls, path: str, found: os.stat_result, namespace: str = "") -> EventPlace:
+    def of_one_user(cls, path: str, status: os.stat_result, namespace: str = "") -> EventPlace:
         """A directory of one user, as it was found.
 
         In a pod root may assign a directory to any user, so the user of a pod's directory comes from the path: the
@@ -72,13 +72,13 @@ class EventPlace:
         write beside the directory's owner, a file is its own owner's, as in the shared one, but root's are the
         directory owner's.
         """
-        identity = found.st_dev, found.st_ino
-        user: int | None = found.st_uid
+        identity = status.st_dev, status.st_ino
+        user: int | None = status.st_uid
         if _POD.search(path):
             user = namespace_user(_digest(namespace)) if namespace else directory_user(_digest(path))
         elif user == ROOT:
             user = directory_user(_digest(path))
-        elif found.st_mode & OTHERS_WRITE:
+        elif status.st_mode & OTHERS_WRITE:
             user = None
         return cls(path, path, PlaceKind.OF_ONE_USER, identity, user)
 
@@ -93,23 +93,23 @@ class EventPlace:
         fd = os.open(self.path, _OPEN | (os.O_NOFOLLOW if own else 0))
         try:
             if own:
-                found = os.fstat(fd)
-                if (found.st_dev, found.st_ino) != self.identity:
+                status = os.fstat(fd)
+                if (status.st_dev, status.st_ino) != self.identity:
                     raise UntrustedFileError("has been replaced by another directory", self.path)
             yield fd
         finally:
             os.close(fd)
 
-    def user_of(self, found: os.stat_result, name: str) -> int:
+    def user_of(self, status: os.stat_result, name: str) -> int:
         """The user that the file ``name`` in here counts for.
 
         Raises:
             UntrustedFileError: when it has another hard link, by which it may be another user's.
         """
-        owner = found.st_uid
+        owner = status.st_uid
         if self.kind is PlaceKind.NETWORK:
             return NETWORK
-        elsewhere = found.st_nlink > 1
+        elsewhere = status.st_nlink > 1
         if self.kind is PlaceKind.SHARED:
             # Any user may link a file of root's to here, where it would count as root's.
             if owner == ROOT and elsewhere:
@@ -124,8 +124,8 @@ class EventPlace:
 
 def pod_of(path: str) -> str:
     """The id of the pod whose volume ``path`` is, as the kubelet lays them out; empty for none."""
-    found = _POD.search(path)
-    return found[1] if found else ""
+    match = _POD.search(path)
+    return match[1] if match else ""
 
 
 def _digest(text: str) -> int:

@@ -93,13 +93,13 @@ class EventReader:
         if known is not None:
             self._rewind(file, clock, another=True)
 
-    def follow(self, file: EventFileState, fd: int, found: os.stat_result, work: Work, where: str) -> None:
+    def follow(self, file: EventFileState, fd: int, status: os.stat_result, work: Work, where: str) -> None:
         """Read what is new in ``file``, which lies in the directory ``where`` and is open as ``fd``."""
-        if found.st_size == file.seen and self.alive(file, fd):
+        if status.st_size == file.seen and self.alive(file, fd):
             file.alive_seen, file.refused, file.too_much = True, False, False
             return
         head = os.pread(fd, file.head_bytes, 0)
-        if found.st_size < file.offset or zlib.crc32(head) != file.head_crc:
+        if status.st_size < file.offset or zlib.crc32(head) != file.head_crc:
             self._rewind(file, work.clock, another=False)
         if file.stage is FileStatus.DORMANT:  # it was written to after all
             file.stage = FileStatus.NEW
@@ -112,7 +112,7 @@ class EventReader:
         elif alive is False and at_end and file.stage is FileStatus.OPEN:
             self.gone(file, work)
         if not at_end:
-            self.behind += max(0, found.st_size - file.offset)
+            self.behind += max(0, status.st_size - file.offset)
 
     def _rewind(self, file: EventFileState, clock: NodeClock, *, another: bool) -> None:
         """Read it from its beginning; under another name, or of another user, it is another writer's."""

@@ -177,21 +177,21 @@ class Intake:
         with os.scandir(self._directory) as entries:
             ours = [e for e in entries if e.name.startswith(PREFIX) and e.name.endswith(".jsonl")]
         for entry in ours:
-            found = entry.stat(follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
+            status = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
                 continue
-            if self._wall() - found.st_mtime > KEEP_SECONDS:
+            if self._wall() - status.st_mtime > KEEP_SECONDS:
                 Path(entry.path).unlink(missing_ok=True)
             else:
-                sizes[entry.name] = found.st_size
+                sizes[entry.name] = status.st_size
         return sizes
 
 
 def _write(path: Path, data: bytes) -> None:
     fd = os.open(path, _FLAGS, 0o600)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
             raise OSError(0, "not a regular file of this agent's own", str(path))
         written = os.write(fd, data)
         if written < len(data):

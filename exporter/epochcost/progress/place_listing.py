@@ -76,15 +76,15 @@ class PlaceListing:
         """Device, inode and time of change of the directory when it was listed to its end; None for none to go by."""
         self._seen_at = 0.0
 
-    def is_as_before(self, found: os.stat_result, wall: float) -> bool:
-        """Whether the directory ``found`` has the same names as when it was listed last, a moment ago."""
-        same = self._seen == (found.st_dev, found.st_ino, found.st_mtime_ns)
+    def is_as_before(self, status: os.stat_result, wall: float) -> bool:
+        """Whether the directory with ``status`` has the same names as when it was listed last, a moment ago."""
+        same = self._seen == (status.st_dev, status.st_ino, status.st_mtime_ns)
         return same and 0.0 <= wall - self._seen_at < LOOK_SECONDS
 
-    def listed_as(self, found: os.stat_result, wall: float) -> None:
-        """It was listed to its end; ``found`` is from before that."""
-        settled = found.st_mtime < wall - SETTLED_SECONDS
-        self._seen = (found.st_dev, found.st_ino, found.st_mtime_ns) if settled else None
+    def listed_as(self, status: os.stat_result, wall: float) -> None:
+        """It was listed to its end; ``status`` is from before that."""
+        settled = status.st_mtime < wall - SETTLED_SECONDS
+        self._seen = (status.st_dev, status.st_ino, status.st_mtime_ns) if settled else None
         self._seen_at = wall
 
     def step(self, fd: int, followed: Followed, begin: Callable[[], None]) -> Listed | None:
@@ -131,10 +131,10 @@ class PlaceListing:
         reason = ""
         user = NOBODY
         try:
-            found = entry.stat(follow_symlinks=False)
-            user = found.st_uid
+            status = entry.stat(follow_symlinks=False)
+            user = status.st_uid
             reason = "" if entry.is_file(follow_symlinks=False) else "not a regular file"
-            user = user if reason else self.place.user_of(found, entry.name)
+            user = user if reason else self.place.user_of(status, entry.name)
         except UntrustedFileError as err:
             reason = str(err.strerror)
         except OSError:  # deleted since it was listed

@@ -26,9 +26,9 @@ class SenderClocks:
         if theirs is None:
             return self._behind.get(sender, 0.0)
         same = EXACT_SECONDS if theirs.exact else ROUGH_SECONDS
-        found = wall - theirs.ts - (0.0 if theirs.exact else 0.5)
+        offset = wall - theirs.ts - (0.0 if theirs.exact else 0.5)
         known = self._behind.pop(sender, 0.0)
-        self._behind[sender] = known if abs(found - known) < same else found
+        self._behind[sender] = known if abs(offset - known) < same else offset
         if len(self._behind) > MAX_SENDERS:
             self._behind.popitem(last=False)
         return self._behind[sender]

@@ -54,9 +54,9 @@ def _hold(
 
 
 def _of_run(history: History, key: RunKey, named: dict[str, str]) -> None:
-    if (found := history.runs.get(key)) is not None:
-        found.namespace = found.namespace or named.get("owner_namespace", "")
-        found.owner = found.owner or named.get("owner_user", "")
+    if (run := history.runs.get(key)) is not None:
+        run.namespace = run.namespace or named.get("owner_namespace", "")
+        run.owner = run.owner or named.get("owner_user", "")
 
 
 def _as_run(labels: Labels, run: str) -> Labels:

@@ -77,7 +77,9 @@ class Prices:
         if key.context in pollers:
             return list(pollers[key.context].items())
         with_machines = {node.context for node in self.history.nodes}
-        return [offer for context, found in pollers.items() if context not in with_machines for offer in found.items()]
+        return [
+            offer for context, offers in pollers.items() if context not in with_machines for offer in offers.items()
+        ]
 
     def _offered_price(self, key: NodeKey, wanted: list[Mapping[str, str]], index: int) -> float | None:
         for want in wanted:

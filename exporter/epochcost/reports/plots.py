@@ -31,10 +31,10 @@ class Axis:
 
     def ticks(self, *, time: bool) -> list[float]:
         """Round values within the axis, at most five."""
-        found = [v for v in (_round_times() if time else _round_figures()) if self.low < math.log(v) < self.high]
-        if len(found) < 2:  # noqa: PLR2004 - a narrow axis: its own ends
-            found = [math.exp(self.low + (self.high - self.low) * part) for part in (0.2, 0.8)]
-        return found[:: math.ceil(len(found) / _MOST_TICKS)]
+        marks = [v for v in (_round_times() if time else _round_figures()) if self.low < math.log(v) < self.high]
+        if len(marks) < 2:  # noqa: PLR2004 - a narrow axis: its own ends
+            marks = [math.exp(self.low + (self.high - self.low) * part) for part in (0.2, 0.8)]
+        return marks[:: math.ceil(len(marks) / _MOST_TICKS)]
 
 
 def _round_figures() -> Iterator[float]:

@@ -167,8 +167,8 @@ def _fleet(history: History, prices: Prices) -> Fleet:
 def _power(history: History) -> dict[str, float]:
     """Of the nodes that the rows are about."""
     used = {key.node for run in history.runs.values() for key in run.members if key.node in history.nodes}
-    found = ((identity(key.name, key.context), _watts(history.nodes[key])) for key in used)
-    return {name: watts for name, watts in found if watts is not None}
+    measured = ((identity(key.name, key.context), _watts(history.nodes[key])) for key in used)
+    return {name: watts for name, watts in measured if watts is not None}
 
 
 def _watts(node: NodeHistory) -> float | None:
@@ -182,9 +182,9 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
     if first > 1:
         notes.append(f"Nothing is stored before {clock(span.at(first - 1))}: the period begins at {clock(span.begin)}.")
     notes.extend(
-        f"{_count(len(found), 'run')}: {note} ({_some(found)}). {meaning}"
+        f"{_count(len(labels), 'run')}: {note} ({_some(labels)}). {meaning}"
         for note, meaning in _MEANINGS.items()
-        if (found := [r.label for r in rows if note in r.notes])
+        if (labels := [r.label for r in rows if note in r.notes])
     )
     notes.extend(_runs_notes(rows))
     notes.extend(_price_notes(history, unpriced))

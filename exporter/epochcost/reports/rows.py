@@ -222,7 +222,7 @@ def _efficient(rows: Sequence[Row]) -> set[int]:
             placed.setdefault(experiment, []).append((seconds, usd, i))
             way = row.provider, row.instance_type, row.option, row.batch_size, row.nodes if row.label else 0
             ways.setdefault(experiment, set()).add(way)
-    return {i for name, found in placed.items() if len(ways[name]) > 1 for i in _unbeaten(found)}
+    return {i for name, points in placed.items() if len(ways[name]) > 1 for i in _unbeaten(points)}
 
 
 def _unbeaten(places: list[tuple[float, float, int]]) -> Iterator[int]:

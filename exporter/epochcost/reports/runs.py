@@ -267,7 +267,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
-    found = {
+    leads = {
         BEFORE: any(not part.from_zero for part in parts),
         EARLIER: all(part.from_zero for part in parts) and _began_late(parts),
         COUNTER_RESET: key in history.counted_again,
@@ -283,7 +283,7 @@ def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
             for part in parts
         ),
     }
-    return tuple(note for note, so in found.items() if so)
+    return tuple(note for note, so in leads.items() if so)
 
 
 def _began_late(parts: list[Part]) -> bool:

@@ -81,12 +81,12 @@ class Track:
         """Windows in which the value is below the one before."""
         if self.rises():
             return []
-        found, before = [], -math.inf
+        values, before = [], -math.inf
         for index, value in self.items():
             if value < before - _ROUNDING * abs(before):
-                found.append(index)
+                values.append(index)
             before = value
-        return found
+        return values
 
     def rises(self) -> bool:
         """Whether it has a value in each window, none below the one before: true of nearly every counter."""
@@ -168,26 +168,26 @@ class Reader:
         only: str = "",
     ) -> dict[Labels, Track]:
         """Every series of ``epochcost_<metric>``, without its name; of counters also what they had before a restart."""
-        found: dict[Labels, Track] = {}
+        tracks: dict[Labels, Track] = {}
         for labels, points in self.pieces(metric, matchers, rollup, only):
-            if (track := found.get(labels)) is None:
-                track = found[labels] = Track()
+            if (track := tracks.get(labels)) is None:
+                track = tracks[labels] = Track()
             track.extend(points)
-        fallen = {labels: set(falls) for labels, track in found.items() if counter and (falls := track.falls())}
+        fallen = {labels: set(falls) for labels, track in tracks.items() if counter and (falls := track.falls())}
         if fallen:
             for index, labels, value in self.values(metric, matchers, "max_over_time"):
                 if index in fallen.get(labels, ()):
-                    found[labels].peaks[index] = value
-        return found
+                    tracks[labels].peaks[index] = value
+        return tracks
 
     def folded(
         self, metric: str, matchers: str, rollup: str, fold: Callable[[float, float], float]
     ) -> dict[Labels, float]:
         """One figure for each series: its windows folded in order of time."""
-        found: dict[Labels, float] = {}
+        totals: dict[Labels, float] = {}
         for _, labels, value in self.values(metric, matchers, rollup):
-            found[labels] = fold(found[labels], value) if labels in found else value
-        return found
+            totals[labels] = fold(totals[labels], value) if labels in totals else value
+        return totals
 
     def values(self, metric: str, matchers: str, rollup: str) -> Iterator[tuple[int, Labels, float]]:
         """Window, labels and value; finite values only."""
@@ -222,7 +222,7 @@ class Reader:
         step = math.ceil(self.span.step_seconds * 1000) / 1000
         self.progress(metric, first, self.span.steps + 1)
         try:
-            found = self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
+            series = self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
         except TooMuchError as error:
             self._slow = self._slow + 1 if isinstance(error, TooSlowError) else 0
             if self._slow >= _MOST_SLOW:
@@ -233,7 +233,7 @@ class Reader:
             self.points = max(1, middle - first + 1)
             return [*self._piece(metric, query, first, middle), *self._piece(metric, query, middle + 1, last)]
         self._slow = 0
-        return found
+        return series
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:

@@ -123,12 +123,12 @@ class Places:
 def party_of(address: str) -> str:
     """The party of a connection: an IPv4 address or an IPv6 network; empty for this machine."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:  # no address at all: a test's socket pair
         return ""
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        elif not found.is_loopback:
-            return str(ipaddress.ip_network((found, 64), strict=False))
-    return "" if found.is_loopback else str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        elif not parsed.is_loopback:
+            return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return "" if parsed.is_loopback else str(parsed)

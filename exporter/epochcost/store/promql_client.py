@@ -259,8 +259,8 @@ def _points(values: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - parsed 
 
 def _figure(value: Any) -> float:  # noqa: ANN401 - parsed JSON
     """A figure; what is beyond every figure is none, as a gap is."""
-    found = float(value)
-    return found if abs(found) <= MAX_FIGURE else math.nan
+    number = float(value)
+    return number if abs(number) <= MAX_FIGURE else math.nan
 
 
 def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON

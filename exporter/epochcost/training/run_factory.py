@@ -49,8 +49,8 @@ def open_run() -> Run | None:
     """The run that was opened last in this thread and is still open, else in the process; None if there is none."""
     runs = [run for run in ENDINGS.open if isinstance(run, Run)]
     here = [run for run in runs if run.opened_here]
-    found = here or runs
-    return found[-1] if found else None
+    candidates = here or runs
+    return candidates[-1] if candidates else None
 
 
 def users_run() -> Run | None:

@@ -78,16 +78,16 @@ class Slices:
             log.info("GPU %s: MIG mode is %s", self._gpu.identity.index, "on" if self._mode else "off")
             self._gpu.ask_again()
         self._look_at = t + LOOK_SECONDS
-        found = self._found() if self._mode else {}
-        if found.keys() != self._devices.keys():
-            log.info("GPU %s: %d MIG slices: %s", self._gpu.identity.index, len(found), ", ".join(found) or "none")
-        for uuid in self._devices.keys() - found.keys():
+        slices = self._current_slices() if self._mode else {}
+        if slices.keys() != self._devices.keys():
+            log.info("GPU %s: %d MIG slices: %s", self._gpu.identity.index, len(slices), ", ".join(slices) or "none")
+        for uuid in self._devices.keys() - slices.keys():
             self._counters.pop(uuid).free()
-        self._devices = found
+        self._devices = slices
 
-    def _found(self) -> dict[str, NvmlDevice]:
+    def _current_slices(self) -> dict[str, NvmlDevice]:
         most = self._called("nvmlDeviceGetMaxMigDeviceCount", self._gpu.handle) or 0
-        found: dict[str, NvmlDevice] = {}
+        slices: dict[str, NvmlDevice] = {}
         for number in range(most):
             handle = self._called("nvmlDeviceGetMigDeviceHandleByIndex", self._gpu.handle, number)
             if handle is None:
@@ -96,13 +96,13 @@ class Slices:
             known = self._devices.get(uuid)
             if known is not None and known.identity.index.endswith(f":{number}"):
                 known.handle = handle
-                found[uuid] = known
+                slices[uuid] = known
             elif uuid:
-                found[uuid] = self._opened(handle, uuid, number, most)
-        whole = sum(device.identity.gpu_fraction for device in found.values())
-        for device in found.values() if whole > 1 + 1e-9 else ():
+                slices[uuid] = self._opened(handle, uuid, number, most)
+        whole = sum(device.identity.gpu_fraction for device in slices.values())
+        for device in slices.values() if whole > 1 + 1e-9 else ():
             device.identity = replace(device.identity, gpu_fraction=device.identity.gpu_fraction / whole)
-        return found
+        return slices
 
     def _opened(self, handle: Any, uuid: str, number: int, most: int) -> NvmlDevice:  # noqa: ANN401
         gpu = self._gpu.identity
@@ -131,8 +131,8 @@ class Slices:
         if instance is None:
             return None, None
         try:
-            found = self._called("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
-            info = None if found is None else self._called("nvmlGpuInstanceGetInfo", found)
+            handle = self._called("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
+            info = None if handle is None else self._called("nvmlGpuInstanceGetInfo", handle)
         except CallError:  # logged and counted; the slice is read all the same
             info = None
         return (None, None) if info is None else (info.profileId, info.placement.start)

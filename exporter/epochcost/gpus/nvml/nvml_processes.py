@@ -43,14 +43,14 @@ class NvmlProcesses:
     def _each(self, nvml: Any) -> Iterator[tuple[str, dict[int, int | None]]]:  # noqa: ANN401 - pynvml has no types
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
-                found = [self._on_one(nvml, device) for device in _devices(nvml, index)]
+                by_device = [self._on_one(nvml, device) for device in _devices(nvml, index)]
                 self._logged.discard(str(index))
             except (nvml.NVMLError, UnicodeDecodeError) as err:
                 if str(index) not in self._logged:
                     self._logged.add(str(index))
                     log.warning("the processes on GPU %d are not known: %s", index, err)
                 continue
-            yield from found
+            yield from by_device
 
     @staticmethod
     def _on_one(nvml: Any, device: Any) -> tuple[str, dict[int, int | None]]:  # noqa: ANN401

@@ -137,14 +137,14 @@ class TpuSource:
 
 def plugged_in(pci: Path = PCI) -> list[Chip]:
     """The TPU chips on the PCI bus, by address; the functions of one chip count once."""
-    found: dict[str, Chip] = {}
+    chips: dict[str, Chip] = {}
     for device in sorted(pci.iterdir()) if pci.is_dir() else ():
         if attribute(device, "vendor") == GOOGLE:
             kind, subsystem = attribute(device, "device"), attribute(device, "subsystem_device")
             chip = CHIPS.get((kind, subsystem)) or CHIPS.get((kind, ""))
             if chip is not None:
-                found[device.name.partition(".")[0]] = chip
-    return list(found.values())
+                chips[device.name.partition(".")[0]] = chip
+    return list(chips.values())
 
 
 def _samples(chips: Sequence[Chip], by_metric: Mapping[str, Mapping[int, float]]) -> Iterator[GpuSample]:

@@ -45,14 +45,14 @@ class LineReader:
         text = plain(line)
         if not text or text.isspace():
             return None
-        for row, found in matching(programs(), text):
+        for row, match in matching(programs(), text):
             if row.form is None:
                 if row.ignored:
                     return None
                 self._bars_from = row.first
                 continue
-            who, _ = strip_prefix(text, found.start())
-            return row.progress(found, _tag(who), Trust.KNOWN)
+            who, _ = strip_prefix(text, match.start())
+            return row.progress(match, _tag(who), Trust.KNOWN)
         return self._general(text)
 
     def _general(self, text: str) -> Progress | None:
@@ -81,8 +81,8 @@ def _tag(who: str) -> str:
 
 def _setting(text: str) -> Progress | None:
     """``epochs: 3`` in a configuration that is printed: worth little."""
-    found = ANNOUNCED_EPOCHS.search(text)
-    return None if found is None else Progress("configuration", Form.SETTING, epochs=amount(found["epochs"]))
+    match = ANNOUNCED_EPOCHS.search(text)
+    return None if match is None else Progress("configuration", Form.SETTING, epochs=amount(match["epochs"]))
 
 
 def _figures(text: str) -> Progress | None:

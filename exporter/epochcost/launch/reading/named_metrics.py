@@ -43,17 +43,17 @@ def named_metrics(line: bytes) -> dict[str, float]:
     who, text = strip_prefix(text)
     if who or _REMARK.search(text):
         return {}  # one of several processes, which have figures of their own; or of another time than now
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     twice: set[str] = set()
     for pair in _PAIR.finditer(text):
         name = _full_name(pair)
-        if name in found:
+        if name in metrics:
             twice.add(name)
         elif name:
-            found[name] = float(pair["number"])
+            metrics[name] = float(pair["number"])
     if EVALUATION.search(_PAIR.sub(" ", text)):
-        twice.update(name for name in found if not _OF_EVALUATION.search(name))
-    return {name: value for name, value in found.items() if name not in twice}
+        twice.update(name for name in metrics if not _OF_EVALUATION.search(name))
+    return {name: value for name, value in metrics.items() if name not in twice}
 
 
 def _full_name(pair: re.Match[str]) -> str:

@@ -58,8 +58,8 @@ class OwnPatterns:
         for row in tuple(self._rows):
             if row.has not in text:
                 continue
-            found = self._search(row, text)
-            if found is None or row.ignored or (progress := row.progress(found, "", Trust.USER)) is None:
+            match = self._search(row, text)
+            if match is None or row.ignored or (progress := row.progress(match, "", Trust.USER)) is None:
                 continue
             self.matched[row.line] += 1
             at = progress

@@ -137,8 +137,8 @@ def count(text: str | None, least: int = 0) -> int | None:
 
 def number_of_epoch(text: str | None) -> int | None:
     """As `count`, and not beyond what an epoch may be."""
-    found = count(text)
-    return None if found is None or found > MAX_EPOCH else found
+    number = count(text)
+    return None if number is None or number > MAX_EPOCH else number
 
 
 def amount(text: str | None) -> float | None:

@@ -112,8 +112,8 @@ class RunBars:
         single = self._single
         if len(single) > 1:
             single = [one for one in single if len(one.pairs) >= SURE_PAIRS and self._moves_with_log(one, epochs)]
-        found = max(single, key=lambda one: one.total, default=None)
-        return found if found is not None and found.step >= found.total else None
+        longest = max(single, key=lambda one: one.total, default=None)
+        return longest if longest is not None and longest.step >= longest.total else None
 
     @property
     def _single(self) -> list[RunBar]:

@@ -39,7 +39,7 @@ def records(data: bytes) -> Records:
     Raises:
         NotRecordsError: a length that no record has.
     """
-    found: list[bytes] = []
+    bodies: list[bytes] = []
     at = 0
     while len(data) - at >= 12:  # noqa: PLR2004 - length and its checksum
         (length,) = struct.unpack_from("<Q", data, at)
@@ -51,9 +51,9 @@ def records(data: bytes) -> Records:
             continue
         if end > len(data):
             break
-        found.append(data[at + 12 : end - 4])
+        bodies.append(data[at + 12 : end - 4])
         at = end
-    return Records(tuple(found), at)
+    return Records(tuple(bodies), at)
 
 
 def progress_of(record: bytes) -> Progress | None:

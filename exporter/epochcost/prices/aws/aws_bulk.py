@@ -102,14 +102,14 @@ class AwsBulk:
         for region, types in regions.items():
             odd: list[str] = []
             try:
-                found = self._region(region, types, unknown, odd)
+                of_region = self._region(region, types, unknown, odd)
             except PriceSourceError as err:
                 problems.append(str(err))
                 continue
             requested.update(Want(PROVIDER, region, each) for each in types)
             if odd:
                 problems.append(f"{NAME}: the price list of {region}: {left_out_sentence(len(odd), odd[0])}")
-            for instance_type, rows in found.items():
+            for instance_type, rows in of_region.items():
                 if len(rows) > 1:
                     problems.append(_several(region, instance_type, rows))
                     continue
@@ -185,7 +185,7 @@ def linux_rows(
     """
     columns = _columns(lines)
     names_one = re.compile(b'"(?:' + b"|".join(re.escape(name.encode()) for name in types) + b')"')
-    found: dict[str, list[Row]] = {}
+    by_type: dict[str, list[Row]] = {}
     for line in lines:
         if b'"OnDemand"' not in line or not names_one.search(line):  # most of a million lines end here
             continue
@@ -199,10 +199,10 @@ def linux_rows(
             continue
         unknown |= {f"{kind}={row[kind][:80]}" for kind, name in _KINDS.items() if row[kind] not in KNOWN_KINDS[name]}
         if _is_linux_on_demand(row):
-            found.setdefault(row["Instance Type"], []).append(row)
-    if odd and not found:
+            by_type.setdefault(row["Instance Type"], []).append(row)
+    if odd and not by_type:
         raise ValueError(odd[0])
-    return found
+    return by_type
 
 
 def _columns(lines: Iterator[bytes]) -> list[str]:

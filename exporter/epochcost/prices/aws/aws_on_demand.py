@@ -57,12 +57,12 @@ class AwsOnDemand:
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """One GetProducts a type and region, or a type where many regions are wanted; one request a region to EC2."""
         self.clients.connect()
-        found = self._fetch(ec2_types(wanted), now)
-        if found.problems:
+        catalogue = self._fetch(ec2_types(wanted), now)
+        if catalogue.problems:
             self.clients.forget()
-        if found.problems and not found.prices:
-            raise PriceSourceError(summary(found.problems))
-        return found
+        if catalogue.problems and not catalogue.prices:
+            raise PriceSourceError(summary(catalogue.problems))
+        return catalogue
 
     def _fetch(self, regions: Mapping[str, tuple[str, ...]], now: float) -> Catalogue:
         prices: list[Price] = []
@@ -117,12 +117,12 @@ class AwsOnDemand:
         pages = self.clients.pages(
             "pricing", pricing_region(regions[0]), "get_products", requested, ServiceCode="AmazonEC2", Filters=filters
         )
-        found: dict[str, list[Row]] = {}
+        by_region: dict[str, list[Row]] = {}
         for row in hourly_rows(pages, requested, notes):
             unknown |= {f"{name}={row.attributes[name]}" for name in KNOWN_KINDS if _is_new(name, row)}
             if row.has(attributes) and row.region in regions:
-                found.setdefault(row.region, []).append(row)
-        return found
+                by_region.setdefault(row.region, []).append(row)
+        return by_region
 
     def _facts(self, region: str, types: tuple[str, ...]) -> tuple[dict[str, InstanceFacts], list[str]]:
         """What the types hold, and what could not be read."""
@@ -132,9 +132,9 @@ class AwsOnDemand:
             "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
         )
         entries = listed(pages, "InstanceTypes", f"{NAME}: describe_instance_types in {region}")
-        found, odd = readable_facts(entries)
+        facts, odd = readable_facts(entries)
         wrong = [f"{NAME}: describe_instance_types in {region}: {odd} entries left out: of another form"] if odd else []
-        return {fact.instance_type: fact for fact in found if fact.instance_type in types}, wrong
+        return {fact.instance_type: fact for fact in facts if fact.instance_type in types}, wrong
 
 
 def pricing_region(region: str) -> str:
@@ -180,8 +180,10 @@ def one_price(rows: list[Row], rates: Rates) -> list[float]:
 def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
     """Types by region, without those of SageMaker, which EC2 does not know."""
     regions = wanted.by_region(PROVIDER)
-    found = {region: tuple(name for name in names if not name.startswith("ml.")) for region, names in regions.items()}
-    return {region: names for region, names in found.items() if names}
+    by_region = {
+        region: tuple(name for name in names if not name.startswith("ml.")) for region, names in regions.items()
+    }
+    return {region: names for region, names in by_region.items() if names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +232,11 @@ def hourly_rows(pages: list[dict[str, Any]], requested: str, notes: list[str], s
             faults.append(f"{type(err).__name__}: {err}")
             continue
         try:
-            found = [Row(region, sku, *each, attributes) for each in _hourly(row["terms"].get("OnDemand", {}))]
+            rows = [Row(region, sku, *each, attributes) for each in _hourly(row["terms"].get("OnDemand", {}))]
         except _UNREADABLE as err:
             faults.append(f"{sku}: {type(err).__name__}: {err}")
-            found = [Row(region, sku, math.nan, "", attributes, faults[-1])]
-        yield from found
+            rows = [Row(region, sku, math.nan, "", attributes, faults[-1])]
+        yield from rows
     if faults and len(faults) == len(texts):
         raise PriceSourceError(f"{question}: the response is not an AWS price list: {faults[0]}")
     if faults:
@@ -252,14 +254,14 @@ def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
 
 def readable_facts(entries: Iterable[Any]) -> tuple[list[InstanceFacts], int]:
     """The hardware in entries of DescribeInstanceTypes, and how many of them have none."""
-    found: list[InstanceFacts] = []
+    facts: list[InstanceFacts] = []
     odd = 0
     for raw in entries:
         try:
-            found.append(parse_facts(raw))
+            facts.append(parse_facts(raw))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):  # noqa: PERF203 - each by itself
             odd += 1
-    return found, odd
+    return facts, odd
 
 
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:

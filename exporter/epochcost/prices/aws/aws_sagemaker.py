@@ -83,12 +83,12 @@ class AwsSageMaker:
 
     def _price(self, want: Want, rows: list[Row], now: float) -> list[Price]:
         try:
-            found = one_price([row for row in rows if row.has({"component": TRAINING})], self.rates)
+            usd = one_price([row for row in rows if row.has({"component": TRAINING})], self.rates)
         except ValueError as err:
             requested = f"{want.instance_type} in {want.region}"
             raise PriceSourceError(f"{NAME}: get_products for {requested}: {err}: no price taken") from None
         key = PriceKey(PROVIDER, want.region, "", want.instance_type, PurchaseOption.ON_DEMAND)
-        return [Price(key, (PriceStep(-math.inf, each),), NAME, now) for each in found]
+        return [Price(key, (PriceStep(-math.inf, each),), NAME, now) for each in usd]
 
 
 def _why(rows: list[Row]) -> str:

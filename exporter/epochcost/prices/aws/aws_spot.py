@@ -126,18 +126,18 @@ def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, An
         PriceSourceError: when none is a price.
     """
     odd = {id(row): why for row in rows if row.get("ProductDescription") == LINUX and (why := _fault(row, region))}
-    found = [row for row in rows if id(row) not in odd]
-    if odd and not found:
+    priced = [row for row in rows if id(row) not in odd]
+    if odd and not priced:
         raise PriceSourceError(f"{NAME}: {next(iter(odd.values()))}")
     since: dict[tuple[object, object], float] = {}
     for row in rows:
         if id(row) in odd:
             since[_place(row)] = max(since.get(_place(row), -math.inf), _when(row, math.inf))
     newest: dict[tuple[object, object], float] = {}
-    for row in found:
+    for row in priced:
         newest[_place(row)] = max(newest.get(_place(row), -math.inf), _when(row, -math.inf))
     lost = {place for place, ts in since.items() if ts >= newest.get(place, math.inf)}
-    kept = [row for row in found if row.get("ProductDescription") != LINUX or _place(row) not in lost]
+    kept = [row for row in priced if row.get("ProductDescription") != LINUX or _place(row) not in lost]
     sentences = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
     return kept, sentences
 

@@ -70,13 +70,13 @@ class Azure:
             for first in range(0, len(types), MOST_TYPES):
                 some = types[first : first + MOST_TYPES]
                 try:
-                    found = self._ask(region, some, problems)
-                    prices += _prices(found, region, some, now, problems)
+                    in_region = self._ask(region, some, problems)
+                    prices += _prices(in_region, region, some, now, problems)
                 except PriceSourceError as err:
                     problems.append(str(err))
                     continue
                 requested.update(Want(PROVIDER, region, each) for each in some)
-                everything += found
+                everything += in_region
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         sizes = sorted({want.instance_type for want in requested})
@@ -104,9 +104,9 @@ class Azure:
         }
         odd: list[str] = []
         try:
-            found: list[Mapping[str, Any]] = []
+            items: list[Mapping[str, Any]] = []
             for page in self.api.pages(self.url, query, lambda page: page.get("NextPageLink")):
-                found += rows(page, "Items", odd)
+                items += rows(page, "Items", odd)
                 if (promised := optional_number(page, "Count")) is not None and promised > len(page["Items"]):
                     raise FieldError(f"{len(page['Items'])} of {promised:g} rows were received")
         except FieldError as err:
@@ -114,7 +114,7 @@ class Azure:
                 f"azure: prices of {region}: not a response of Azure's retail price API: {err}"
             ) from None
         problems += [f"azure: prices of {region}: {each}" for each in odd]
-        return found
+        return items
 
 
 def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
@@ -145,11 +145,11 @@ def spelt(instance_type: str) -> str:
 
 
 def _prices(
-    found: list[Mapping[str, Any]], region: str, types: tuple[str, ...], now: float, problems: list[str]
+    items: list[Mapping[str, Any]], region: str, types: tuple[str, ...], now: float, problems: list[str]
 ) -> Iterator[Price]:
     """At most two prices a size; rows that cannot be distinguished are a problem and no price."""
     for instance_type in types:
-        ours = [row for row in found if _is_row_of(row, instance_type)]
+        ours = [row for row in items if _is_row_of(row, instance_type)]
         for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT):
             key = PriceKey(PROVIDER, region, "", instance_type, option)
             try:

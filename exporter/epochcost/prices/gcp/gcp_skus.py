@@ -59,7 +59,7 @@ class Rates:
         self._read = read
         self.unknown: set[str] = set()
         """Usage types that are not known here: a new way of paying."""
-        self._found: dict[tuple[Part, str, bool], dict[str, float | str]] = {}
+        self._rates: dict[tuple[Part, str, bool], dict[str, float | str]] = {}
 
     def add(self, sku: Any) -> None:  # noqa: ANN401 - a protobuf message without types
         """Take the rate of one ``google.cloud.billing.v1.Sku`` message; what is none of a machine is passed over."""
@@ -78,11 +78,11 @@ class Rates:
         # Some preemptible SKUs (TPU v2 to v4, B200) have the usage type OnDemand: either word makes it spot.
         spot = reading.spot or usage_type == "Preemptible"
         for region in sku.service_regions:  # the text names places: "Americas", "Iowa"
-            self._found.setdefault((reading.part, region, spot), {})[sku.sku_id] = rate
+            self._rates.setdefault((reading.part, region, spot), {})[sku.sku_id] = rate
 
     def has(self, part: Part, region: str, *, spot: bool) -> bool:
         """Whether any SKU prices this."""
-        return (part, region, spot) in self._found
+        return (part, region, spot) in self._rates
 
     def usd(self, part: Part, region: str, *, spot: bool) -> float:
         """Dollars an hour.
@@ -90,11 +90,11 @@ class Rates:
         Raises:
             RateError: when no SKU prices it, when two differ, or when one cannot be read.
         """
-        found = self._found.get((part, region, spot), {})
-        faults = [f"SKU {sku} {rate}" for sku, rate in sorted(found.items()) if isinstance(rate, str)]
+        by_sku = self._rates.get((part, region, spot), {})
+        faults = [f"SKU {sku} {rate}" for sku, rate in sorted(by_sku.items()) if isinstance(rate, str)]
         if faults:
             raise RateError(faults[0])
-        rates = {sku: rate for sku, rate in sorted(found.items()) if isinstance(rate, float)}
+        rates = {sku: rate for sku, rate in sorted(by_sku.items()) if isinstance(rate, float)}
         if not rates:
             raise RateError("has no SKU there")
         if len(set(rates.values())) > 1:

@@ -159,8 +159,8 @@ class GcpPrices:
                 machine = machines.get(instance_type)
                 if machine is None or not machine.services <= self._read.keys():
                     continue  # why, is among the problems already
-                found, incomplete = self._of_machine(machine, region)
-                prices += found
+                of_machine, incomplete = self._of_machine(machine, region)
+                prices += of_machine
                 problems += incomplete
                 requested.add(Want(PROVIDER, region, instance_type))
         return prices, requested, problems

@@ -42,9 +42,9 @@ class Tariff:
 
     def steps(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
         """When each band begins, in seconds since the Unix epoch, and its $ per kWh; the first holds at ``start``."""
-        found = sorted(self._begins(start, end))
-        holds = max((step for step in found if step[0] <= start), default=found[0])
-        return (holds, *(step for step in found if holds[0] < step[0] <= end))
+        changes = sorted(self._begins(start, end))
+        holds = max((step for step in changes if step[0] <= start), default=changes[0])
+        return (holds, *(step for step in changes if holds[0] < step[0] <= end))
 
     def _begins(self, start: float, end: float) -> Iterator[tuple[float, float]]:
         zone = ZoneInfo(self.timezone)

@@ -46,8 +46,8 @@ class VastRented:
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
         """All pages, or an error; a machine that cannot be read leaves the others alone."""
         problems: list[str] = []
-        found = self._machines(problems)
-        running = [row for row in found if row.get("cur_state") == "running"]
+        machines = self._machines(problems)
+        running = [row for row in machines if row.get("cur_state") == "running"]
         prices: list[Price] = []
         facts: list[InstanceFacts] = []
         if len(running) > MOST_MACHINES:
@@ -61,7 +61,7 @@ class VastRented:
         priced = without_contradictions(NAME, prices, problems)
         if problems and not priced:
             raise PriceSourceError(summary(problems))
-        notes = [] if running else [f"vast_rented: none of the {len(found)} machines of this account is running"]
+        notes = [] if running else [f"vast_rented: none of the {len(machines)} machines of this account is running"]
         whole = not problems
         left = self._credit(sum(price.usd_per_hour for price in priced) if whole else None, now, notes)
         return Catalogue(
@@ -71,7 +71,7 @@ class VastRented:
             complete=True,
             notes=tuple(notes),
             credits=left,
-            unknown=unknown_prices(found, KNOWN_PRICES),
+            unknown=unknown_prices(machines, KNOWN_PRICES),
         )
 
     def _credit(self, spend_usd_per_hour: float | None, now: float, notes: list[str]) -> tuple[Credit, ...]:
@@ -97,14 +97,14 @@ class VastRented:
         try:
             odd: list[str] = []
             came = sum(len(page["instances"]) for page in pages if isinstance(page.get("instances"), list))
-            found = [row for page in pages for row in rows(page, "instances", odd)]
+            instances = [row for page in pages for row in rows(page, "instances", odd)]
             promised = optional_number(pages[0], "total_instances")
         except FieldError as err:
             raise PriceSourceError(f"vast_rented: not a response of vast.ai's list of instances: {err}") from None
         if promised is not None and promised > came:  # a part would look like machines that were returned
             raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances received: a part is not used")
         problems += [f"vast_rented: {each}" for each in odd]
-        return found
+        return instances
 
     def _pages(self, version: str) -> list[dict[str, Any]]:
         url = versioned(self.url, version, "instances")

@@ -167,12 +167,12 @@ def _why(want: Want) -> str:
 
 def _by_gpu(wants: Iterable[Want]) -> dict[str, list[Want]]:
     """Wanted types of the market by GPU; what does not look like one is a rented machine, or nothing."""
-    found: dict[str, list[Want]] = {}
+    by_name: dict[str, list[Want]] = {}
     for want in sorted(wants):
         match = _TYPE.fullmatch(want.instance_type)
         if match:
-            found.setdefault(match[2], []).append(want)
-    return found
+            by_name.setdefault(match[2], []).append(want)
+    return by_name
 
 
 def _count(want: Want) -> int:
@@ -183,7 +183,7 @@ def _cheapest(
     offers: Iterable[Mapping[str, Any]], wants: Iterable[Want], priced_by: str, problems: list[str]
 ) -> dict[Want, tuple[float, Mapping[str, Any]]]:
     """The lowest price and its offer for each of ``wants`` that is offered."""
-    found: dict[Want, tuple[float, Mapping[str, Any]]] = {}
+    cheapest: dict[Want, tuple[float, Mapping[str, Any]]] = {}
     wants = tuple(wants)
     for offer in offers:
         try:
@@ -196,9 +196,9 @@ def _cheapest(
             continue
         for want in wants:
             fits = count == _count(want) and want.region in (ANYWHERE, country(offer))
-            if fits and (want not in found or usd < found[want][0]):
-                found[want] = (usd, offer)
-    return found
+            if fits and (want not in cheapest or usd < cheapest[want][0]):
+                cheapest[want] = (usd, offer)
+    return cheapest
 
 
 def country(offer: Mapping[str, Any]) -> str:
