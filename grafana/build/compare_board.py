@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import Grid, most_first, to_json
+from board import Grid, Heading, most_first, to_json
 from charts import Axis, Points, plane
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.cog.builder import Builder
@@ -44,9 +44,9 @@ def compare() -> str:
     grid.band(8, (24, _runs()))
     grid.band(8, (24, _best()))
     return to_json(
-        UID,
-        "epochcost / Compare",
-        "Measured time and cost of an epoch of one experiment on every machine type.",
+        Heading(
+            UID, "epochcost / Compare", "Measured time and cost of an epoch of one experiment on every machine type."
+        ),
         grid,
         [
             most_first("experiment", "Experiment", _worth_comparing(), "experiment"),
