@@ -16,7 +16,7 @@ from epochcost.prices.allowances import Credit, parse_credits, parse_limits
 from epochcost.prices.extras import parse_charged, parse_extras, with_extras
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.price_source import Catalogue
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import PriceStore, StoreRules
 from epochcost.settings import SettingsError, load
 
 DEMAND = PriceKey("aws", "us-east-1", "", "p4d.24xlarge", PurchaseOption.ON_DEMAND)
@@ -96,14 +96,14 @@ def test_spot_steps_keep_their_times() -> None:
 
 
 def test_a_price_that_a_discount_would_bring_to_nothing_is_absent_not_zero() -> None:
-    store = PriceStore(None, ["aws"], adjust=parse_adjustments([{"discount-usd-per-hour": 30}]))
+    store = PriceStore(None, ["aws"], StoreRules(adjust=parse_adjustments([{"discount-usd-per-hour": 30}])))
     store.put("aws", Catalogue((published(),)), MARCH)
     assert not store.book.prices
 
 
 def test_the_store_keeps_what_was_published_so_that_a_change_of_contract_is_no_change_of_price(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
-    first = PriceStore(path, ["aws"], adjust=parse_adjustments([{"discount-percent": 95}]))
+    first = PriceStore(path, ["aws"], StoreRules(adjust=parse_adjustments([{"discount-percent": 95}])))
     first.put("aws", Catalogue((published(),)), MARCH)
     assert first.book.prices[DEMAND].usd_per_hour == pytest.approx(1.5)
     second = PriceStore(path, ["aws"])

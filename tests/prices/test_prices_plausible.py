@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.merged_prices import RequestScope
 from epochcost.prices.price_source import Catalogue, Refused, Want
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import PriceStore, StoreRules
 
 NOW = 1_795_000_000.0
 KEY = PriceKey("aws", "us-east-1", "", "p2.xlarge", PurchaseOption.ON_DEMAND)
@@ -66,7 +67,7 @@ def test_an_answer_about_another_type_in_between_forgets_no_doubt() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((undated(0.9),)), NOW)
     store.put("aws", Catalogue((undated(9.5),)), NOW + 1)
-    store.put("aws", Catalogue((undated(1.0, key(1)),)), NOW + 2, partial=True)
+    store.put("aws", Catalogue((undated(1.0, key(1)),)), NOW + 2, RequestScope(partial=True))
     assert not store.put("aws", Catalogue((undated(9.5), undated(1.0, key(1)))), NOW + 3).held
     assert store.book.prices[KEY].usd_per_hour == 9.5
 
@@ -96,7 +97,7 @@ def test_what_a_person_wrote_down_is_believed(source: str) -> None:
 
 @pytest.mark.parametrize("accepted", ["aws", "*"])
 def test_a_source_that_the_configuration_accepts_is_believed(accepted: str) -> None:
-    store = PriceStore(None, ["aws"], accepted=(accepted,))
+    store = PriceStore(None, ["aws"], StoreRules(accepted=(accepted,)))
     store.put("aws", catalogue(10), NOW)
     assert not store.put("aws", catalogue(1, usd=90.0), NOW).held
     assert store.book.prices[key(0)].usd_per_hour == 90.0
@@ -136,7 +137,7 @@ def test_a_few_rows_may_halve_and_a_partial_or_troubled_answer_says_nothing_abou
     store.put("aws", catalogue(3), NOW)
     assert not store.put("aws", catalogue(1), NOW).held
     store.put("aws", catalogue(10), NOW)
-    assert not store.put("aws", catalogue(1), NOW, partial=True).held
+    assert not store.put("aws", catalogue(1), NOW, RequestScope(partial=True)).held
     assert not store.put("aws", Catalogue((), problems=("a region did not answer",)), NOW).held
 
 
@@ -144,13 +145,13 @@ def test_rows_that_nobody_wants_any_more_are_not_missed() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", catalogue(10), NOW)
     gone = {Want("aws", "us-east-1", f"t{n}.large") for n in range(2, 10)}
-    assert not store.put("aws", catalogue(2), NOW, forgotten=frozenset(gone)).held
+    assert not store.put("aws", catalogue(2), NOW, RequestScope(forgotten=frozenset(gone))).held
     assert set(store.book.prices) == {key(0), key(1)}
 
 
 @pytest.mark.parametrize(("usd", "reason"), [(0.0, "zero"), (-0.5, "negative")])
 def test_a_figure_of_zero_or_less_is_never_believed(usd: float, reason: str) -> None:
-    store = PriceStore(None, ["aws"], accepted=("*",))
+    store = PriceStore(None, ["aws"], StoreRules(accepted=("*",)))
     store.put("aws", Catalogue((undated(0.9),)), NOW)
     for minute in (1, 2, 3):
         verdict = store.put("aws", Catalogue((), refused=(Refused(KEY, usd),)), NOW + minute)

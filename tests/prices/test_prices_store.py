@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.merged_prices import DAY, KEEP_SECONDS, MaxAge, usd_per_hour_at
+from epochcost.prices.merged_prices import DAY, KEEP_SECONDS, MaxAge, RequestScope, usd_per_hour_at
 from epochcost.prices.price_source import Catalogue, Want, Zone
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import PriceStore, StoreRules
 
 SPOT = PriceKey("aws", "us-east-1", "us-east-1a", "p2.xlarge", PurchaseOption.SPOT)
 DEMAND = PriceKey("aws", "us-east-1", "", "p2.xlarge", PurchaseOption.ON_DEMAND)
@@ -62,7 +62,7 @@ def test_a_list_that_is_a_whole_history_forgets_what_was_struck_out() -> None:
 
 
 def test_a_price_that_its_source_gives_no_more_stays_until_it_is_too_old() -> None:
-    store = PriceStore(None, ["aws"], max_age=MaxAge(7 * DAY, (("spot", DAY),)))
+    store = PriceStore(None, ["aws"], StoreRules(max_age=MaxAge(7 * DAY, (("spot", DAY),))))
     store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)), price(DEMAND, (-math.inf, 2.0)))), NOW)
     other = price(replace(DEMAND, instance_type="g5.xlarge"), (-math.inf, 3.0))
     store.put("aws", Catalogue((), problems=("one region did not answer",)), NOW + 30 * DAY)
@@ -79,7 +79,7 @@ def test_a_price_that_its_source_gives_no_more_stays_until_it_is_too_old() -> No
 def test_what_nobody_wants_any_more_goes_with_the_next_full_answer() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW)
-    store.put("aws", Catalogue(), NOW, forgotten={Want("aws", "us-east-1", "p2.xlarge")})  # type: ignore[arg-type]
+    store.put("aws", Catalogue(), NOW, RequestScope(forgotten=frozenset({Want("aws", "us-east-1", "p2.xlarge")})))
     assert not store.book.prices
 
 
@@ -110,7 +110,7 @@ def test_where_sources_disagree_the_order_of_precedence_leaves_one_price(
     precedence: tuple[str, ...], winner: str
 ) -> None:
     sources = ["listed", "aws", "listed_file"]
-    store = PriceStore(None, sources, precedence)
+    store = PriceStore(None, sources, StoreRules(precedence))
     for number, source in enumerate(sources, start=1):
         store.put(source, Catalogue((price(DEMAND, (1.0, float(number)), source=source),)), NOW)
     assert [found.source for found in store.book.prices.values()] == [winner]
@@ -200,7 +200,7 @@ def test_a_local_zone_has_a_price_of_its_own() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(DEMAND, (NOW, 2.0)),)), NOW)
     assert find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand") is None
-    store.put("aws", Catalogue((price(boston, (NOW, 3.0)),)), NOW, partial=True)
+    store.put("aws", Catalogue((price(boston, (NOW, 3.0)),)), NOW, RequestScope(partial=True))
     found = find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand")
     assert found is not None
     assert found.usd_per_hour == 3.0

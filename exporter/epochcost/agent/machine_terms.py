@@ -14,7 +14,7 @@ from epochcost.agent.node_terms import ChargedMachine, terms_at
 from epochcost.agent.snapshot import NodeTerms, Purse
 from epochcost.ledger import Ledger
 from epochcost.prices.allowances import Credit, Limit
-from epochcost.prices.free_hours import Window, free_windows, period_of, used_in
+from epochcost.prices.free_hours import OtherUse, Window, free_windows, period_of, used_in
 from epochcost.prices.quote import PriceTerms
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ class MachineTerms:
         limits = (*self.limits, *received.limits)
         limit = _with_free_hours(limits)
         elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
-        windows = free_windows(
-            limits, _running(ledger), cursor, ledger.charged.free, elsewhere or 0.0, self._hours_checked
-        )
+        other_use = OtherUse(elsewhere or 0.0, self._hours_checked)
+        windows = free_windows(limits, _running(ledger), cursor, ledger.charged.free, other_use)
         self._hours_known = elsewhere is not None
         self._hours_checked = cursor if elsewhere is not None else self._hours_checked
         return windows, received.extras_usd_per_hour

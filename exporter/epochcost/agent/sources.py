@@ -56,15 +56,10 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour, settings.price_extras)
     if settings.prices_url:
-        from epochcost.prices.remote import RemotePrice
+        from epochcost.prices.remote import PollerAccess, RemotePrice
 
-        return RemotePrice(
-            settings.prices_url,
-            node,
-            settings.prices_password_file,
-            settings.prices_ca_file,
-            account=settings.prices_account,
-        )
+        access = PollerAccess(settings.prices_password_file, settings.prices_ca_file)
+        return RemotePrice(settings.prices_url, node, access, settings.prices_account)
     return None
 
 

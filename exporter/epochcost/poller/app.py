@@ -28,7 +28,7 @@ from epochcost.prices import make
 from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.price_source import NotConfiguredError, Source
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import PriceStore, StoreRules
 from epochcost.serve import Limits, Route, Server, WebConfigError, metrics_route
 from epochcost.settings import SettingsError
 from epochcost.shutdown import Ending
@@ -59,14 +59,10 @@ class PollerApp:
         self._clock = clock
         used = make_sources(settings) if sources is None else sources
         path = state_file(settings.state_dir, os.environ)
-        self._store = PriceStore(
-            path,
-            [source.name for source in used],
-            settings.prices_precedence,
-            max_age=settings.prices_max_age,
-            accepted=settings.prices_accept,
-            adjust=settings.adjustments,
+        rules = StoreRules(
+            settings.prices_precedence, settings.prices_max_age, settings.prices_accept, settings.adjustments
         )
+        self._store = PriceStore(path, [source.name for source in used], rules)
         self._settings = settings
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)

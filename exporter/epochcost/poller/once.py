@@ -17,7 +17,7 @@ from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import PriceStore, StoreRules
 from epochcost.prices.unpriced import sentences, unpriced
 from epochcost.settings import options
 from epochcost.shown_text import csv_text, printable
@@ -144,7 +144,8 @@ def run_once(
         skipped: why other sources are not queried.
     """
     now = clock()
-    store = PriceStore(None, [each.name for each in sources], settings.prices_precedence, adjust=settings.adjustments)
+    rules = StoreRules(settings.prices_precedence, adjust=settings.adjustments)
+    store = PriceStore(None, [each.name for each in sources], rules)
     responses = dict(zip((source.name for source in sources), _fetch_all(settings, sources, now), strict=True))
     for name, response in responses.items():
         if response.catalogue is not None:

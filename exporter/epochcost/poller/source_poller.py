@@ -12,6 +12,7 @@ from dataclasses import replace
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import SourceHealth
 from epochcost.prices.clean_catalogue import clean
+from epochcost.prices.merged_prices import RequestScope
 from epochcost.prices.one_at_a_time import computing
 from epochcost.prices.plausibility import CheckResult
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
@@ -115,7 +116,7 @@ class SourcePoller:
                 catalogue = clean(self.source.name, self.source.fetch(wanted, now))
                 if self._stopped:
                     return True
-                verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
+                verdict = self._store.put(self.source.name, catalogue, now, RequestScope(partial, forgotten))
                 health = self._held_back(self._health_after(catalogue, verdict, now, partial=partial), verdict)
                 health = self._looked_through(health, catalogue, wanted)
                 self._changed()

@@ -120,14 +120,24 @@ def usd_per_hour_at(price: Price, ts: float) -> float | None:
     return next((step.usd_per_hour for step in reversed(price.steps) if step.ts <= ts), None)
 
 
-def stock(  # noqa: PLR0913 - a response, what it replaces, and how long that stays
-    shelf: SourcePrices,
-    catalogue: Catalogue,
-    now: float,
-    *,
-    partial: bool,
-    max_age: MaxAge = DEFAULT_MAX_AGE,
-    forgotten: frozenset[Want] = frozenset(),
+@dataclass(frozen=True, slots=True)
+class RequestScope:
+    """What was requested of a source.
+
+    Attributes:
+        partial: only some of what is wanted, so nothing is known about the rest.
+        forgotten: what is no longer requested, so that its absence is expected; it is dropped with a full response.
+    """
+
+    partial: bool = False
+    forgotten: frozenset[Want] = frozenset()
+
+
+EVERYTHING = RequestScope()
+
+
+def stock(
+    shelf: SourcePrices, catalogue: Catalogue, now: float, scope: RequestScope, max_age: MaxAge = DEFAULT_MAX_AGE
 ) -> SourcePrices:
     """The shelf after a response at ``now``.
 
@@ -135,12 +145,11 @@ def stock(  # noqa: PLR0913 - a response, what it replaces, and how long that st
         shelf: what the source returned before.
         catalogue: its response.
         now: seconds since the Unix epoch.
-        partial: only some of what is wanted was requested, so the rest is kept.
+        scope: what was requested; of a part, the rest is kept.
         max_age: how old a price that a full response no longer has may become before it is dropped.
-        forgotten: what is no longer requested; it is dropped with a full response.
     """
-    keep = partial or bool(catalogue.problems)
-    prices = dict(shelf.prices) if keep else _missed(shelf, catalogue, now, max_age, forgotten)
+    keep = scope.partial or bool(catalogue.problems)
+    prices = dict(shelf.prices) if keep else _missed(shelf, catalogue, now, max_age, scope.forgotten)
     for price in catalogue.prices:
         known = None if catalogue.whole_history else shelf.prices.get(price.key)
         prices[price.key] = price if known is None else extended(known, price, now)

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -48,33 +49,39 @@ class LaterError(PriceSourceError):
         self.retry_after_seconds = wait
 
 
+@dataclass(frozen=True, slots=True)
+class PollerAccess:
+    """How a poller is reached.
+
+    Attributes:
+        password_file: holds ``user:password`` for the poller's basic auth; read at every request, so it may change.
+        ca_file: certificate authority of the poller's TLS; empty for the system's.
+        timeout: for the whole request, in seconds.
+    """
+
+    password_file: str = ""
+    ca_file: str = ""
+    timeout: float = 5.0
+
+
+PLAIN_ACCESS = PollerAccess()
+
+
 class RemotePrice:
     """Requests the price of ``node`` from a poller.
 
     Args:
         url: of the poller, ``http://prices:10836``.
         node: as identified; its purchase option decides which price is requested, and no other is ever used.
-        password_file: holds ``user:password`` for the poller's basic auth; read at every request, so it may change.
-        ca_file: certificate authority of the poller's TLS; empty for the system's.
-        timeout: for the whole request, in seconds.
+        access: see `PollerAccess`.
         account: requests the account's own rates, if the poller knows them; empty for the public ones.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - where, for whom, and how
-        self,
-        url: str,
-        node: Node,
-        password_file: str = "",
-        ca_file: str = "",
-        timeout: float = 5.0,
-        account: str = "",
-    ) -> None:
+    def __init__(self, url: str, node: Node, access: PollerAccess = PLAIN_ACCESS, account: str = "") -> None:
         self._url = url.rstrip("/")
         self._host = host_of(url)
         self._node = node
-        self._password_file = password_file
-        self._ca_file = ca_file
-        self._timeout = timeout
+        self._access = access
         self._account = account
         self._followed = FollowedPoller()
 
@@ -115,11 +122,11 @@ class RemotePrice:
         }
         try:
             headers = {"Accept": "application/json"}
-            if self._password_file:
-                headers["Authorization"] = _basic_auth(Path(self._password_file))
+            if self._access.password_file:
+                headers["Authorization"] = _basic_auth(Path(self._access.password_file))
             request = Request(f"{self._url}/v1/price?{urlencode(query)}", headers=headers, same_host_redirects=2)
-            tls = client_tls(self._ca_file) if self._ca_file and self._url.startswith("https:") else None
-            answer = ask(request, Bounds.within(self._timeout, MAX_ANSWER_BYTES), tls)
+            tls = client_tls(self._access.ca_file) if self._access.ca_file and self._url.startswith("https:") else None
+            answer = ask(request, Bounds.within(self._access.timeout, MAX_ANSWER_BYTES), tls)
         except (ConnectError, InvalidRequestError) as err:
             raise PriceSourceError(f"price poller {self._host}: request failed: {err}") from None
         except ExchangeError as err:

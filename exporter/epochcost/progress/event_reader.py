@@ -11,7 +11,7 @@ from epochcost.model import EndStatus, EventKind, RunId, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_file_state import EventFileState, FileStatus
 from epochcost.progress.line_splitter import LineSplitter, cut
-from epochcost.progress.liveness import KernelProcesses, Processes, writer_alive
+from epochcost.progress.liveness import KernelProcesses, Processes, WriterClaim, writer_alive
 from epochcost.progress.parse import ACCEPTED, REFUSED, RESULTS, TOO_LONG, UNREADABLE, Line, Rejected, parse_line
 from epochcost.progress.run_owners import NOBODY, RunOwners
 from epochcost.progress.user_quotas import UserQuotas
@@ -211,7 +211,8 @@ class EventReader:
         """Whether the writer of a file (closed where ``fd`` is None) lives; None if unknown."""
         if file.stage is not FileStatus.OPEN or not file.watched:
             return None
-        return writer_alive(self.processes, lock=file.lock, pid=file.pid, pidns=file.pidns, fd=fd, own_pid=os.getpid())
+        claim = WriterClaim(file.lock, file.pid, file.pidns)
+        return writer_alive(self.processes, claim, fd=fd, own_pid=os.getpid())
 
     def gone(self, file: EventFileState, work: Work) -> None:
         """The writer died without an end event: now, or, if this agent never saw it alive, after its last event."""
