@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.price_source import Catalogue, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, Want
 
 
 def price(
@@ -29,15 +29,15 @@ def price(
 class ToldSource:
     """Answers with ``answer(wanted, now)``, which may raise or wait; remembers every question."""
 
-    answer: Callable[[Wanted, float], Catalogue]
+    answer: Callable[[PriceRequests, float], Catalogue]
     name: str = "told"
     provider: str = "aws"
     refresh_seconds: float = 3600.0
     watched: frozenset[Want] = frozenset()
-    questions: list[Wanted] = field(default_factory=list)
+    questions: list[PriceRequests] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        self.questions.append(wanted)
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
+        self.questions.append(requests)
         self.threads.add(threading.current_thread().name)
-        return self.answer(wanted, now)
+        return self.answer(requests, now)

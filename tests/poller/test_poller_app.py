@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 from epochcost.model import InstanceFacts, Node, PriceStep, PurchaseOption
 from epochcost.poller.app import PollerApp, state_file
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.price_source import Catalogue, Source, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, Source, Want
 from epochcost.prices.remote import PriceSourceError, RemotePrice
 from epochcost.settings import SettingsError
 
@@ -209,7 +209,7 @@ def test_a_scrape_never_asks_a_source(tmp_path: Path) -> None:
 
 
 def test_a_scrape_passes_promtool_and_has_one_series_a_key(tmp_path: Path) -> None:
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+    def answer(requests: PriceRequests, now: float) -> Catalogue:
         facts = InstanceFacts("aws", "p2.xlarge", "K80", 1.0, 12, 4, 61)
         return Catalogue((price(0.9, at=now),), (facts, InstanceFacts("aws", "unsaid")))
 
@@ -339,7 +339,7 @@ def test_an_address_in_use_ends_the_program_with_a_reason(tmp_path: Path) -> Non
 def test_the_history_of_a_price_is_told_whole(tmp_path: Path) -> None:
     now = time.time()
 
-    def answer(wanted: Wanted, at: float) -> Catalogue:
+    def answer(requests: PriceRequests, at: float) -> Catalogue:
         steps = tuple(PriceStep(now - 100 + n, 1.0 + n) for n in range(3))
         return Catalogue((dataclasses.replace(price(1.0, at=at), steps=steps),))
 
@@ -357,7 +357,7 @@ def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_
         {Want("aws", "us-east-1", f"t{n}.large") for n in range(2000)} | {Want("aws", "us-east-1", "p2.xlarge")}
     )
 
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+    def answer(requests: PriceRequests, now: float) -> Catalogue:
         rise[0] += 0.01
         many = [price(rise[0], instance_type=f"t{n}.large", at=now) for n in range(2000)]
         return Catalogue((price(rise[0], at=now), *many))
@@ -377,9 +377,12 @@ def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_
 MISSPELT = Want("aws", "us-east-1", "p2.xlagre")
 
 
-def misspelt(wanted: Wanted, now: float) -> Catalogue:
+def misspelt(requests: PriceRequests, now: float) -> Catalogue:
     return Catalogue(
-        (price(0.9, at=now),), requested=wanted.items, names=frozenset({"p2.xlarge"}), unknown=("marketoption=Lottery",)
+        (price(0.9, at=now),),
+        requested=requests.items,
+        names=frozenset({"p2.xlarge"}),
+        unknown=("marketoption=Lottery",),
     )
 
 
@@ -409,7 +412,7 @@ def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_
 def test_what_nobody_wants_any_more_is_not_missed(tmp_path: Path) -> None:
     answers = iter([frozenset({MISSPELT}), frozenset[Want]()])
 
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+    def answer(requests: PriceRequests, now: float) -> Catalogue:
         return Catalogue(requested=next(answers, frozenset()))
 
     source = ToldSource(answer, refresh_seconds=0.3)

@@ -22,7 +22,7 @@ from epochcost.poller.once import COLUMNS, Filter, Look, Printout, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
 from epochcost.prices.listed import Listed
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Source, Want
 
 NOW = 1_795_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,10 +99,10 @@ def test_a_market_without_prices_says_so_and_is_no_success() -> None:
 
 
 def test_a_source_that_fails_leaves_the_others_alone_and_is_said() -> None:
-    def fail(wanted: Wanted, now: float) -> Catalogue:
+    def fail(requests: PriceRequests, now: float) -> Catalogue:
         raise PriceSourceError("broken: HTTP 503")
 
-    def skip(wanted: Wanted, now: float) -> Catalogue:
+    def skip(requests: PriceRequests, now: float) -> Catalogue:
         raise NotConfiguredError("bare: no credentials")
 
     look = once("json", Filter(), ToldSource(fail, name="broken"), told(), ToldSource(skip, name="bare"))
@@ -113,7 +113,7 @@ def test_a_source_that_fails_leaves_the_others_alone_and_is_said() -> None:
 
 
 def test_what_was_asked_for_and_is_not_there_is_said_with_the_nearest_name() -> None:
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+    def answer(requests: PriceRequests, now: float) -> Catalogue:
         found = price(55.04, source="aws", instance_type="p5.48xlarge", at=NOW)
         requested = frozenset({Want("aws", "us-east-1", "p5.49xlarge"), Want("aws", "us-east-1", "p5.48xlarge")})
         return Catalogue((found,), requested=requested, unknown=("marketoption=Lottery",))
@@ -155,7 +155,7 @@ def test_in_a_narrow_terminal_no_two_machines_look_the_same() -> None:
 
 
 def test_sources_are_asked_at_the_same_time() -> None:
-    def slow(wanted: Wanted, now: float) -> Catalogue:
+    def slow(requests: PriceRequests, now: float) -> Catalogue:
         time.sleep(0.3)
         return Catalogue()
 
@@ -331,7 +331,7 @@ def test_a_failure_that_nobody_here_can_mend_has_no_remedy() -> None:
 
 
 def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> None:
-    def breaks(wanted: Wanted, now: float) -> Catalogue:
+    def breaks(requests: PriceRequests, now: float) -> Catalogue:
         raise ZeroDivisionError("by nought")
 
     look = once("json", Filter(), ToldSource(breaks, name="odd"), told())

@@ -15,22 +15,22 @@ from tests.waiting import wait_for
 
 from epochcost.poller.demand import KEEP_SECONDS, MOST, RequestedTypes, TooManyWantsError
 from epochcost.poller.schedule import Schedule
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want
 from epochcost.prices.store import PriceStore
 
 WANT = Want("aws", "us-east-1", "p2.xlarge")
 
 
-def good(wanted: Wanted, now: float) -> Catalogue:
+def good(requests: PriceRequests, now: float) -> Catalogue:
     return Catalogue((price(0.9, at=now),))
 
 
-def nothing(wanted: Wanted, now: float) -> Catalogue:
+def nothing(requests: PriceRequests, now: float) -> Catalogue:
     return Catalogue()
 
 
-def failing(error: Exception) -> Callable[[Wanted, float], Catalogue]:
-    def answer(wanted: Wanted, now: float) -> Catalogue:
+def failing(error: Exception) -> Callable[[PriceRequests, float], Catalogue]:
+    def answer(requests: PriceRequests, now: float) -> Catalogue:
         raise error
 
     return answer
@@ -62,7 +62,7 @@ def test_every_source_is_asked_at_once_and_then_at_its_own_pace() -> None:
 def test_a_source_that_hangs_delays_neither_another_one_nor_the_end() -> None:
     release = threading.Event()
 
-    def hang(wanted: Wanted, now: float) -> Catalogue:
+    def hang(requests: PriceRequests, now: float) -> Catalogue:
         release.wait(30)
         return Catalogue()
 
@@ -83,7 +83,7 @@ def test_a_source_that_hangs_delays_neither_another_one_nor_the_end() -> None:
 def test_what_a_source_answers_after_the_end_is_thrown_away() -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def late(wanted: Wanted, now: float) -> Catalogue:
+    def late(requests: PriceRequests, now: float) -> Catalogue:
         entered.set()
         release.wait(30)
         return Catalogue((price(0.9),))
@@ -112,7 +112,7 @@ def test_a_failure_is_counted_said_once_and_tried_again_soon(caplog: pytest.LogC
 def test_back_off_doubles() -> None:
     times: list[float] = []
 
-    def fail(wanted: Wanted, now: float) -> Catalogue:
+    def fail(requests: PriceRequests, now: float) -> Catalogue:
         times.append(time.monotonic())
         raise PriceSourceError("no")
 
@@ -149,7 +149,7 @@ def test_a_source_that_loses_its_configuration_has_failed_and_its_last_good_pric
 
 
 def test_prices_with_a_problem_are_taken_and_count_as_a_failure() -> None:
-    def troubled(wanted: Wanted, now: float) -> Catalogue:
+    def troubled(requests: PriceRequests, now: float) -> Catalogue:
         return Catalogue((price(0.9),), problems=("told: one of two regions did not answer",))
 
     with running([ToldSource(troubled)]) as (schedule, store):
@@ -159,8 +159,8 @@ def test_prices_with_a_problem_are_taken_and_count_as_a_failure() -> None:
 
 
 def test_what_is_newly_asked_for_is_fetched_at_once_and_stays_wanted() -> None:
-    def answer(wanted: Wanted, now: float) -> Catalogue:
-        return Catalogue(tuple(price(1.0, instance_type=want.instance_type) for want in wanted.items))
+    def answer(requests: PriceRequests, now: float) -> Catalogue:
+        return Catalogue(tuple(price(1.0, instance_type=want.instance_type) for want in requests.items))
 
     watched = Want("aws", "us-east-1", "watched.large")
     source = ToldSource(answer, refresh_seconds=1.0, watched=frozenset({watched}))
@@ -170,9 +170,9 @@ def test_what_is_newly_asked_for_is_fetched_at_once_and_stays_wanted() -> None:
         assert lookup.pending == ("told",)
         assert lookup.tried == ("told is being queried",)
         wait_for(lambda: len(store.book.prices) == 2, seconds=5, what="the type that was asked for")
-        assert Wanted(frozenset({WANT})) in source.questions  # only that, not everything again
+        assert PriceRequests(frozenset({WANT})) in source.questions  # only that, not everything again
         assert schedule.ask(WANT).pending == ()
-        both = Wanted(frozenset({WANT, watched}))
+        both = PriceRequests(frozenset({WANT, watched}))
         wait_for(lambda: both in source.questions, what="a refresh of both")
         assert len(store.book.prices) == 2
 
@@ -241,7 +241,7 @@ def test_a_want_is_kept_for_a_day_and_their_number_is_bounded() -> None:
 def test_what_is_asked_for_while_it_is_being_fetched_is_not_fetched_twice() -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def slow(wanted: Wanted, now: float) -> Catalogue:
+    def slow(requests: PriceRequests, now: float) -> Catalogue:
         entered.set()
         release.wait(30)
         return Catalogue((price(0.9),))

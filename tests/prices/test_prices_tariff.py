@@ -16,7 +16,7 @@ from epochcost.model import PriceKey, PurchaseOption
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.owned.owned_source import Owned, OwnedMachine, hourly_usd, parse_machines
 from epochcost.prices.owned.tariff import Tariff, parse_tariff
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError
 from epochcost.prices.store import PriceStore
 
 ATHENS = ZoneInfo("Europe/Athens")
@@ -36,7 +36,7 @@ def machine(**changes: Any) -> OwnedMachine:
 
 
 def priced(owned: OwnedMachine, now: float) -> Catalogue:
-    return Owned((owned,)).fetch(Wanted(), now)
+    return Owned((owned,)).fetch(PriceRequests(), now)
 
 
 def test_the_price_follows_the_tariff_by_dated_steps_that_reach_into_the_future() -> None:
@@ -171,7 +171,9 @@ def test_noise_is_no_change_of_price_and_a_change_is(metrics: Meter) -> None:
     found = []
     for watts in (400, 410, 385, 500, 510):
         metrics.body = f"w {watts}\n"
-        found.append(round((source.fetch(Wanted(), 0.0).prices[0].usd_per_hour - 2000 / (2 * 8766)) / 0.12 * 1000))
+        found.append(
+            round((source.fetch(PriceRequests(), 0.0).prices[0].usd_per_hour - 2000 / (2 * 8766)) / 0.12 * 1000)
+        )
     assert found == [400, 400, 400, 500, 500]
 
 
@@ -182,9 +184,9 @@ def test_power_that_nobody_measures_is_no_price_and_the_last_good_one_stays(metr
     store = PriceStore(None, ["owned"])
     source = Owned((measured(f"{metrics.url}metrics"), parse_machines({**FREE, "instance-type": "other"})[0]))
     metrics.body = "epochcost_node_power_watts 400\n"
-    store.put("owned", source.fetch(Wanted(), 1.0), 1.0)
+    store.put("owned", source.fetch(PriceRequests(), 1.0), 1.0)
     metrics.body = body
-    troubled = source.fetch(Wanted(), 2.0)
+    troubled = source.fetch(PriceRequests(), 2.0)
     assert "no usable sample of epochcost_node_power_watts" in troubled.problems[0]
     store.put("owned", troubled, 2.0)
     assert store.book.prices[KEY].fetched_ts == 1.0, "its age is true"

@@ -12,7 +12,7 @@ from tests.prices.json_server import Answer, JsonServer, Question
 
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want
 from epochcost.prices.vast.vast_rented import VastRented
 from epochcost.prices.vast.vast_source import VastMarket, make
 
@@ -195,7 +195,7 @@ def machine(number: int, usd: float, **changes: Any) -> Offer:
 
 def rented(server: JsonServer, machines: object, key_file: str = "") -> Catalogue:
     server.on("/api/v1/instances/", Answer({"instances": machines}))
-    return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(Wanted(), NOW)
+    return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(PriceRequests(), NOW)
 
 
 def test_a_rented_machine_has_the_price_of_its_contract_with_its_disk(server: JsonServer) -> None:
@@ -225,7 +225,7 @@ def test_a_key_that_an_answer_repeats_is_repeated_to_nobody(server: JsonServer, 
     (tmp_path / "key").write_text(KEY)
     server.on("/api/v1/instances/", Answer({"error": f"no such user {KEY}"}))
     with pytest.raises(PriceSourceError, match=r"no such user \(secret\)"):
-        VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key"))).fetch(Wanted(), NOW)
+        VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key"))).fetch(PriceRequests(), NOW)
 
 
 def test_a_rented_machine_is_priced_since_it_was_rented_and_described(server: JsonServer) -> None:
@@ -270,7 +270,7 @@ def test_expired_credentials_are_an_error_without_the_key(server: JsonServer, tm
     server.on("/api/v1/instances/", Answer({"success": False, "msg": f"bad key {KEY}"}, 403))
     source = VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key")))
     with pytest.raises(PriceSourceError) as caught:
-        source.fetch(Wanted(), NOW)
+        source.fetch(PriceRequests(), NOW)
     assert f"vast_rented: GET {server.host}/api/v1/instances/: HTTP 403" in str(caught.value)
     assert KEY not in str(caught.value)
     assert server.questions[0].headers["Authorization"] == f"Bearer {KEY}"
@@ -296,7 +296,7 @@ def pages_of(server: JsonServer, *pages: dict[str, Any]) -> None:
 
 
 def all_rented(server: JsonServer) -> Catalogue:
-    return VastRented(f"{server.url}/api/v0", 600.0, api("vast_rented")).fetch(Wanted(), NOW)
+    return VastRented(f"{server.url}/api/v0", 600.0, api("vast_rented")).fetch(PriceRequests(), NOW)
 
 
 def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server: JsonServer) -> None:

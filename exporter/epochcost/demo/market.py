@@ -18,7 +18,7 @@ from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.poller.source_poller import SourcePoller
 from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import usd_per_hour_at
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Refused, Want
 from epochcost.prices.store import PriceStore
 
 log = logging.getLogger("epochcost.demo")
@@ -37,7 +37,7 @@ class SimulatedSource:
         self._script = script
         self._epoch_ts = epoch_ts
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - it has little, and returns all of it
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - it has little, and returns all of it
         """What it knows at ``now``.
 
         Raises:

@@ -16,7 +16,7 @@ from epochcost.poller.remedies import with_remedy
 from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Source
 from epochcost.prices.store import PriceStore, StoreRules
 from epochcost.prices.unpriced import sentences, unpriced
 from epochcost.settings import options
@@ -180,15 +180,15 @@ def _fetch_all(settings: PollerSettings, sources: Sequence[Source], now: float) 
 
     def fetch(source: Source) -> _Response:
         mine = frozenset(want for want in watched if want.provider == source.provider)
-        return _fetch(source, Wanted(source.watched | mine), now)
+        return _fetch(source, PriceRequests(source.watched | mine), now)
 
     with ThreadPoolExecutor(max_workers=max(1, len(sources))) as pool:
         return list(pool.map(fetch, sources))
 
 
-def _fetch(source: Source, wanted: Wanted, now: float) -> _Response:
+def _fetch(source: Source, requests: PriceRequests, now: float) -> _Response:
     try:
-        catalogue = clean(source.name, source.fetch(wanted, now))
+        catalogue = clean(source.name, source.fetch(requests, now))
     except NotConfiguredError as err:
         return _Response(skipped=str(err))
     except PriceSourceError as err:
@@ -197,7 +197,7 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Response:
         # One source that breaks in a way that was not foreseen does not take the others along.
         log.debug("unexpected error in price source %s", source.name, exc_info=True)
         return _Response(failed=(f"{source.name}: its response cannot be understood: {type(err).__name__}",))
-    idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
+    idle = source.provider and not requests.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Response(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
 

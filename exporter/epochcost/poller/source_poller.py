@@ -15,7 +15,15 @@ from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.merged_prices import RequestScope
 from epochcost.prices.one_at_a_time import computing
 from epochcost.prices.plausibility import CheckResult
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
+from epochcost.prices.price_source import (
+    Catalogue,
+    NotConfiguredError,
+    PriceRequests,
+    PriceSourceError,
+    Source,
+    Want,
+    summary,
+)
 from epochcost.prices.store import PriceStore
 from epochcost.prices.unpriced import Unpriced, sentences, unpriced
 
@@ -92,33 +100,35 @@ class SourcePoller:
     def refresh(self) -> bool:
         """Request everything wanted; returns whether that succeeded (skipped counts as success)."""
         now = self._clock()
-        wanted = Wanted(self.source.watched | self._wants.current(self.source.provider, now))
-        forgotten = self._wanted_before - wanted.items
+        requests = PriceRequests(self.source.watched | self._wants.current(self.source.provider, now))
+        forgotten = self._wanted_before - requests.items
         with self._lock:
-            self._tried = {want: ts for want, ts in self._tried.items() if want in wanted.items}
-            self._queued |= wanted.items - self._tried.keys()  # so that they are not fetched a second time
-        good = self._attempt(wanted, now, partial=False, forgotten=forgotten)
+            self._tried = {want: ts for want, ts in self._tried.items() if want in requests.items}
+            self._queued |= requests.items - self._tried.keys()  # so that they are not fetched a second time
+        good = self._attempt(requests, now, partial=False, forgotten=forgotten)
         if good:
-            self._wanted_before = wanted.items
+            self._wanted_before = requests.items
         return good
 
     def fill(self) -> bool:
         """Request only what is newly wanted, if anything is."""
         with self._lock:
-            wanted = Wanted(frozenset(self._queued))
-        return not wanted.items or self._attempt(wanted, self._clock(), partial=True)
+            requests = PriceRequests(frozenset(self._queued))
+        return not requests.items or self._attempt(requests, self._clock(), partial=True)
 
-    def _attempt(self, wanted: Wanted, now: float, *, partial: bool, forgotten: frozenset[Want] = frozenset()) -> bool:
+    def _attempt(
+        self, requests: PriceRequests, now: float, *, partial: bool, forgotten: frozenset[Want] = frozenset()
+    ) -> bool:
         began = time.monotonic()
         health = self._health
         try:
             with computing():
-                catalogue = clean(self.source.name, self.source.fetch(wanted, now))
+                catalogue = clean(self.source.name, self.source.fetch(requests, now))
                 if self._stopped:
                     return True
                 verdict = self._store.put(self.source.name, catalogue, now, RequestScope(partial, forgotten))
                 health = self._held_back(self._health_after(catalogue, verdict, now, partial=partial), verdict)
-                health = self._looked_through(health, catalogue, wanted)
+                health = self._looked_through(health, catalogue, requests)
                 self._changed()
         except NotConfiguredError as err:
             health = self._unconfigured(str(err))
@@ -130,8 +140,8 @@ class SourcePoller:
         finally:
             self._health = replace(health, duration_seconds=time.monotonic() - began)
             with self._lock:
-                self._queued -= wanted.items
-                self._tried |= dict.fromkeys(wanted.items, now)
+                self._queued -= requests.items
+                self._tried |= dict.fromkeys(requests.items, now)
         return self._health.success is not False
 
     def _health_after(self, catalogue: Catalogue, verdict: CheckResult, now: float, *, partial: bool) -> SourceHealth:
@@ -142,9 +152,9 @@ class SourcePoller:
         full_ts = self._health.last_success_ts if partial or verdict.catalogue is None else now
         return replace(self._health, success=True, sentence="", last_success_ts=full_ts)
 
-    def _looked_through(self, health: SourceHealth, catalogue: Catalogue, wanted: Wanted) -> SourceHealth:
+    def _looked_through(self, health: SourceHealth, catalogue: Catalogue, requests: PriceRequests) -> SourceHealth:
         """Note what was requested and is not in the response, and what is unknown in the response; log each once."""
-        kept = {want: each for want, each in self._unpriced.items() if want not in wanted.items}
+        kept = {want: each for want, each in self._unpriced.items() if want not in requests.items}
         current = self._wants.current(self.source.provider, self._clock()) | self.source.watched
         kept = {want: each for want, each in kept.items() if want in current}
         self._unpriced = {**kept, **{each.want: each for each in unpriced(catalogue)}}

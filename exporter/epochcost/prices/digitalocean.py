@@ -14,9 +14,9 @@ from epochcost.prices.json_fields import FieldError, gib, mapping, number, optio
 from epochcost.prices.price_source import (
     Catalogue,
     NotConfiguredError,
+    PriceRequests,
     PriceSourceError,
     Want,
-    Wanted,
     summary,
     without_contradictions,
 )
@@ -58,9 +58,9 @@ class DigitalOcean:
     provider: str = PROVIDER
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """All pages; a size that cannot be read leaves the others alone."""
-        names = {want.instance_type for want in wanted.items}
+        names = {want.instance_type for want in requests.items}
         all_prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
@@ -81,7 +81,7 @@ class DigitalOcean:
             prices,
             tuple(facts.values()),
             tuple(problems),
-            requested=wanted.items,
+            requested=requests.items,
             names=frozenset(str(row.get("slug")) for row in sizes),
             notes=tuple(notes),
             unknown=unknown_prices(sizes, KNOWN_PRICES),

@@ -12,7 +12,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.gpu_model import canonical, is_made_with
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, gib, number, optional_number, rows, text, unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "oci"
 PROVIDER = "oci"
@@ -59,9 +59,9 @@ class Oci:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Two requests, however many shapes are wanted; none where none is."""
-        names = {want.instance_type for want in wanted.items}
+        names = {want.instance_type for want in requests.items}
         if not names:
             return Catalogue()
         problems: list[str] = []
@@ -93,7 +93,7 @@ class Oci:
             tuple(price for of_shape in prices.values() for price in of_shape),
             tuple(facts.values()),
             tuple(problems),
-            requested=frozenset(wanted.items),
+            requested=frozenset(requests.items),
             names=frozenset(shape_name(row) for row in listed),
             reasons=reasons,
             unknown=_unknown_models(shapes, parts),

@@ -33,7 +33,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PriceRequests:
     """Everything wanted of a source in one fetch."""
 
     items: frozenset[Want] = frozenset()
@@ -127,7 +127,7 @@ class Source(Protocol):
         """What to watch always, by configuration; the schedule adds what agents request."""
         ...
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Fetch once; ``now`` in seconds since the Unix epoch. Bounded in time by its own timeouts.
 
         Raises:

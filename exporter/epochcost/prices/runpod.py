@@ -16,7 +16,7 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "runpod"
 PROVIDER = "runpod"
@@ -82,9 +82,9 @@ class RunPod:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One request, however many types are wanted; none where none is."""
-        ours = sorted(want for want in wanted.items if want.provider == PROVIDER)
+        ours = sorted(want for want in requests.items if want.provider == PROVIDER)
         wants = [(want, match) for want in ours if (match := _TYPE.fullmatch(want.instance_type))]
         reasons = {want.instance_type: why for want in ours if (why := _misspelt(want))}
         if not wants:

@@ -20,7 +20,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
 from epochcost.prices.json_fields import gib, left_out_sentence
 from epochcost.prices.one_at_a_time import awaited, waiting
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws_bulk"
 OK = 200
@@ -91,14 +91,14 @@ class AwsBulk:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Read the lists of all wanted regions, one after another."""
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
         requested: set[Want] = set()
         unknown: set[str] = set()
-        regions = ec2_types(wanted)
+        regions = ec2_types(requests)
         for region, types in regions.items():
             odd: list[str] = []
             try:

@@ -13,7 +13,7 @@ from epochcost.prices.aws.aws_client import AwsCallError, AwsClients, listed
 from epochcost.prices.currency import USD, Rates, usd
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.json_fields import left_out_sentence
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws"
 PROVIDER = "aws"
@@ -54,10 +54,10 @@ class AwsOnDemand:
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One GetProducts a type and region, or a type where many regions are wanted; one request a region to EC2."""
         self.clients.connect()
-        catalogue = self._fetch(ec2_types(wanted), now)
+        catalogue = self._fetch(ec2_types(requests), now)
         if catalogue.problems:
             self.clients.forget()
         if catalogue.problems and not catalogue.prices:
@@ -177,9 +177,9 @@ def one_price(rows: list[Row], rates: Rates) -> list[float]:
     return [usd(row.amount, row.currency, rates) for row in rows]
 
 
-def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
+def ec2_types(requests: PriceRequests) -> Mapping[str, tuple[str, ...]]:
     """Types by region, without those of SageMaker, which EC2 does not know."""
-    regions = wanted.by_region(PROVIDER)
+    regions = requests.by_region(PROVIDER)
     by_region = {
         region: tuple(name for name in names if not name.startswith("ml.")) for region, names in regions.items()
     }

@@ -10,7 +10,7 @@ from epochcost.prices.aws.aws_client import AwsCallError, AwsClients
 from epochcost.prices.aws.aws_on_demand import PROVIDER, Row, hourly_rows, one_price, pricing_region
 from epochcost.prices.currency import Rates
 from epochcost.prices.json_fields import unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws_sagemaker"
 PREFIX = "ml."
@@ -30,9 +30,9 @@ class AwsSageMaker:
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One GetProducts a type and region."""
-        types = sorted(want for want in wanted.items if want.instance_type.startswith(PREFIX))
+        types = sorted(want for want in requests.items if want.instance_type.startswith(PREFIX))
         if not types:
             return Catalogue()
         self.clients.connect()

@@ -13,7 +13,7 @@ from epochcost.prices.aws.aws_client import AwsClients, listed
 from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
 from epochcost.prices.currency import NoRateError, Rates, of_aws_region, usd
 from epochcost.prices.json_fields import left_out_sentence, unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted, Zone, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Refused, Want, Zone, summary
 
 NAME = "aws_spot"
 LINUX = "Linux/UNIX"
@@ -76,11 +76,11 @@ class AwsSpot:
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One paged request a region; a region that fails leaves the others alone."""
         self.clients.connect()
         collected = _Collected()
-        for region, types in ec2_types(wanted).items():
+        for region, types in ec2_types(requests).items():
             try:
                 rate = usd(1.0, of_aws_region(region), self.rates)
                 for first in range(0, len(types), MOST_TYPES):

@@ -13,7 +13,7 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.azure.azure_sizes import SIZES, size_facts
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "azure"
 PROVIDER = "azure"
@@ -60,13 +60,13 @@ class Azure:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One request for each ten sizes of a region; a region that fails leaves the others alone."""
         prices: list[Price] = []
         problems: list[str] = []
         requested: set[Want] = set()
         everything: list[Mapping[str, Any]] = []
-        for region, types in wanted.by_region(PROVIDER).items():
+        for region, types in requests.by_region(PROVIDER).items():
             for first in range(0, len(types), MOST_TYPES):
                 some = types[first : first + MOST_TYPES]
                 try:

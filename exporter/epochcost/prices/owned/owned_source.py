@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.owned.owned_power import DEFAULT_METRIC, PowerMeter
 from epochcost.prices.owned.tariff import Tariff, parse_tariff
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want
 
 NAME = "owned"
 HOURS_PER_YEAR = 8766.0
@@ -178,7 +178,7 @@ class Owned:
     watched: frozenset[Want] = frozenset()
     meter: PowerMeter = field(default_factory=PowerMeter)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
         """Every machine's price, from as far back as matters, confirmed now; not where its power cannot be read."""
         prices: list[Price] = []
         problems: list[str] = []

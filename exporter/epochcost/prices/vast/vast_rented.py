@@ -13,7 +13,14 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, unknown_prices
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary, without_contradictions
+from epochcost.prices.price_source import (
+    Catalogue,
+    PriceRequests,
+    PriceSourceError,
+    Want,
+    summary,
+    without_contradictions,
+)
 
 NAME = "vast_rented"
 PROVIDER = "vastai"
@@ -43,7 +50,7 @@ class VastRented:
     provider: str = PROVIDER
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
         """All pages, or an error; a machine that cannot be read leaves the others alone."""
         problems: list[str] = []
         machines = self._machines(problems)

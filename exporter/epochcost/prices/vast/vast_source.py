@@ -15,7 +15,7 @@ from epochcost.model import MAX_USD_PER_HOUR, InstanceFacts, Price, PriceKey, Pr
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_prices
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 from epochcost.prices.vast.vast_rented import KNOWN_PRICES, PROVIDER, VastRented, versioned
 from epochcost.prices.vast.vast_rented import NAME as RENTED
 
@@ -71,15 +71,15 @@ class VastMarket:
     provider: str = PROVIDER
     since: dict[PriceKey, PriceStep] = field(default_factory=dict)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Two requests a GPU model (to rent, and to bid); a model that fails leaves the others alone."""
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        requested = {want for want in wanted.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
+        requested = {want for want in requests.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
         seen: set[str] = set()
         everything: list[Mapping[str, Any]] = []
-        for gpu_name, wants in _by_gpu(wanted.items).items():
+        for gpu_name, wants in _by_gpu(requests.items).items():
             for kind, option, priced_by in _KINDS:
                 try:
                     response = self._ask(gpu_name, wants, kind, problems)
@@ -166,7 +166,7 @@ def _why(want: Want) -> str:
 
 
 def _by_gpu(wants: Iterable[Want]) -> dict[str, list[Want]]:
-    """Wanted types of the market by GPU; what does not look like one is a rented machine, or nothing."""
+    """PriceRequests types of the market by GPU; what does not look like one is a rented machine, or nothing."""
     by_name: dict[str, list[Want]] = {}
     for want in sorted(wants):
         match = _TYPE.fullmatch(want.instance_type)
