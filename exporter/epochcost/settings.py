@@ -84,12 +84,12 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
         if opt.structured:
             continue
         text = default_text(defaults[name], opt)
-        shown = f", default {text}" if text else ""
+        default = f", default {text}" if text else ""
         parser.add_argument(
             f"--{opt.flag}",
             dest=opt.flag,
             metavar="VALUE",
-            help=f"{opt.help} [env {opt.env}{shown}]".replace("%", "%%"),
+            help=f"{opt.help} [env {opt.env}{default}]".replace("%", "%%"),
         )
 
 

@@ -117,9 +117,9 @@ def _grafana(root: Path, stack: Stack, prometheus: str) -> str:
     return f"http://{address}"
 
 
-def free_port(wanted: int) -> int:
-    """``wanted``, or another one when somebody has it already."""
-    for port in (wanted, 0):
+def free_port(preferred: int) -> int:
+    """``preferred``, or another one when somebody has it already."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

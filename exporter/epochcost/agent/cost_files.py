@@ -97,8 +97,8 @@ class CostFiles:
                 except OSError as err:
                     errors[place.key] = f"{place.path}: the cost of runs cannot be written back: {err.strerror}"
         self._say(errors)
-        shown = {run.run for run in runs}
-        self._written = {key: was for key, was in self._written.items() if key[0] in shown}
+        run_ids = {run.run for run in runs}
+        self._written = {key: was for key, was in self._written.items() if key[0] in run_ids}
 
     def _say(self, errors: Mapping[str, str]) -> None:
         for key, error in errors.items():
@@ -107,8 +107,8 @@ class CostFiles:
         if self._shared.key not in errors:
             self._errors.pop(self._shared.key, None)
         # A user's own directory may fail again and again: each message is logged once.
-        kept = self._errors if len(self._errors) < MAX_ERRORS else {}
-        self._errors = {**kept, **errors}
+        known = self._errors if len(self._errors) < MAX_ERRORS else {}
+        self._errors = {**known, **errors}
 
 
 def _replace(place: EventPlace, run: RunView, now: float) -> None:

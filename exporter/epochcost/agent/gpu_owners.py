@@ -48,10 +48,10 @@ class GpuOwners:
     def of(self, gpus: Sequence[GpuView], runs_on: Mapping[str, tuple[RunId, ...]]) -> tuple[GpuOwner, ...]:
         """The owners of ``gpus``, given the open runs by the UUID of their device."""
         runs = runs_on if self._runs_count else {}
-        shown = {gpu.sample.uuid for gpu in gpus}
+        uuids = {gpu.sample.uuid for gpu in gpus}
         reported = [feed.owners() for feed in self.feeds]
-        if (runs, shown, reported) != self._reported:  # most seconds nothing new is reported
+        if (runs, uuids, reported) != self._reported:  # most seconds nothing new is reported
             owners = combined([run_owners(runs), *reported])
-            self._reported = (runs, shown, reported)
-            self._owners = tuple(owner for owner in owners if owner.uuid in shown)
+            self._reported = (runs, uuids, reported)
+            self._owners = tuple(owner for owner in owners if owner.uuid in uuids)
         return self._owners

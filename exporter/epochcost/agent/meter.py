@@ -237,14 +237,14 @@ class Meter:
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
-            shown = sample if fresh else unseen(sample)
+            reading = sample if fresh else unseen(sample)
             if totals is None:
                 if not sample.gpu_fraction:
-                    views.append(GpuView(shown, State.UNALLOCATED, {}, None, None))
+                    views.append(GpuView(reading, State.UNALLOCATED, {}, None, None))
                 continue
             views.append(
                 GpuView(
-                    shown,
+                    reading,
                     totals.state,
                     {**_NONE_OF_ANY, **totals.seconds},
                     totals.utilization_seconds,

@@ -77,13 +77,13 @@ class PriceDates:
 
     def steps(self, steps: Sequence[PriceStep]) -> tuple[PriceStep, ...]:
         """``steps`` on the node timeline; of several that fall on one instant the last counts."""
-        kept: list[PriceStep] = []
+        dated: list[PriceStep] = []
         for step in steps:
             t = step.ts if math.isinf(step.ts) else self.on_timeline(step.ts)
-            while kept and kept[-1].ts >= t:
-                kept.pop()
-            kept.append(PriceStep(t, step.usd_per_hour))
-        return tuple(kept)
+            while dated and dated[-1].ts >= t:
+                dated.pop()
+            dated.append(PriceStep(t, step.usd_per_hour))
+        return tuple(dated)
 
     def state(self) -> list[list[float]]:
         """As JSON-able data."""

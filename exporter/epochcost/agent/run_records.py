@@ -16,7 +16,7 @@ from epochcost.ledger.state_check import check_run
 from epochcost.model import RunId
 
 WRITER, RUN = 1, 9
-"""Where a row of `EventFileState.kept` has them."""
+"""Where a row of `EventFileState.row` has them."""
 NOT_WHAT_WAS_SAVED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -44,10 +44,10 @@ def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, A
         KeyError, TypeError, AttributeError, IndexError: when it is not a saved state.
     """
     files, clock, meter = saved["files"], saved["clock"], saved["meter"]
-    kept = {run: record for run, record in meter["ledger"]["runs"].items() if run not in runs}
+    records = {run: record for run, record in meter["ledger"]["runs"].items() if run not in runs}
     rows = [*files["files"], *files.get("network", {}).get("files", [])]
     writers = {row[WRITER] for row in rows if row[RUN] in runs}
-    others = {name.partition("#")[0] for record in kept.values() for name in record["members"]}
+    others = {name.partition("#")[0] for record in records.values() for name in record["members"]}
     if writers & others:
         return None
 
@@ -60,5 +60,5 @@ def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, A
         **saved,
         "files": {**unread(files), **network},
         "clock": {**clock, "writers": anchors},
-        "meter": {**meter, "ledger": {**meter["ledger"], "runs": kept}},
+        "meter": {**meter, "ledger": {**meter["ledger"], "runs": records}},
     }

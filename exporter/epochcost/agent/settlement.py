@@ -90,12 +90,12 @@ class Settlement:
         Where the price of settled time fell, some show too much for a while. All others then rise by less.
         """
         before = {state: self._most.get(name, 0.0) for state, name in names.items()}
-        shown = {state: usd.get(state, 0.0) for state, value in before.items() if value or state in usd}
-        rises = {state: max(0.0, value - before[state]) for state, value in shown.items()}
-        due, wanted = total - math.fsum(before.values()), math.fsum(rises.values())
-        if not wanted or wanted - due <= ROUNDING * max(1.0, total):
-            return {state: self._at_least(names[state], value) for state, value in shown.items()}
-        part = max(0.0, due) / wanted
+        figures = {state: usd.get(state, 0.0) for state, value in before.items() if value or state in usd}
+        rises = {state: max(0.0, value - before[state]) for state, value in figures.items()}
+        due, rise_usd = total - math.fsum(before.values()), math.fsum(rises.values())
+        if not rise_usd or rise_usd - due <= ROUNDING * max(1.0, total):
+            return {state: self._at_least(names[state], value) for state, value in figures.items()}
+        part = max(0.0, due) / rise_usd
         return {state: self._at_least(names[state], before[state] + part * rise) for state, rise in rises.items()}
 
     def _at_least(self, name: str, value: float) -> float:
@@ -104,10 +104,10 @@ class Settlement:
         self._most[name] = highest
         return highest
 
-    def forget(self, kept: Iterable[RunAccount]) -> None:
+    def forget(self, accounts: Iterable[RunAccount]) -> None:
         """Drop what belongs to runs that are no longer kept, when it has become much."""
         if len(self._most) > MAX_CEILINGS:
-            parts = {account.part for account in kept}
+            parts = {account.part for account in accounts}
             self._most = {
                 name: value
                 for name, value in self._most.items()

@@ -98,15 +98,15 @@ def owner_feeds(
     gpu_source: str,
 ) -> list[OwnerFeed]:
     """The sources of GPU owners, in order of priority; each is queried on its own thread."""
-    wanted = settings.owners_sources
+    names = settings.owners_sources
     sources: list[OwnerSource] = []
-    if "kubernetes" in wanted:
+    if "kubernetes" in names:
         annotations = _annotations(settings, environ) if settings.owners_hami else None
         sources.append(PodResources(Path(settings.owners_kubernetes_socket), proc, annotations))
-    if "slurm" in wanted:
+    if "slurm" in names:
         sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
-    if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
-        sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
+    if {"slurm", "container", "user"} & set(names) and gpu_source == "nvml":
+        sources.append(ProcessOwners(NvmlProcesses(), names, proc))
     return [OwnerFeed(source, gpus) for source in sources]
 
 

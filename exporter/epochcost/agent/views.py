@@ -64,8 +64,8 @@ class Histories:
 
     def forget(self, keep_runs: Iterable[RunId]) -> None:
         """Drop those of runs that are no longer shown."""
-        shown = set(keep_runs)
-        self._made = {run: made for run, made in self._made.items() if run in shown}
+        run_ids = set(keep_runs)
+        self._made = {run: made for run, made in self._made.items() if run in run_ids}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ def run_views(at: Instant, keep_seconds: float) -> tuple[RunView, ...]:
     """
     ledger, now = at.ledger, at.now
     settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
-    shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
-    shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
-    shown = _shared_out(shown)
+    accounts = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
+    accounts.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
+    accounts = _shared_out(accounts)
     at.settlement.forget(ledger.runs.values())
     totals = ledger.book.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
-    at.histories.forget(a.run for a in shown)
-    return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in shown)
+    at.histories.forget(a.run for a in accounts)
+    return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in accounts)
 
 
 def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:

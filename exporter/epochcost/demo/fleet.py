@@ -10,10 +10,10 @@ from epochcost.demo.scenario import (
     HOUR,
     Attempt,
     Job,
-    Kept,
     Kind,
     Machine,
     Offer,
+    PlannedKeep,
     Script,
     Steps,
     Stranger,
@@ -124,7 +124,7 @@ def _notebook(user: str, until: float, every: float = 1800.0, busy: float = 300.
 
 NOTEBOOK = Machine(
     "sim-lab-01", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
-    strangers=_notebook("grace", DAY), keeps=(Kept(3600, DAY, "grace", "a notebook is open until tonight"),),
+    strangers=_notebook("grace", DAY), keeps=(PlannedKeep(3600, DAY, "grace", "a notebook is open until tonight"),),
 )  # fmt: skip
 COMPILING = Machine(
     "sim-lab-02", P3, "us-east-1", "us-east-1b", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,

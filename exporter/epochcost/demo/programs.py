@@ -40,9 +40,9 @@ def needed(*names: str) -> str:
     return path
 
 
-def free_port(host: str, wanted: int) -> int:
-    """``wanted``, or another one when that is in use."""
-    for port in (wanted, 0):
+def free_port(host: str, preferred: int) -> int:
+    """``preferred``, or another one when that is in use."""
+    for port in (preferred, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

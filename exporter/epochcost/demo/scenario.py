@@ -105,7 +105,7 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PlannedKeep:
     """A user postpones the guard's actions on a machine."""
 
     start: float
@@ -199,7 +199,7 @@ class Machine:
     asleep: tuple[tuple[float, float], ...] = ()
     contradicted: tuple[tuple[float, float], ...] = ()
     guarded: bool = False
-    keeps: tuple[Kept, ...] = ()
+    keeps: tuple[PlannedKeep, ...] = ()
 
     def attempt_at(self, t: float) -> Attempt | None:
         """The attempt that runs at ``t``."""

@@ -115,13 +115,13 @@ class PlayedAgent:
         return replace(_FINE, contradictions=contradictions) if self.machine.priced else _NO_POLLER
 
     def _complete(self, snapshot: Snapshot, t: float) -> Snapshot:
-        shown = {gpu.sample.uuid for gpu in snapshot.gpus}
+        uuids = {gpu.sample.uuid for gpu in snapshot.gpus}
         owners = combined([run_owners(self._meter.ledger.runs_on()), self._life.strangers(t)])
         whole = replace(
             snapshot,
             runs=tuple(replace(run, owner_user=self._users[run.run]) for run in snapshot.runs),
             node=replace(snapshot.node, preemption=self._life.notice(t)),
-            owners=tuple(owner for owner in owners if owner.uuid in shown),
+            owners=tuple(owner for owner in owners if owner.uuid in uuids),
             simulated=True,
         )
         if self._guard is None:

@@ -45,11 +45,11 @@ class PlayedGuard:
 
     def view(self, snapshot: Snapshot, life: Life, ledger: Ledger, t: float) -> GuardView:
         """What it waits for and has decided at ``t``."""
-        for kept in self._machine.keeps:
-            if kept.start <= t < kept.end:
-                key = f"file keep.{kept.user}"
-                until = self._epoch_ts + kept.end
-                self._guard.keeps.put(Keep(key, None, MACHINE, until, f"user {kept.user}", kept.why))
+        for keep in self._machine.keeps:
+            if keep.start <= t < keep.end:
+                key = f"file keep.{keep.user}"
+                until = self._epoch_ts + keep.end
+                self._guard.keeps.put(Keep(key, None, MACHINE, until, f"user {keep.user}", keep.why))
         facts = Facts(
             wall_ts=self._epoch_ts + t,
             fresh_seconds=FRESH_SECONDS,

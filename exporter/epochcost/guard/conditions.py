@@ -77,7 +77,7 @@ def exemption(policy: Policy, finding: Finding, observation: Observation) -> str
         return ""
     if observation.interactive is None:
         return "whether somebody is logged in cannot be seen from here"
-    typing = [person.shown for person, seconds in observation.interactive if seconds <= unless.interactive_seconds]
+    typing = [person.label for person, seconds in observation.interactive if seconds <= unless.interactive_seconds]
     return f"{typing[0]} is at a terminal" if typing else ""
 
 
@@ -176,7 +176,7 @@ def _of_run(when: When, run: RunSeen, observation: Observation, rest_watts: Mapp
     named = (
         _any(select.runs, run.run)
         and _any(select.experiments, run.experiment)
-        and _any(select.owners, run.user.shown)
+        and _any(select.owners, run.user.label)
         and _any(select.teams, run.team or observation.team)
     )
     if not named or run.void or run.usd_per_hour is None:
@@ -254,23 +254,23 @@ def _past(when: When, observation: Observation) -> Condition | None:
 
 def _nothing_runs(when: When, observation: Observation, rest_watts: Mapping[str, float]) -> Condition | None:
     """The whole machine: every GPU in one of the wanted states. One without GPUs has no witness, and is left alone."""
-    wanted = DOES_NOTHING & set(when.conditions)
-    if not wanted or not observation.gpus or observation.open_runs:
+    of_idleness = DOES_NOTHING & set(when.conditions)
+    if not of_idleness or not observation.gpus or observation.open_runs:
         return None
-    conditions = [_nothing_on(gpu, wanted, rest_watts) for gpu in observation.gpus]
+    conditions = [_nothing_on(gpu, of_idleness, rest_watts) for gpu in observation.gpus]
     present = [condition for condition in conditions if condition is not None]
     if len(present) < len(conditions):
         return None
     return Condition.HELD_IDLE if Condition.HELD_IDLE in present else present[0]
 
 
-def _nothing_on(gpu: GpuSeen, wanted: frozenset[Condition], rest_watts: Mapping[str, float]) -> Condition | None:
+def _nothing_on(gpu: GpuSeen, conditions: frozenset[Condition], rest_watts: Mapping[str, float]) -> Condition | None:
     if gpu.runs or gpu.held is None or does_nothing(gpu, rest_watts) is not True:
         return None
     if gpu.held or gpu.owners:
         # Memory that is held, or a GPU allocated to a job: it may be ended only if its owner is known.
-        return Condition.HELD_IDLE if Condition.HELD_IDLE in wanted and gpu.owners else None
-    return next((condition for condition in wanted if _STATES.get(condition) is gpu.state), None)
+        return Condition.HELD_IDLE if Condition.HELD_IDLE in conditions and gpu.owners else None
+    return next((condition for condition in conditions if _STATES.get(condition) is gpu.state), None)
 
 
 def _excluded(select: Selector, runs: list[RunSeen], finding: Finding, observation: Observation) -> bool:
@@ -281,7 +281,7 @@ def _excluded(select: Selector, runs: list[RunSeen], finding: Finding, observati
         named = named or (bool(select.experiments) and _any(select.experiments, run.experiment))
         named = named or (bool(select.teams) and _any(select.teams, run.team))
     named = named or (bool(select.teams) and _any(select.teams, observation.team))
-    return named or (bool(select.owners) and any(_any(select.owners, p.shown) for p in finding.people))
+    return named or (bool(select.owners) and any(_any(select.owners, p.label) for p in finding.people))
 
 
 def _any(patterns: tuple[str, ...], *names: str) -> bool:
@@ -290,4 +290,4 @@ def _any(patterns: tuple[str, ...], *names: str) -> bool:
 
 
 def _all(patterns: tuple[str, ...], people: tuple[Person, ...]) -> bool:
-    return bool(people) and all(_any(patterns, person.shown) for person in people)
+    return bool(people) and all(_any(patterns, person.label) for person in people)

@@ -20,7 +20,7 @@ class Person:
     name: str = ""
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """For people, and for patterns."""
         return self.name or (f"user {self.uid}" if self.uid is not None else "")
 

@@ -160,9 +160,9 @@ class Launch:
                 if progress.form is not Form.SETTING and self._tracker.tracks:
                     self._reporter.note(named_metrics(line))
         self._report(self._tracker.news(at))
-        wanted = self._reader.wants_all
+        every = self._reader.wants_all
         for stream in self._lines:
-            stream.every = wanted
+            stream.every = every
 
     def _report(self, news: list[ProgressSnapshot]) -> None:
         for one in news:

@@ -178,11 +178,11 @@ def _number(text: str) -> float:
     return _checked(text, float, 0, 1e12, "a number above 0")
 
 
-def _checked(text: str, make: Callable[[str], float], least: float, most: float, wanted: str) -> float:
+def _checked(text: str, make: Callable[[str], float], least: float, most: float, expected: str) -> float:
     try:
         number = make(text)
     except ValueError:
         number = math.nan
     if not least <= number <= most or number == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
     return number

@@ -356,11 +356,11 @@ class Epochs:
 
     def state(self, *, finished: bool = True) -> dict[str, Any]:
         """As JSON-able data, optionally without the ``finished`` epochs."""
-        kept = self.finished if finished else []
+        epochs = self.finished if finished else []
         return {
             **{name: getattr(self, name) for name in _SAVED},
             "phase": self.phase.value,
-            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in kept],
+            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in epochs],
             "amounts": [[c.position, c.executed] for c in (self.steps, self.samples, self.tokens)],
             "intervals": list(self.intervals),
         }

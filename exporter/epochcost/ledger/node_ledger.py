@@ -137,15 +137,15 @@ class NodeLedger:
 
     def drop_run_names(self, keep: Iterable[RunId]) -> None:
         """Put the seconds of runs that are no longer kept under an empty id, so that the ledger stays small."""
-        kept = {None, *keep}
+        runs = {None, *keep}
         for span in self.spans:
-            span.seconds = _renamed(span.seconds, kept)
+            span.seconds = _renamed(span.seconds, runs)
         self._keys.clear()
         self._packing.clear()
         self._first_unpacked = 0
         self._pack()
-        self._folded.seconds = _renamed(self._folded.seconds, kept)
-        self._folded.cost_usd = _renamed(self._folded.cost_usd, kept)
+        self._folded.seconds = _renamed(self._folded.seconds, runs)
+        self._folded.cost_usd = _renamed(self._folded.cost_usd, runs)
         self._cached = None
 
     def state(self) -> dict[str, Any]:
@@ -214,10 +214,10 @@ def _runs(keys: Iterable[Key]) -> set[RunId | None]:
     return {run for run, _ in keys}
 
 
-def _renamed(seconds: Mapping[Key, float], kept: set[RunId | None]) -> dict[Key, float]:
+def _renamed(seconds: Mapping[Key, float], runs: set[RunId | None]) -> dict[Key, float]:
     renamed: dict[Key, float] = {}
     for (run, state), value in seconds.items():
-        key = (run if run in kept else RunId(""), state)
+        key = (run if run in runs else RunId(""), state)
         renamed[key] = renamed.get(key, 0.0) + value
     return renamed
 

@@ -147,8 +147,8 @@ class RunAccount:
         return self.leader == event.writer
 
     def _follow(self, event: TrainingEvent, facts_before: Mapping[str, Any]) -> None:
-        kept = self.before_reports
-        mine = kept is not None and kept.writer == event.writer
+        before = self.before_reports
+        mine = before is not None and before.writer == event.writer
         if event.kind is EventKind.START and mine:
             self.before_reports = None
         elif event.kind is not EventKind.START and not mine and reports_position(event):

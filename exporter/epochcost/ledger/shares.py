@@ -84,8 +84,8 @@ def claims(
     the node is paid because of it.
     """
     by_device: list[list[RunId]] = [[] for _ in devices]
-    for run, wanted in open_runs.items():
-        mine = _used(wanted, devices)
+    for run, names in open_runs.items():
+        mine = _used(names, devices)
         if not sum(devices[i][2] for i in mine):
             mine = list(range(len(devices)))
         for i in mine:
@@ -94,15 +94,15 @@ def claims(
     return Claims(tuple(tuple(runs) for runs in by_device), weights, whole_node, users or {})
 
 
-def named(wanted: frozenset[str], devices: Sequence[Placed]) -> list[Placed]:
-    """The devices that ``wanted`` names, by UUID or index."""
-    return [devices[i] for i in _used(wanted, devices)]
+def named(names: frozenset[str], devices: Sequence[Placed]) -> list[Placed]:
+    """The devices that ``names`` names, by UUID or index."""
+    return [devices[i] for i in _used(names, devices)]
 
 
-def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:
-    if wanted is None:
+def _used(names: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:
+    if names is None:
         return list(range(len(devices)))
-    named = {_whole_uuid(name, devices) for name in wanted}
+    named = {_whole_uuid(name, devices) for name in names}
     whole = {index for uuid, index, _ in devices if uuid in named or index in named}
     return [
         i

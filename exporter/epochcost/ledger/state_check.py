@@ -118,11 +118,19 @@ def _check_device(totals: DeviceTotals, where: str) -> None:
 
 def check_run(account: RunAccount, where: str, latest: float) -> None:
     """As `check_ledger`, of one run."""
-    kept = account.reported
-    for part in (account.facts, account.epochs, account.counted, account.share, account.settled, account.energy, kept):
+    reported = account.reported
+    for part in (
+        account.facts,
+        account.epochs,
+        account.counted,
+        account.share,
+        account.settled,
+        account.energy,
+        reported,
+    ):
         check_types(part, where)
-    _require(len(kept.values) <= MAX_NAMES, f"{where}: reports {len(kept.values)} values")
-    _require(all(name and name.isprintable() for name in kept.values), f"{where}: reports a value without a name")
+    _require(len(reported.values) <= MAX_NAMES, f"{where}: reports {len(reported.values)} values")
+    _require(all(name and name.isprintable() for name in reported.values), f"{where}: reports a value without a name")
     for member in account.members.values():
         check_types(member, where)
         ends = member.start if member.end is None else member.end

@@ -75,5 +75,5 @@ def _limited(owners: Sequence[GpuOwner]) -> list[GpuOwner]:
     ranked = sorted(owners, key=lambda owner: (-owner.share_ratio, owner.owner))
     if len(ranked) <= MAX_OWNERS:
         return ranked
-    shown, rest = ranked[: MAX_OWNERS - 1], ranked[MAX_OWNERS - 1 :]
-    return [*shown, GpuOwner(rest[0].uuid, OTHERS, OTHERS, sum(owner.share_ratio for owner in rest))]
+    largest, rest = ranked[: MAX_OWNERS - 1], ranked[MAX_OWNERS - 1 :]
+    return [*largest, GpuOwner(rest[0].uuid, OTHERS, OTHERS, sum(owner.share_ratio for owner in rest))]

@@ -66,7 +66,7 @@ class PollerApp:
         self._settings = settings
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
-        self._shown = Exported()
+        self._exported = Exported()
         self._book = MergedPrices()
         self._renewing = threading.Lock()
         self._warned_of_limit = False
@@ -107,18 +107,18 @@ class PollerApp:
 
     def snapshot(self) -> PollerSnapshot:
         """Everything exported now."""
-        return self._snapshot(self._shown)
+        return self._snapshot(self._exported)
 
-    def _snapshot(self, shown: Exported) -> PollerSnapshot:
+    def _snapshot(self, exported: Exported) -> PollerSnapshot:
         return PollerSnapshot(
             self._clock(),
-            shown.prices,
-            shown.facts,
+            exported.prices,
+            exported.facts,
             self._schedule.health,
             self._settings.extras,
-            shown.zones,
-            {"unwatched": shown.unwatched, "limit": shown.over_limit},
-            shown.parts,
+            exported.zones,
+            {"unwatched": exported.unwatched, "limit": exported.over_limit},
+            exported.parts,
             self._settings.credits,
             self._settings.limits,
         )
@@ -133,18 +133,22 @@ class PollerApp:
         """What is exported after the prices have changed; built by the source that changed them, not by a scrape."""
         with self._renewing:
             book = self._store.book
-            shown = select(book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series)
-            shown = replace(shown, parts=parts_of(shown.prices, book, self._settings.adjustments, self._clock()))
-            self._collector.prepare(self._snapshot(shown))
-            self._shown = shown
+            exported = select(
+                book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series
+            )
+            exported = replace(
+                exported, parts=parts_of(exported.prices, book, self._settings.adjustments, self._clock())
+            )
+            self._collector.prepare(self._snapshot(exported))
+            self._exported = exported
             self._book = book  # the last, so that a scrape agrees with `/v1/price`
-        if shown.over_limit and not self._warned_of_limit:
+        if exported.over_limit and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "
                 "raise it, or watch less (--prices.watch)",
-                shown.over_limit,
+                exported.over_limit,
             )
-        self._warned_of_limit = bool(shown.over_limit)
+        self._warned_of_limit = bool(exported.over_limit)
 
     def start(self) -> None:
         """Listen, and start to poll the sources.

@@ -96,9 +96,9 @@ class Exported:
     parts: Mapping[PriceKey, Mapping[str, float]] = field(default_factory=dict)
 
 
-def select(book: MergedPrices, watched: Iterable[ExportFilter], wanted: frozenset[Want], most: int) -> Exported:
-    """What is in use (``wanted``) first, then what a person wrote down, then what is watched."""
-    ranks = _Ranks(book, tuple(watched), wanted)
+def select(book: MergedPrices, watched: Iterable[ExportFilter], in_use: frozenset[Want], most: int) -> Exported:
+    """What is in use (``in_use``) first, then what a person wrote down, then what is watched."""
+    ranks = _Ranks(book, tuple(watched), in_use)
     ranked: list[tuple[int, PriceKey]] = []
     for key, price in book.prices.items():
         rank = ranks.of(key, price.source)
@@ -132,11 +132,11 @@ def parts_of(
 class _Ranks:
     """Remembers what each machine type came to, because a catalogue has each in dozens of zones."""
 
-    def __init__(self, book: MergedPrices, watched: tuple[ExportFilter, ...], wanted: frozenset[Want]) -> None:
+    def __init__(self, book: MergedPrices, watched: tuple[ExportFilter, ...], in_use: frozenset[Want]) -> None:
         self._book = book
         self._watched = watched
-        self._wanted = wanted
-        self._types = {(want.provider, want.instance_type) for want in wanted}
+        self._in_use = in_use
+        self._types = {(want.provider, want.instance_type) for want in in_use}
         self._seen: dict[tuple[str, str, str], int | None] = {}
 
     def of(self, key: PriceKey, source: str) -> int | None:
@@ -149,7 +149,7 @@ class _Ranks:
 
     def _rank(self, key: PriceKey) -> int | None:
         # One price everywhere, or one in all of a region, is in use wherever a machine of the type is.
-        if Want(key.provider, key.region, key.instance_type) in self._wanted:
+        if Want(key.provider, key.region, key.instance_type) in self._in_use:
             return 0
         if not key.region and (key.provider, key.instance_type) in self._types:
             return 0

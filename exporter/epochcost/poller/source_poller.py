@@ -154,10 +154,10 @@ class SourcePoller:
 
     def _looked_through(self, health: SourceHealth, catalogue: Catalogue, requests: PriceRequests) -> SourceHealth:
         """Note what was requested and is not in the response, and what is unknown in the response; log each once."""
-        kept = {want: each for want, each in self._unpriced.items() if want not in requests.items}
+        others = {want: each for want, each in self._unpriced.items() if want not in requests.items}
         current = self._wants.current(self.source.provider, self._clock()) | self.source.watched
-        kept = {want: each for want, each in kept.items() if want in current}
-        self._unpriced = {**kept, **{each.want: each for each in unpriced(catalogue)}}
+        others = {want: each for want, each in others.items() if want in current}
+        self._unpriced = {**others, **{each.want: each for each in unpriced(catalogue)}}
         messages = sentences(self.source.name, self._unpriced.values(), catalogue.problems)
         for sentence in (*messages, *catalogue.notes):
             self._say_once(sentence)

@@ -26,9 +26,9 @@ def usd(amount: float, currency: str, rates: Rates) -> float:
     if currency == USD:
         return amount
     if currency not in rates:
-        shown = currency if re.fullmatch("[A-Z]{3}", currency) else "XXX"
+        code = currency if re.fullmatch("[A-Z]{3}", currency) else "XXX"
         raise NoRateError(
-            f"is in {currency!r:.20}, which has no rate: set --prices.currencies {shown}=(US dollars for 1)"
+            f"is in {currency!r:.20}, which has no rate: set --prices.currencies {code}=(US dollars for 1)"
         )
     return amount * rates[currency]
 

@@ -75,9 +75,9 @@ def judge(
         forgotten: what is no longer requested, so that its absence is expected.
     """
     full = not partial and not catalogue.problems
-    kept = [key for key in shelf.prices if Want(key.provider, key.region, key.instance_type) not in forgotten]
+    expected = [key for key in shelf.prices if Want(key.provider, key.region, key.instance_type) not in forgotten]
     rows = len(catalogue.prices)
-    before = len(kept) if shelf.rows is None else min(len(kept), shelf.rows)
+    before = len(expected) if shelf.rows is None else min(len(expected), shelf.rows)
     if full and _too_few(rows, before) and not _confirmed_rows(rows, doubt):
         sentence = f"a response with {rows} prices after one with {before} is held back until the next one confirms it"
         return CheckResult(None, replace(doubt, rows=rows), {ROWS_GONE: 1}, sentence)

@@ -153,7 +153,9 @@ def without_contradictions(source: str, prices: Iterable[Price], problems: list[
         by_key.setdefault(price.key, price)
     for key, figures in different.items():
         if len(figures) > 1:
-            shown = ", ".join(f"${usd:g}" for usd in sorted(figures))
-            problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one response: {shown}; none used")
+            amounts = ", ".join(f"${usd:g}" for usd in sorted(figures))
+            problems.append(
+                f"{source}: {key.instance_type}: {len(figures)} prices in one response: {amounts}; none used"
+            )
             del by_key[key]
     return tuple(by_key.values())

@@ -63,8 +63,8 @@ class PriceStore:
         self._doubts: dict[str, HeldPrice] = {}
         self._lock = threading.Lock()
         self._write_error = ""
-        kept = self._load()
-        self._book = bind({name: kept.get(name, SourcePrices()) for name in sources}, rules.precedence, rules.adjust)
+        loaded = self._load()
+        self._book = bind({name: loaded.get(name, SourcePrices()) for name in sources}, rules.precedence, rules.adjust)
 
     @property
     def book(self) -> MergedPrices:

@@ -135,7 +135,7 @@ class NodeClock:
             ValueError: when ``state`` is not what `state` returns, or cannot be true.
         """
         try:
-            writers = {str(writer): _anchor(kept) for writer, kept in state["writers"].items()}
+            writers = {str(writer): _anchor(saved) for writer, saved in state["writers"].items()}
             offset, last = _finite(state["offset"]), _finite(state["last_offset"])
             seen = [_finite(value) for value in state["seen"]][-MAX_OFFSETS:]
             same_boot, jumps = state["boot"] == self._boot_id != "", int(state["jumps"])
@@ -178,8 +178,8 @@ class NodeClock:
             self._seen = [*self._seen, offset][-MAX_OFFSETS:]
 
 
-def _anchor(kept: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
-    shift, last_t = kept
+def _anchor(saved: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
+    shift, last_t = saved
     return Anchor(None if shift is None else _finite(shift), _finite(last_t))
 
 

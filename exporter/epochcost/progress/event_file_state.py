@@ -109,7 +109,7 @@ class EventFileState:
         self.head_bytes = min(len(data), HEAD_BYTES)
         self.head_crc = zlib.crc32(data[: self.head_bytes])
 
-    def kept(self) -> list[Any]:
+    def row(self) -> list[Any]:
         """What outlives the agent, as JSON can hold it."""
         return [
             self.inode,
@@ -132,17 +132,17 @@ class EventFileState:
         ]
 
     @classmethod
-    def from_kept(cls, kept: Sequence[Any]) -> EventFileState:
+    def from_row(cls, row: Sequence[Any]) -> EventFileState:
         """The opposite of `kept`. Raises ValueError or TypeError for anything else."""
-        known = dict(zip(_KEPT, kept[: len(_KEPT)], strict=True))
-        user, place = _owner_of(known["name"], kept[len(_KEPT) :])
+        known = dict(zip(_COLUMNS, row[: len(_COLUMNS)], strict=True))
+        user, place = _owner_of(known["name"], row[len(_COLUMNS) :])
         _check_file(known)
         _check_writer(known)
         known |= {"stage": FileStatus(known["stage"]), "last_t": float(known["last_t"])}
         return cls(**known, user=user, place=place)
 
 
-_KEPT = (
+_COLUMNS = (
     "inode", "writer", "name", "offset", "seen", "head_bytes", "head_crc", "skipping",
     "stage", "run", "lock", "pid", "pidns", "watched", "last_t",
 )  # fmt: skip

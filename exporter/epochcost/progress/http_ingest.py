@@ -127,10 +127,10 @@ class Intake:
             taken.accepted += 1
             taken.runs.add(line.run)
             document = json.loads(raw)
-            kept = {key: value for key, value in document.items() if key not in LOCAL_KEYS}
+            portable = {key: value for key, value in document.items() if key not in LOCAL_KEYS}
             if behind:
-                kept["ts"] = max(0.0, line.ts + behind)
-            good.append(json.dumps(kept, separators=(",", ":")).encode() + b"\n")
+                portable["ts"] = max(0.0, line.ts + behind)
+            good.append(json.dumps(portable, separators=(",", ":")).encode() + b"\n")
         return taken, good
 
     def _append(self, writer: str, data: bytes) -> None:

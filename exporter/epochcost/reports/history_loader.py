@@ -37,16 +37,16 @@ MOST_RUNS_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Selection:
     """Runs to read with one query: a matcher that they fit, and the first and last window in which one was seen."""
 
     matcher: str
     windows: tuple[int, int]
 
     @staticmethod
-    def of(escaped: Iterable[str], first: int, last: int) -> _Wanted:
+    def of(escaped: Iterable[str], first: int, last: int) -> _Selection:
         """Of ids that are escaped for a regular expression in quotes of PromQL."""
-        return _Wanted(f'run=~"{"|".join(escaped)}"', (first, last))
+        return _Selection(f'run=~"{"|".join(escaped)}"', (first, last))
 
 
 @dataclass(slots=True)
@@ -86,9 +86,9 @@ class HistoryLoader:
             ReportError: when a request to the store fails, or it has none of our series in the span.
         """
         self._identify()
-        wanted = self._runs()
+        selection = self._runs()
         self._nodes()
-        for runs in wanted:
+        for runs in selection:
             with self.reader.within(*runs.windows):
                 self._members(",".join(filter(None, (self.matchers, runs.matcher))))
         for run in self.history.runs.values():
@@ -124,9 +124,9 @@ class HistoryLoader:
                 f"{clock(span.end)}: does it scrape agents, and did it at that time?"
             )
 
-    def _runs(self) -> list[_Wanted]:
+    def _runs(self) -> list[_Selection]:
         """Note the runs; matchers that fit them and no others, each for as many as one query takes."""
-        shown: dict[tuple[int, NodeKey], set[str]] = {}
+        names: dict[tuple[int, NodeKey], set[str]] = {}
         windows: dict[str, tuple[int, int]] = {}
         infos: dict[Labels, None] = {}
         seen = 0
@@ -134,11 +134,11 @@ class HistoryLoader:
             infos[labels] = None
             seen += 1
             run = dict(labels).get("run", "")
-            shown.setdefault((index, self._key(labels, index)), set()).add(run)
+            names.setdefault((index, self._key(labels, index)), set()).add(run)
             first, last = windows.get(run, (index, index))
             windows[run] = min(first, index), max(last, index)
         self.history.crowded = {
-            self.history.called(key) for (_, key), runs in shown.items() if len(runs) >= MOST_RUNS_SHOWN
+            self.history.called(key) for (_, key), runs in names.items() if len(runs) >= MOST_RUNS_SHOWN
         }
         for labels in infos:
             self._note(labels)
@@ -148,7 +148,7 @@ class HistoryLoader:
             self._cut()
         ids = {key.run for key in self.history.runs}
         if self.history.whole:
-            return [_Wanted('run!=""', (0, self.history.span.steps))] if ids else []
+            return [_Selection('run!=""', (0, self.history.span.steps))] if ids else []
         return list(_alternatives({run: windows[run] for run in ids}))
 
     def _cut(self) -> None:
@@ -157,13 +157,13 @@ class HistoryLoader:
         for labels, track in self.reader.tracks("run_cost_usd_total", self.matchers).items():
             if (key := self._run(labels)) in spent:
                 spent[key] += max((value for _, value in track.items()), default=0.0)
-        kept = sorted(spent, key=lambda key: (-spent[key], key.run, key.context))[: self.most_runs]
-        left = sum(spent.values()) - sum(spent[key] for key in kept)
+        top = sorted(spent, key=lambda key: (-spent[key], key.run, key.context))[: self.most_runs]
+        left = sum(spent.values()) - sum(spent[key] for key in top)
         of = len(spent)
-        self.history.runs = {key: self.history.runs[key] for key in kept}
+        self.history.runs = {key: self.history.runs[key] for key in top}
         self.history.whole = False
         self.history.cut = (
-            f"{of - len(kept):,} of {of:,} runs are left out, those with the lowest cost (about ${left:,.2f} in all): "
+            f"{of - len(top):,} of {of:,} runs are left out, those with the lowest cost (about ${left:,.2f} in all): "
             "--most-runs 0 reads all; --experiment, --runs and --match read fewer"
         )
         self.tell(self.history.cut)
@@ -370,7 +370,7 @@ def _fits(pattern: str, text: str) -> bool:
     return not pattern or re.fullmatch(pattern, text) is not None
 
 
-def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Wanted]:
+def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Selection]:
     """Matchers that fit these runs and nothing else: those of one time together, so that each reads a short time."""
     piece: list[str] = []
     length = 0
@@ -378,14 +378,14 @@ def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Wanted]:
     for run in sorted(windows, key=lambda run: (*windows[run], run)):
         escaped = quoted(re.escape(run))[1:-1]
         if piece and length + len(escaped) >= _MOST_CHARACTERS:
-            yield _Wanted.of(piece, first, last)
+            yield _Selection.of(piece, first, last)
             piece, length = [], 0
         begin, end = windows[run]
         first, last = (min(first, begin), max(last, end)) if piece else (begin, end)
         piece.append(escaped)
         length += len(escaped) + 1
     if piece:
-        yield _Wanted.of(piece, first, last)
+        yield _Selection.of(piece, first, last)
 
 
 def _newest(_: float, new: float) -> float:

@@ -81,8 +81,8 @@ class Prices:
             offer for context, offers in pollers.items() if context not in with_machines for offer in offers.items()
         ]
 
-    def _offered_price(self, key: NodeKey, wanted: list[Mapping[str, str]], index: int) -> float | None:
-        for want in wanted:
+    def _offered_price(self, key: NodeKey, offers: list[Mapping[str, str]], index: int) -> float | None:
+        for want in offers:
             fits = [t for labels, t in self._pollers(key) if want.items() <= dict(labels).items()]
             prices = [v for t in fits if (v := _value(t, index)) is not None]
             if prices:

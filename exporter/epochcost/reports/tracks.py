@@ -241,5 +241,7 @@ def _labels(labels: Mapping[str, str]) -> Labels:
     if "exported_" not in "".join(labels):
         return tuple(sorted(pair for pair in labels.items() if pair[0] != "__name__"))
     own = {name.removeprefix("exported_"): value for name, value in labels.items() if name.startswith("exported_")}
-    kept = {name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")}
-    return tuple(sorted({**kept, **own}.items()))
+    own_labels = {
+        name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")
+    }
+    return tuple(sorted({**own_labels, **own}.items()))

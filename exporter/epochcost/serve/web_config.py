@@ -53,8 +53,8 @@ class WebConfig:
         answer = self._credentials.verify(users, authorization, party_of(address))
         if answer is Verdict.BUSY:
             return text(429, "too many passwords from this address are already being checked", {"Retry-After": "1"})
-        wanted = {"WWW-Authenticate": 'Basic realm="epochcost"'}
-        return None if answer is Verdict.RIGHT else text(401, "user name and password required", wanted)
+        challenge = {"WWW-Authenticate": 'Basic realm="epochcost"'}
+        return None if answer is Verdict.RIGHT else text(401, "user name and password required", challenge)
 
     def _reread(self, path: Path) -> None:
         if time.monotonic() < self._retry_at:

@@ -109,17 +109,17 @@ def _body(sock: socket.socket, head: bytes, body: bytearray, deadline: float) ->
     """What follows the head, in the length that it declares, else to the end of the connection."""
     chunked = _CHUNKED.search(head) is not None  # as a proxy before the agent may make it
     length = None if chunked else _LENGTH.search(head)
-    wanted = int(length[1][:12]) if length else MAX_BODY_BYTES + 1
-    if length and wanted > MAX_BODY_BYTES:
+    length_bytes = int(length[1][:12]) if length else MAX_BODY_BYTES + 1
+    if length and length_bytes > MAX_BODY_BYTES:
         raise NotAnAgentError(f"its response is longer than {MAX_BODY_BYTES} bytes")
-    while len(body) < wanted:
+    while len(body) < length_bytes:
         if not _more(sock, body, deadline):
             if length:
                 raise ConnectionError("the response was cut off")
             break
     if len(body) > MAX_BODY_BYTES:
         raise NotAnAgentError(f"its response is longer than {MAX_BODY_BYTES} bytes")
-    return _joined(bytes(body)) if chunked else bytes(body[:wanted])
+    return _joined(bytes(body)) if chunked else bytes(body[:length_bytes])
 
 
 def _joined(chunks: bytes) -> bytes:

@@ -124,7 +124,7 @@ class NvmlDevice:
         self._nvml = nvml
         self._all = figures
         self._figures = figures
-        self._kept: dict[str, tuple[float, Values]] = {}
+        self._last_values: dict[str, tuple[float, Values]] = {}
         self._logged = notes.logged
         self._doing = notes.doing
         self._failures = notes.failures
@@ -191,7 +191,7 @@ class NvmlDevice:
 
     def _ask(self, figure: Figure, t: float, values: Values) -> None:
         if figure.every:
-            called_t, answer = self._kept.get(figure.call, (-math.inf, {}))
+            called_t, answer = self._last_values.get(figure.call, (-math.inf, {}))
             if 0 <= t - called_t < figure.every:
                 values.update(answer)
                 return
@@ -212,7 +212,7 @@ class NvmlDevice:
             self._has_responded = True
             values.update(answer)
             if figure.every:
-                self._kept[figure.call] = (t, answer)
+                self._last_values[figure.call] = (t, answer)
 
     def _fails(self, figure: Figure, err: Any) -> None:  # noqa: ANN401 - pynvml has no types
         """Leave this figure alone out, unless the GPU cannot be known without it."""
@@ -227,7 +227,7 @@ class NvmlDevice:
 
     def _give_up(self, figure: Figure, answer: str, t: float, values: Values) -> None:
         instead = (figure.instead,) if figure.instead else ()
-        self._figures = tuple(f for kept in self._figures for f in (instead if kept is figure else (kept,)))
+        self._figures = tuple(f for each in self._figures for f in (instead if each is figure else (each,)))
         if figure.instead:
             about = f"the driver returns {answer} for {figure.call}: using {figure.instead.call}"
             self._tell(about, figure.call, figure.level)
@@ -245,7 +245,7 @@ class NvmlDevice:
             log.log(level, "%s", text)
 
     def _unreadable(self, why: str) -> GpuSample:
-        self._kept.clear()
+        self._last_values.clear()
         if why != self._failing:
             self._failing = why
             log.warning("GPU %s (%s) cannot be read: %s", self.identity.index, self.identity.uuid, why)

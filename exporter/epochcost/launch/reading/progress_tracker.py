@@ -48,7 +48,7 @@ class ProgressTracker:
         self._followed_since = start
         self._reported = 0
         self._has_reported = self._retracted = False
-        self._shown: tuple[object, ...] | None = None
+        self._last_key: tuple[object, ...] | None = None
         self._samples: int | None = None
         self._batch: int | None = None
         self._top = 0.0
@@ -217,9 +217,9 @@ class ProgressTracker:
         leader = self.leader
         if leader is not None:
             self._ends(leader, at, snapshots)
-        shown = self._now(at)
-        if shown is not None:
-            snapshots.append(shown)
+        current = self._now(at)
+        if current is not None:
+            snapshots.append(current)
         if snapshots:
             self._has_reported = True
             self._written = max(
@@ -304,7 +304,7 @@ class ProgressTracker:
         if self._has_reported:
             snapshots.append(ProgressSnapshot(at=at, retract=True))
             self._retracted = True
-        self._reported, self._top, self._base, self._shown = 0, 0.0, 0, None
+        self._reported, self._top, self._base, self._last_key = 0, 0.0, 0, None
 
     def _ends(self, leader: Track, at: Moment, snapshots: list[ProgressSnapshot]) -> None:
         while leader.ends:
@@ -324,12 +324,12 @@ class ProgressTracker:
         position = None
         if track.position is not None:
             position = self._top = max(self._top, self._base + track.position)
-        shown = self._snapshot(at, track, position)
-        key = (shown.epoch, shown.epochs, shown.step, shown.samples, shown.batch_size)
-        if key == self._shown or (position is None and shown.step is None and shown.samples is None):
+        snapshot = self._snapshot(at, track, position)
+        key = (snapshot.epoch, snapshot.epochs, snapshot.step, snapshot.samples, snapshot.batch_size)
+        if key == self._last_key or (position is None and snapshot.step is None and snapshot.samples is None):
             return None
-        self._shown = key
-        return shown
+        self._last_key = key
+        return snapshot
 
     def _plausible(self) -> Track | None:
         return next((one for one in self._tracks.values() if isinstance(one, EpochTrack) and one.plausible), None)

@@ -152,9 +152,9 @@ def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tu
     for region, types in regions.items():
         for instance_type in types:
             places.setdefault(instance_type, []).append(region)
-    for instance_type, wanted in sorted(places.items()):
-        together = len(wanted) >= MANY_REGIONS and len({pricing_region(place) for place in wanted}) == 1
-        yield from [(instance_type, tuple(wanted))] if together else [(instance_type, (place,)) for place in wanted]
+    for instance_type, of_type in sorted(places.items()):
+        together = len(of_type) >= MANY_REGIONS and len({pricing_region(place) for place in of_type}) == 1
+        yield from [(instance_type, tuple(of_type))] if together else [(instance_type, (place,)) for place in of_type]
 
 
 def _price(region: str, instance_type: str, usd_per_hour: float, now: float) -> Price:
@@ -172,7 +172,7 @@ def one_price(rows: list[Row], rates: Rates) -> list[float]:
     if faults := [row.fault for row in rows if row.fault]:
         raise ValueError(f"a row that matches cannot be read ({faults[0]})")
     if len(rows) > 1:
-        skus = ", ".join(sorted(f"{row.sku} {row.shown}" for row in rows))
+        skus = ", ".join(sorted(f"{row.sku} {row.price_text}" for row in rows))
         raise ValueError(f"{len(rows)} rows match, not one ({skus})")
     return [usd(row.amount, row.currency, rates) for row in rows]
 
@@ -205,7 +205,7 @@ class Row:
         return all(self.attributes.get(name) == value for name, value in attributes.items())
 
     @property
-    def shown(self) -> str:
+    def price_text(self) -> str:
         """For people."""
         return f"${self.amount:g}" if self.currency == USD else f"{self.amount:g} {self.currency}"
 

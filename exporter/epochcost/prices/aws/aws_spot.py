@@ -137,9 +137,9 @@ def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, An
     for row in priced:
         newest[_place(row)] = max(newest.get(_place(row), -math.inf), _when(row, -math.inf))
     lost = {place for place, ts in since.items() if ts >= newest.get(place, math.inf)}
-    kept = [row for row in priced if row.get("ProductDescription") != LINUX or _place(row) not in lost]
+    current = [row for row in priced if row.get("ProductDescription") != LINUX or _place(row) not in lost]
     sentences = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
-    return kept, sentences
+    return current, sentences
 
 
 def _fault(row: Mapping[str, Any], region: str) -> str:
@@ -151,8 +151,8 @@ def _fault(row: Mapping[str, Any], region: str) -> str:
             raise TypeError("its type or zone is not a name")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
         names = ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")
-        shown = {name: str(row.get(name))[:80] for name in names}
-        return f"a row of {region} is not a price: {shown}: {type(err).__name__}: {err}"
+        excerpt = {name: str(row.get(name))[:80] for name in names}
+        return f"a row of {region} is not a price: {excerpt}: {type(err).__name__}: {err}"
     return ""
 
 

@@ -58,12 +58,12 @@ class Tariff:
 
 def _local(day: date, minute: int, zone: ZoneInfo) -> float:
     """When the wall clock first shows that minute; where the clock skips it, the moment of the skip."""
-    shown = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=zone)
-    ts = shown.timestamp()
-    if datetime.fromtimestamp(ts, zone).replace(tzinfo=None) == shown.replace(tzinfo=None):
+    local = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=zone)
+    ts = local.timestamp()
+    if datetime.fromtimestamp(ts, zone).replace(tzinfo=None) == local.replace(tzinfo=None):
         return ts
     # In a gap, fold 0 and 1 give the moment by the offset before and after: the skip is between them.
-    low, high = sorted((ts, shown.replace(fold=1).timestamp()))
+    low, high = sorted((ts, local.replace(fold=1).timestamp()))
     offset = datetime.fromtimestamp(low - 1, zone).utcoffset()
     while high - low > 1:
         middle = (low + high) // 2
