@@ -18,7 +18,7 @@ def play(seed: int, hours: float = LIFE_HOURS) -> Verdict:
     """One life, from its beginning to its end."""
     machine = Simulated(Life(seed, hours))
     while machine.t < hours * HOUR:
-        machine.beat()
+        machine.tick()
     return judge(machine)
 
 

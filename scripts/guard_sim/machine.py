@@ -61,7 +61,7 @@ class Stop:
 
 @dataclass
 class Simulated:
-    """One machine, beat by beat.
+    """One machine, tick by tick.
 
     Attributes:
         ended: processes (run and start) that were ended before their time, and when.
@@ -127,8 +127,8 @@ class Simulated:
         document = {"guard": self.guard.promises(), "seen": self.observer.state()}
         self._promised, self._promised_t = json.dumps(document), self.t
 
-    def beat(self) -> None:
-        """What happens in one beat."""
+    def tick(self) -> None:
+        """What happens in one tick."""
         self.t += BEAT_SECONDS
         wrong = self.life.wrong(self.t)
         self._report(wrong)

@@ -65,7 +65,7 @@ def _alertmanager(root: Path, stack: Stack) -> str:
 
 
 def _prometheus(root: Path, stack: Stack, agent: str, prices: str, alertmanager: str) -> str:
-    """The project's own configuration with this machine's ports, and a quicker beat: the first figures come soon."""
+    """The project's own configuration with this machine's ports, and a shorter interval for quick figures."""
     config = stack.home / "prometheus"
     shutil.rmtree(config / "targets", ignore_errors=True)
     (config / "targets").mkdir(parents=True)

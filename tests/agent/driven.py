@@ -91,7 +91,7 @@ class Driven:
         until = self.world.wall + seconds
         while self.world.wall < until - 1e-9:
             self.world.go(min(every, until - self.world.wall), utilization)
-            self.app.beat.tick()
+            self.app.sampling_loop.tick()
 
     def save(self) -> None:
         self.app.memory.save()

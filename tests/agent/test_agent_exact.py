@@ -76,7 +76,7 @@ def test_the_reference_table_replays_from_listed_price_to_metric(
     for k in range(1, 26):
         world.go(epoch_seconds, 0.9)
         world.say("epoch_end", begin + epoch_seconds * k, epoch=k)
-        it.app.beat.tick()
+        it.app.sampling_loop.tick()
         assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(cents / 100, abs=1e-11)
     assert it.dollars("run_epoch_cost_usd_sum", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
     assert it.dollars("run_cost_usd", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
@@ -165,11 +165,11 @@ def test_two_price_changes_one_learnt_late_a_restart_and_a_kill_within_one_epoch
     it.run(5.5)  # to 116
     exact = ((30 - 11.5) * 3.6 + (88.75 - 30) * 7.2 + (110.5 - 88.75) * 1.8) / 3600
     whole = exact + ((11.5 - 10.25) * 3.6 + (116 - 110.5) * 1.8) / 3600
-    bill = whole + 9.25 * 3.6 / 3600  # its books were opened at the first tick, at 1
+    bill = whole + 9.25 * 3.6 / 3600  # its ledger was opened at the first tick, at 1
     (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
     assert run.last_epoch_cost_usd == pytest.approx(exact, abs=1e-15)
     assert run.cost_usd == pytest.approx(whole, abs=1e-15)
-    totals = it.app.meter.ledger.book.totals(it.app.meter.ledger.price)
+    totals = it.app.meter.ledger.node_ledger.totals(it.app.meter.ledger.price)
     assert math.fsum(totals.cost_usd.values()) == pytest.approx(bill, abs=1e-9)
     assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(exact, abs=1e-15)
     assert it.sum("node_seconds_total") == pytest.approx(115, abs=1e-9)
@@ -289,11 +289,11 @@ def test_an_n1_machine_has_no_price_before_its_gpus_are_known(world: World, agen
     it = agent(node__provider="gcp", node__region="us-central1", node__instance_type="n1-standard-16")
     source = ReplaySource([GpuReading(0.0, (GpuSample("0", "GPU-1", "Tesla P4"),))])
     it.app.gpus.source = source
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.app.node.instance_type == ""
     it.app.gpus.sampler = Sampler(source, 60.0, it.app.clock.now)
     it.app.gpus.sampler._beat()
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.app.node.instance_type == "n1-standard-16+nvidia-tesla-p4:1"
     source.close()
 

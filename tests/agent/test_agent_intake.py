@@ -379,7 +379,7 @@ def test_what_a_machine_with_a_wrong_clock_reports_is_charged_from_when_it_was(
         more = {"mono": 77.0 + t} if mono else {}
         body = line(kind, t + off, **more, **fields)  # type: ignore[arg-type]
         assert post(it, body, f"/v1/events?writer=w&now={it.world.wall + off!r}")[0] == 200
-        it.app.beat.tick()
+        it.app.sampling_loop.tick()
 
     it.run(9)
     tell("start")

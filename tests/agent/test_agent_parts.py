@@ -52,7 +52,7 @@ def names(it: Driven) -> set[str]:
 
 
 def parts(it: Driven) -> dict[str, str]:
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.app.snapshot is not None
     return {view.run: view.part for view in it.app.snapshot.runs}
 
@@ -370,17 +370,17 @@ def test_where_a_training_finished_is_said_and_what_comes_after_counts_on_from_t
 ) -> None:
     it = agent()
     whole_epochs(it, "first.jsonl", 0, 2)
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.value("run_finished_epochs", run="r") is None
     world.say("end", file="first.jsonl", status="finished")
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.value("run_finished_epochs", run="r") == 2
     assert it.value("run_finished_timestamp_seconds", run="r") == pytest.approx(world.wall)
     assert it.value("run_before_epochs", run="r") is None
     began = world.wall + 10
     it.run(10.0)
     whole_epochs(it, "second.jsonl", 0, 1)
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.value("run_before_epochs", run="r") == 2
     assert it.value("run_attempt_timestamp_seconds", run="r") == pytest.approx(began, abs=1)
     assert it.value("run_epoch", run="r") == 3

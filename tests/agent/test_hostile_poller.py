@@ -1,4 +1,4 @@
-"""Whatever a poller answers, time after time: the books go on, and what is saved of them the next agent takes up."""
+"""Whatever a poller answers, time after time: the ledger continues, and the next agent resumes from what is saved."""
 
 from __future__ import annotations
 

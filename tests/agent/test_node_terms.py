@@ -201,9 +201,9 @@ def test_credits_of_ever_new_names_leave_room_for_the_next_one() -> None:
 def test_an_account_beside_the_hours_that_cannot_be_takes_no_hour_along(wrong: dict[str, Any]) -> None:
     one = meter()
     run(one, quote(), START, 1.0)
-    books = one.restored({**json.loads(json.dumps(one.state())), **wrong}, START + HOUR)
-    assert books.ledger.cursor == one.ledger.cursor
-    assert books.spending.state() == {}
+    meter_state = one.restored({**json.loads(json.dumps(one.state())), **wrong}, START + HOUR)
+    assert meter_state.ledger.cursor == one.ledger.cursor
+    assert meter_state.spending.state() == {}
 
 
 @pytest.mark.parametrize("state", [{"c": [1]}, {"c": ["a", 1.0]}, {"c": None}, [], {str(n): [1, 1] for n in range(99)}])

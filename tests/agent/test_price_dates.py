@@ -117,7 +117,7 @@ def test_a_price_of_before_the_sleep_stays_where_it_was(tmp_path: Path) -> None:
     assert it.ask_price()
     it.run(5)
     before = it.dollars("node_cost_usd")
-    assert before == pytest.approx((9 * 10 + 10 * 20) / 3600, abs=1e-9)  # the books open with the first second
+    assert before == pytest.approx((9 * 10 + 10 * 20) / 3600, abs=1e-9)  # the ledger opens with the first second
     world.wall += 7200  # it sleeps: the monotonic clock stands still
     it.run(1)
     assert it.ask_price()

@@ -86,7 +86,7 @@ def test_a_fall_learnt_half_a_minute_late_right_before_the_end_leaves_no_counter
 ) -> None:
     source = Source(world)
     it = agent(source)
-    it.run(1)  # the books open
+    it.run(1)  # the ledger opens
     trains(world)
     shown: dict[object, float] = {}
     for second in range(1, 140):
@@ -113,7 +113,7 @@ def test_a_fall_learnt_half_a_minute_late_right_before_the_end_leaves_no_counter
 def test_settled_and_provisional_are_exact_at_every_second(world: World, agent: Callable[..., Driven]) -> None:
     source = Source(world)
     it = agent(source)
-    it.run(1)  # the books open
+    it.run(1)  # the ledger opens
     trains(world)
     for second in range(1, 100):
         if second in (20, 70):

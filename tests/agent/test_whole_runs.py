@@ -36,7 +36,7 @@ def training(agent: Driven, *, start: float = 0.0, **facts: Any) -> None:
     for epoch in (1, 2):
         agent.run(300.0, every=60.0)
         agent.world.say("epoch_end", epoch=start + epoch)
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
 
 
 def live(agent: Driven) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def test_no_figure_of_a_store_enters_a_counter(world: World, store: PromqlServer
     before = agent.sum("run_cost_usd_total")
     stored(store, agent, own=0.9, other=2000.0)
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     assert agent.sum("run_cost_usd_total") == pytest.approx(before)
     assert agent.sum("run_state_cost_usd_total") == pytest.approx(before)
     agent.close()
@@ -261,7 +261,7 @@ def test_a_run_that_moved_here_is_whole_by_the_store_alone(world: World, store: 
     training(agent, start=2.0)
     stored(store, agent, own=1.0, other=3.0)
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     assert (cost_file(world)["scope"], cost_file(world)["machines"]) == ("run", 2)
     assert cost_file(world)["cost_usd"] == pytest.approx(4.0)
     agent.close()
@@ -295,7 +295,7 @@ def test_a_store_that_lacks_something_leaves_a_part_a_part(
     elif change == "not this part":
         store.costs[0] = ({**store.costs[0][0], "part": "older"}, 1.0)
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     costs = cost_file(world)
     assert costs["scope"] == "machine"
     assert missing in costs["missing"]
@@ -311,7 +311,7 @@ def test_a_run_of_the_same_name_in_another_cluster_is_another_run(world: World, 
     store.costs.append(({**elsewhere, "epochcost_machine": "n9", "part": "p9"}, 70.0))
     store.figures.append(({"__name__": "run:epochcost_cost_usd:sum", **elsewhere}, 70.0))
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     assert cost_file(world)["cost_usd"] == pytest.approx(3.0)
     assert cost_file(world)["machines"] == 2
     agent.close()
@@ -354,7 +354,7 @@ def test_a_store_that_answers_badly_is_named_and_changes_nothing(
     for name, value in answer.items():
         setattr(store, name, value)
     assert not agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     costs = cost_file(world)
     assert (costs["scope"], costs["cost_usd"]) == ("machine", pytest.approx(1.0))
     assert says in costs["missing"]

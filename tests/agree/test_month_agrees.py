@@ -76,13 +76,13 @@ class Lived:
         agent = Driven(world, machine__name=self.name, node__name=self.name, node__instance_type="sim.large")
         agent.app.machine.prices = PriceFeed(self.market, 60.0, lambda: world.wall, agent.app.clock.now)
         agent.ask_price()
-        agent.app.beat.tick()
+        agent.app.sampling_loop.tick()
         agent.scrape()
         for t in range(STEP, self.stayed + 1, STEP):
             agent.run(STEP, every=STEP)
             self.market.now = float(t)
             agent.ask_price()
-            agent.app.beat.tick()
+            agent.app.sampling_loop.tick()
             with urllib.request.urlopen(f"{agent.app.server.url}/metrics", timeout=10) as answer:
                 for name, labels, value in FIGURES.findall(answer.read().decode()):
                     row = self.rows.setdefault(f"epochcost_{name}{labels}", [])

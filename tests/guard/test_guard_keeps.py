@@ -22,7 +22,7 @@ from epochcost.guard.keep_files import (
     present,
     wish_of,
 )
-from epochcost.guard.keeps import MAX_KEEPS, KeepBook
+from epochcost.guard.keeps import MAX_KEEPS, KeepList
 from epochcost.guard.observation import Person
 from epochcost.guard.policy import Condition, Webhook
 from epochcost.guard.regulars import MAX_USERS
@@ -40,10 +40,10 @@ def put(directory: Path, name: str, text: str, uid: int) -> Path:
     return file
 
 
-def looked(directory: Path, *uids: int) -> tuple[KeepBook, KeepFiles]:
-    book, files = KeepBook(), KeepFiles(directory, 86400.0)
-    files.look(book, uids, T0, T0)
-    return book, files
+def looked(directory: Path, *uids: int) -> tuple[KeepList, KeepFiles]:
+    keeps, files = KeepList(), KeepFiles(directory, 86400.0)
+    files.look(keeps, uids, T0, T0)
+    return keeps, files
 
 
 @AS_ROOT
@@ -51,8 +51,8 @@ def test_a_file_counts_for_its_user_and_under_his_name_alone(tmp_path: Path) -> 
     put(tmp_path, f"keep.{SOMEBODY}", "4h mine", SOMEBODY)
     put(tmp_path, f"keep.{ANOTHER}", "4h not mine", SOMEBODY)
     put(tmp_path, "keep.0", "4h nor this", SOMEBODY)
-    book, files = looked(tmp_path, 0, SOMEBODY, ANOTHER)
-    assert [(keep.uid, keep.why, keep.until_t) for keep in book.keeps.values()] == [(SOMEBODY, "mine", T0 + 4 * 3600)]
+    keeps, files = looked(tmp_path, 0, SOMEBODY, ANOTHER)
+    assert [(keep.uid, keep.why, keep.until_t) for keep in keeps.keeps.values()] == [(SOMEBODY, "mine", T0 + 4 * 3600)]
     assert "belongs to user" in files.problems["keep.0"]
 
 
@@ -60,11 +60,11 @@ def test_a_file_counts_for_its_user_and_under_his_name_alone(tmp_path: Path) -> 
 def test_names_that_others_have_taken_do_not_hinder(tmp_path: Path) -> None:
     put(tmp_path, f"keep.{SOMEBODY}", "30d", ANOTHER)
     put(tmp_path, f"keep.{SOMEBODY}.1", "4h mine", SOMEBODY)
-    book, _ = looked(tmp_path, SOMEBODY)
-    assert [keep.why for keep in book.keeps.values()] == ["mine"]
+    keeps, _ = looked(tmp_path, SOMEBODY)
+    assert [keep.why for keep in keeps.keeps.values()] == ["mine"]
     (tmp_path / f"keep.{SOMEBODY}").unlink()
-    book, _ = looked(tmp_path, SOMEBODY)
-    assert [keep.why for keep in book.keeps.values()] == ["mine"]
+    keeps, _ = looked(tmp_path, SOMEBODY)
+    assert [keep.why for keep in keeps.keeps.values()] == ["mine"]
 
 
 @AS_ROOT
@@ -73,18 +73,18 @@ def test_links_pipes_and_nonsense_keep_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / f"keep.{SOMEBODY}.1")
     put(tmp_path, f"keep.{SOMEBODY}.2", "for ever", SOMEBODY)
     put(tmp_path, f"keep.{SOMEBODY}.3", "4h " + "x" * 2000, SOMEBODY)
-    book, files = looked(tmp_path, SOMEBODY)
-    assert book.keeps == {}
+    keeps, files = looked(tmp_path, SOMEBODY)
+    assert keeps.keeps == {}
     assert len(files.problems) == 4
 
 
 def test_a_long_wish_is_as_long_as_the_policy_allows_and_an_old_one_is_over(tmp_path: Path) -> None:
     file = put(tmp_path, f"keep.{os.geteuid()}", "30d", os.geteuid())
-    book, files = looked(tmp_path, os.geteuid())
-    assert [keep.until_t for keep in book.keeps.values()] == [T0 + 86400]
+    keeps, files = looked(tmp_path, os.geteuid())
+    assert [keep.until_t for keep in keeps.keeps.values()] == [T0 + 86400]
     file.unlink()
-    files.look(book, [os.geteuid()], T0 + 10, T0 + 10)
-    assert book.keeps == {}
+    files.look(keeps, [os.geteuid()], T0 + 10, T0 + 10)
+    assert keeps.keeps == {}
 
 
 class Place:
@@ -105,52 +105,52 @@ def test_in_a_directory_of_his_own_a_keep_is_the_users_whoevers_file_it_is(tmp_p
     home = tmp_path / "home"
     home.mkdir()
     put(home, "keep", "4h a pod's root", os.geteuid())
-    book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    keeps, files = KeepList(), KeepFiles(tmp_path, 86400.0)
     place = Place(home, SOMEBODY)
     for _ in range(2):
-        files.look(book, (), T0, T0, [place.own])
-    (keep,) = book.keeps.values()
+        files.look(keeps, (), T0, T0, [place.own])
+    (keep,) = keeps.keeps.values()
     assert (keep.uid, keep.why, keep.by, keep.until_t) == (SOMEBODY, "a pod's root", "whoever has it", T0 + 4 * 3600)
     assert keep.holds(Finding("", Condition.VACANT, 1.0, (), (Person(SOMEBODY),)))
     assert not keep.holds(Finding("", Condition.VACANT, 1.0, (), (Person(ANOTHER),)))
     (home / "keep").unlink()
-    files.look(book, (), T0, T0, [place.own])
-    assert book.keeps == {}
+    files.look(keeps, (), T0, T0, [place.own])
+    assert keeps.keeps == {}
 
 
 def test_a_directory_that_cannot_be_seen_now_leaves_its_keep_as_it_was(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     put(home, "keep", "4h", os.geteuid())
-    book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    keeps, files = KeepList(), KeepFiles(tmp_path, 86400.0)
 
     @contextmanager
     def shut() -> Iterator[int]:
         raise PermissionError(13, "Permission denied")
         yield 0
 
-    files.look(book, (), T0, T0, [Place(home, SOMEBODY).own])
-    files.look(book, (), T0, T0, [OwnPlace(str(home), shut, lambda _found, _name: SOMEBODY, "whoever has it")])
-    assert len(book.keeps) == 1
+    files.look(keeps, (), T0, T0, [Place(home, SOMEBODY).own])
+    files.look(keeps, (), T0, T0, [OwnPlace(str(home), shut, lambda _found, _name: SOMEBODY, "whoever has it")])
+    assert len(keeps.keeps) == 1
     assert files.problems == {f"{home}/keep": "Permission denied"}
-    files.look(book, (), T0, T0, [])
-    assert book.keeps == {}
+    files.look(keeps, (), T0, T0, [])
+    assert keeps.keeps == {}
 
 
 def test_who_says_something_else_all_the_time_is_not_heard_and_what_he_said_before_stands(tmp_path: Path) -> None:
     me = os.geteuid()
-    book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    keeps, files = KeepList(), KeepFiles(tmp_path, 86400.0)
     reasons = set()
     for n in range(100):  # each would be a line of the log and a series
         file = put(tmp_path, f"keep.{me}", f"4h why {n}", me)
         os.utime(file, (T0 + n, T0 + n))
-        files.look(book, [me], T0 + 10 * n, T0 + 10 * n)
-        reasons |= {keep.why for keep in book.keeps.values()}
+        files.look(keeps, [me], T0 + 10 * n, T0 + 10 * n)
+        reasons |= {keep.why for keep in keeps.keeps.values()}
     assert len(reasons) == MOST_CHANGES
-    assert len(book.keeps) == 1
+    assert len(keeps.keeps) == 1
     assert "20 times in an hour" in files.problems[f"keep.{me}"]
-    files.look(book, [me], T0 + 4600, T0 + 4600)
-    assert [keep.why for keep in book.keeps.values()] == ["why 99"]
+    files.look(keeps, [me], T0 + 4600, T0 + 4600)
+    assert [keep.why for keep in keeps.keeps.values()] == ["why 99"]
 
 
 def test_all_users_together_have_no_more_names_than_there_are_places(tmp_path: Path) -> None:
@@ -186,8 +186,8 @@ def test_a_webhook_that_does_not_answer_is_given_up_and_holds_nobody_up() -> Non
 @pytest.mark.parametrize("subject", ["", "r", "\ud800"])
 @pytest.mark.parametrize("token", ["", "x", "\udfff", "\x00", "é"])
 def test_a_link_of_whatever_characters_proves_nothing_but_what_it_was_made_for(subject: str, token: str) -> None:
-    book = KeepBook()
-    link = book.link(subject, T0)
-    assert book.proves(subject, link, T0)
-    assert not book.proves(subject, f"{link.partition('.')[0]}.{token}", T0)
-    assert not book.proves(f"{subject}\ud801", link, T0)
+    keeps = KeepList()
+    link = keeps.link(subject, T0)
+    assert keeps.proves(subject, link, T0)
+    assert not keeps.proves(subject, f"{link.partition('.')[0]}.{token}", T0)
+    assert not keeps.proves(f"{subject}\ud801", link, T0)

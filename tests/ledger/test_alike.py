@@ -83,7 +83,7 @@ def played(told: list[Any], *, at_once: bool) -> Ledger:
 @given(ticks())
 def test_any_story_comes_to_the_same(told: list[Any]) -> None:
     one, other = played(told, at_once=True), played(told, at_once=False)
-    for book, same in ((one.book, other.book), (one.useful_cut, other.useful_cut)):
+    for book, same in ((one.node_ledger, other.node_ledger), (one.useful_cut, other.useful_cut)):
         mine, theirs = book.totals(one.price), same.totals(other.price)
         for got, expected in ((mine.seconds, theirs.seconds), (mine.cost_usd, theirs.cost_usd)):
             for key in got.keys() | expected.keys():
@@ -121,4 +121,4 @@ def test_a_fault_in_the_midst_of_many_events_loses_no_time() -> None:
 
     with pytest.raises(RuntimeError):
         breaks_off()
-    assert math.fsum(it.book.totals(it.price).seconds.values()) == 5.0
+    assert math.fsum(it.node_ledger.totals(it.price).seconds.values()) == 5.0

@@ -62,7 +62,7 @@ def test_what_it_cost_stays_what_it_cost() -> None:
         assert after.seconds(T0 + 150 - AHEAD) == pytest.approx(before.seconds(T0 + 150))
         assert after.epoch_cost_usd_sum(moved.price) == pytest.approx(before.epoch_cost_usd_sum(it.price))
         assert after.part == before.part  # its name says when it was first seen, and stays
-    assert moved.book.totals(moved.price).cost_usd == pytest.approx(it.book.totals(it.price).cost_usd)
+    assert moved.node_ledger.totals(moved.price).cost_usd == pytest.approx(it.node_ledger.totals(it.price).cost_usd)
     assert moved.unsettled.dollars(moved.price) == pytest.approx(it.unsettled.dollars(it.price))
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.ledger.story import T0, event, gpus, ledger, run_cost, seconds, sliced, tell
 
 from epochcost.ledger import Device, Ledger, LedgerSettings
-from epochcost.ledger.devices import MOST_REMEMBERED, DeviceBook
+from epochcost.ledger.devices import MOST_REMEMBERED, DeviceLedger
 from epochcost.model import RunId, State
 
 RUNS = {"a": ("GPU-7",), "b": ("0", "1", "2", "3"), "c": ("4", "5", "6")}
@@ -167,7 +167,7 @@ def test_a_run_that_takes_the_whole_node_keeps_no_device_that_is_gone() -> None:
 
 
 def test_devices_of_ever_new_names_push_out_those_that_are_long_gone_and_none_that_is_here() -> None:
-    book, mine = DeviceBook(), Device("mine", "0", utilization_ratio=0.5)
+    book, mine = DeviceLedger(), Device("mine", "0", utilization_ratio=0.5)
     for n in range(3000):
         book.add(mine, 1.0, {State.VACANT: 1.0})
         book.add(Device(f"forged {n}", "1", utilization_ratio=0.5), 1.0, {State.VACANT: 1.0})

@@ -56,7 +56,7 @@ def test_every_source_is_asked_at_once_and_then_at_its_own_pace() -> None:
         wait_for(lambda: len(quick.questions) >= 4, what="four questions to the quick source")
         assert len(slow.questions) == 1
         assert schedule.health["quick"].success is True
-        assert store.book.prices
+        assert store.merged.prices
 
 
 def test_a_source_that_hangs_delays_neither_another_one_nor_the_end() -> None:
@@ -94,7 +94,7 @@ def test_what_a_source_answers_after_the_end_is_thrown_away() -> None:
     release.set()
     name = next(iter(source.threads))
     wait_for(lambda: name not in {thread.name for thread in threading.enumerate()}, what="the end of the thread")
-    assert not store.book.prices
+    assert not store.merged.prices
 
 
 def test_a_failure_is_counted_said_once_and_tried_again_soon(caplog: pytest.LogCaptureFixture) -> None:
@@ -105,7 +105,7 @@ def test_a_failure_is_counted_said_once_and_tried_again_soon(caplog: pytest.LogC
         assert caplog.text.count("HTTP 503 for everything") == 1
         source.answer = good
         wait_for(lambda: schedule.health["told"].success, what="a success after the failures")
-        assert store.book.prices
+        assert store.merged.prices
         assert schedule.health["told"].sentence == ""
 
 
@@ -142,10 +142,10 @@ def test_a_source_without_configuration_is_skipped_neither_well_nor_badly(caplog
 def test_a_source_that_loses_its_configuration_has_failed_and_its_last_good_prices_stay() -> None:
     source = ToldSource(good, refresh_seconds=0.1)
     with running([source]) as (schedule, store):
-        wait_for(lambda: store.book.prices, what="the first prices")
+        wait_for(lambda: store.merged.prices, what="the first prices")
         source.answer = failing(NotConfiguredError("told: credentials are gone"))
         wait_for(lambda: schedule.health["told"].success is False, what="the failure")
-        assert store.book.prices
+        assert store.merged.prices
 
 
 def test_prices_with_a_problem_are_taken_and_count_as_a_failure() -> None:
@@ -154,7 +154,7 @@ def test_prices_with_a_problem_are_taken_and_count_as_a_failure() -> None:
 
     with running([ToldSource(troubled)]) as (schedule, store):
         wait_for(lambda: schedule.health["told"].failures, what="the failure")
-        assert len(store.book.prices) == 1
+        assert len(store.merged.prices) == 1
         assert schedule.health["told"].last_success_ts is None
 
 
@@ -165,16 +165,16 @@ def test_what_is_newly_asked_for_is_fetched_at_once_and_stays_wanted() -> None:
     watched = Want("aws", "us-east-1", "watched.large")
     source = ToldSource(answer, refresh_seconds=1.0, watched=frozenset({watched}))
     with running([source]) as (schedule, store):
-        wait_for(lambda: store.book.prices, what="the watched type")
+        wait_for(lambda: store.merged.prices, what="the watched type")
         lookup = schedule.ask(WANT)
         assert lookup.pending == ("told",)
         assert lookup.tried == ("told is being queried",)
-        wait_for(lambda: len(store.book.prices) == 2, seconds=5, what="the type that was asked for")
+        wait_for(lambda: len(store.merged.prices) == 2, seconds=5, what="the type that was asked for")
         assert PriceRequests(frozenset({WANT})) in source.questions  # only that, not everything again
         assert schedule.ask(WANT).pending == ()
         both = PriceRequests(frozenset({WANT, watched}))
         wait_for(lambda: both in source.questions, what="a refresh of both")
-        assert len(store.book.prices) == 2
+        assert len(store.merged.prices) == 2
 
 
 def test_what_nobody_has_is_not_asked_for_again_and_again() -> None:
@@ -197,7 +197,7 @@ def test_a_failed_question_says_what_went_wrong_and_is_tried_again() -> None:
         schedule.ask(WANT)
         wait_for(lambda: schedule.ask(WANT).tried == ("told: HTTP 500",), what="the reason")
         source.answer = good
-        wait_for(lambda: store.book.prices, what="the price after a retry")
+        wait_for(lambda: store.merged.prices, what="the price after a retry")
 
 
 def test_many_questions_at_once_are_answered_together() -> None:
@@ -252,5 +252,5 @@ def test_what_is_asked_for_while_it_is_being_fetched_is_not_fetched_twice() -> N
         assert schedule.ask(WANT).pending == ("told",)
         release.set()
         wait_for(lambda: not schedule.ask(WANT).pending, what="the answer")
-        assert store.book.prices
+        assert store.merged.prices
         assert len(source.questions) == 1

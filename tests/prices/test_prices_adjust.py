@@ -98,17 +98,17 @@ def test_spot_steps_keep_their_times() -> None:
 def test_a_price_that_a_discount_would_bring_to_nothing_is_absent_not_zero() -> None:
     store = PriceStore(None, ["aws"], StoreRules(adjust=parse_adjustments([{"discount-usd-per-hour": 30}])))
     store.put("aws", Catalogue((published(),)), MARCH)
-    assert not store.book.prices
+    assert not store.merged.prices
 
 
 def test_the_store_keeps_what_was_published_so_that_a_change_of_contract_is_no_change_of_price(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     first = PriceStore(path, ["aws"], StoreRules(adjust=parse_adjustments([{"discount-percent": 95}])))
     first.put("aws", Catalogue((published(),)), MARCH)
-    assert first.book.prices[DEMAND].usd_per_hour == pytest.approx(1.5)
+    assert first.merged.prices[DEMAND].usd_per_hour == pytest.approx(1.5)
     second = PriceStore(path, ["aws"])
     assert not second.put("aws", Catalogue((published(),)), MARCH + 60).held, "no jump: nothing was published anew"
-    assert usd_per_hour_at(second.book.prices[DEMAND], MARCH) == 30.0
+    assert usd_per_hour_at(second.merged.prices[DEMAND], MARCH) == 30.0
 
 
 def test_only_charged_extras_are_part_of_what_an_agent_charges() -> None:

@@ -92,7 +92,7 @@ def test_a_tariff_that_changes_counts_from_then_and_the_past_stands() -> None:
     dearer = machine(**{"tariff-by-hour": {"07:00": 2.0, "23:00": 0.8}})
     change = at("2026-11-21T12:00")
     store.put("owned", priced(dearer, change), change)
-    price = store.book.prices[KEY]
+    price = store.merged.prices[KEY]
     capital = 2000 / (2 * 8766)
     for moment, tariff in (
         ("2026-11-20T13:00", DAYTIME),
@@ -110,7 +110,7 @@ def test_a_refresh_that_says_the_same_adds_no_steps() -> None:
     for minute in range(0, 600, 5):
         store.put("owned", priced(machine(), begin + minute * 60), begin + minute * 60)
     later = begin + 595 * 60
-    known = store.book.prices[KEY].steps
+    known = store.merged.prices[KEY].steps
     fresh = priced(machine(), later).prices[0].steps
     assert [step for step in known if step.ts > begin] == [step for step in fresh if step.ts > begin]
 
@@ -189,7 +189,7 @@ def test_power_that_nobody_measures_is_no_price_and_the_last_good_one_stays(metr
     troubled = source.fetch(PriceRequests(), 2.0)
     assert "no usable sample of epochcost_node_power_watts" in troubled.problems[0]
     store.put("owned", troubled, 2.0)
-    assert store.book.prices[KEY].fetched_ts == 1.0, "its age is true"
+    assert store.merged.prices[KEY].fetched_ts == 1.0, "its age is true"
 
 
 FREE = {"price-usd": 2000, "years": 2, "watts": 0, "tariff-usd-per-kwh": 0}

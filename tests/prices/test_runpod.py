@@ -104,7 +104,7 @@ def test_a_price_that_is_null_while_out_of_stock_stays_with_its_age(server: Json
     gone = fetch(server, [gpu(securePrice=None, secureSpotPrice=2.5)], ("secure", "1x H100 SXM"))
     assert gone.problems == ()
     store.put("runpod", gone, NOW + 1800)
-    kept = {key.purchase_option: price for key, price in store.book.prices.items()}
+    kept = {key.purchase_option: price for key, price in store.merged.prices.items()}
     assert (kept[ON_DEMAND].usd_per_hour, kept[ON_DEMAND].fetched_ts) == (2.69, NOW)
     assert kept[SPOT].usd_per_hour == 2.5
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.host_sampling import HostSampling
-from epochcost.agent.meter import Books, Meter
+from epochcost.agent.meter import Meter, MeterState
 from epochcost.agent.priced_machine import PricedMachine, SavedMachine
 from epochcost.agent.run_records import NOT_WHAT_WAS_SAVED, impossible_runs, without_runs
 from epochcost.agent.snapshot import CollectorHealth
@@ -83,7 +83,7 @@ class AgentMemory:
         try:
             if not same_boot:
                 saved = self._before_this_boot(saved)
-            clock, books, machine = self._looked_through(saved, same_boot=same_boot)
+            clock, meter_state, machine = self._looked_through(saved, same_boot=same_boot)
         except NOT_WHAT_WAS_SAVED as err:
             it.files.clear()
             rest = self._but_for_some_runs(saved, same_boot=same_boot)
@@ -92,8 +92,8 @@ class AgentMemory:
                 self.file.set_aside(str(err) if another else f"{type(err).__name__}: {err}")
                 it.files.clear()
                 return
-            saved, (clock, books, machine) = rest
-        it.meter.take(books)
+            saved, (clock, meter_state, machine) = rest
+        it.meter.take(meter_state)
         it.clock.take(clock)
         now = it.clock.now()
         it.machine.take(machine, it.meter, now if same_boot else self._host.boot_ts(now))
@@ -101,7 +101,7 @@ class AgentMemory:
         if it.guarding is not None:
             it.guarding.restore(saved.get("guard"))
 
-    def _looked_through(self, saved: dict[str, Any], *, same_boot: bool) -> tuple[SavedClock, Books, SavedMachine]:
+    def _looked_through(self, saved: dict[str, Any], *, same_boot: bool) -> tuple[SavedClock, MeterState, SavedMachine]:
         """All of it, if it can be true; but for the files nothing is applied yet.
 
         Raises:
@@ -111,15 +111,15 @@ class AgentMemory:
         clock = it.clock.restored(saved["clock"])
         if saved["boot_id"] != saved["clock"]["boot"]:
             raise ImpossibleStateError("the clock belongs to another boot than the rest")
-        books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
+        meter_state = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
         machine = it.machine.restored(saved, same_boot=same_boot)
-        _check_times(clock, books.ledger.cursor)
+        _check_times(clock, meter_state.ledger.cursor)
         it.files.restore(saved["files"])
-        return clock, books, machine
+        return clock, meter_state, machine
 
     def _but_for_some_runs(
         self, saved: dict[str, Any], *, same_boot: bool
-    ) -> tuple[dict[str, Any], tuple[SavedClock, Books, SavedMachine]] | None:
+    ) -> tuple[dict[str, Any], tuple[SavedClock, MeterState, SavedMachine]] | None:
         """``saved`` and what is in it without runs that cannot be; None if these are not all that is wrong."""
         try:
             latest = self.parts.clock.restored(saved["clock"]).now + LATE_SECONDS

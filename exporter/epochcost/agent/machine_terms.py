@@ -83,9 +83,9 @@ class MachineTerms:
         )
 
     def _machine_purse(self, credit: Credit, ledger: Ledger, usd_per_hour: float | None, now: float) -> Purse:
-        book, price = ledger.book, ledger.price
-        cost_usd = math.fsum(book.totals(price).cost_usd.values())
-        since_usd = None if self.spending.knows(credit) else book.usd_since(credit.as_of_ts, price)
+        node_ledger, price = ledger.node_ledger, ledger.price
+        cost_usd = math.fsum(node_ledger.totals(price).cost_usd.values())
+        since_usd = None if self.spending.knows(credit) else node_ledger.usd_since(credit.as_of_ts, price)
         return self.spending.purse(credit, cost_usd, since_usd, usd_per_hour, now)
 
     def state(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class MachineTerms:
 
 def _running(ledger: Ledger) -> Sequence[Window]:
     """When this machine was up, as far as the ledger reaches back."""
-    return [(span.start, span.end) for span in ledger.book.spans]
+    return [(span.start, span.end) for span in ledger.node_ledger.spans]
 
 
 def _with_free_hours(limits: Iterable[Limit]) -> Limit | None:

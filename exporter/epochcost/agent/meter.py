@@ -66,7 +66,7 @@ class MeterSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class MeterState:
     """All that a meter remembers."""
 
     ledger: Ledger
@@ -194,7 +194,7 @@ class Meter:
         )
 
     def _node_view(self, now: float, inputs: Inputs) -> NodeView:
-        totals = self.ledger.book.totals(self.ledger.price)
+        totals = self.ledger.node_ledger.totals(self.ledger.price)
         seconds, cost = _NONE_OF_ANY.copy(), _NONE_OF_ANY.copy()
         for (_, state), value in totals.seconds.items():
             seconds[state] += value
@@ -266,7 +266,7 @@ class Meter:
             "boot_ts": self.boot_ts,
         }
 
-    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+    def restored(self, state: Mapping[str, Any], latest: float) -> MeterState:
         """What `state` described, if it can be true; nothing is applied yet.
 
         Args:
@@ -289,9 +289,13 @@ class Meter:
         boot_ts = state["boot_ts"]
         if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
             raise ValueError(f"boot_ts: {boot_ts!r} is not a time in the past")
-        return Books(ledger, settlement, applied, boot_ts, *MachineTerms.accounts(state))
+        return MeterState(ledger, settlement, applied, boot_ts, *MachineTerms.accounts(state))
 
-    def take(self, books: Books) -> None:
-        """Continue with ``books``."""
-        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
-        self.boot_ts, self.terms.egress, self.terms.spending = books.boot_ts, books.egress, books.spending
+    def take(self, meter_state: MeterState) -> None:
+        """Continue with ``meter_state``."""
+        self.ledger, self.settlement, self._applied = meter_state.ledger, meter_state.settlement, meter_state.applied
+        self.boot_ts, self.terms.egress, self.terms.spending = (
+            meter_state.boot_ts,
+            meter_state.egress,
+            meter_state.spending,
+        )

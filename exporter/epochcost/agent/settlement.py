@@ -120,7 +120,7 @@ class Settlement:
         Raises:
             ImpossibleStateError: naming the figure.
         """
-        totals = ledger.book.totals(ledger.price)
+        totals = ledger.node_ledger.totals(ledger.price)
         usd_per_second = (
             max((usd for usd in ledger.charged.paid.usd_per_hour if usd), default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
         )

@@ -99,7 +99,7 @@ def run_views(at: Instant, keep_seconds: float) -> tuple[RunView, ...]:
     accounts.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
     accounts = _shared_out(accounts)
     at.settlement.forget(ledger.runs.values())
-    totals = ledger.book.totals(ledger.price)
+    totals = ledger.node_ledger.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
     at.histories.forget(a.run for a in accounts)
     return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in accounts)
@@ -238,7 +238,7 @@ def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
     cut = ledger.useful_cut
     if not cut:
         return UsefulSplit()
-    split = by_activity(cut.totals(ledger.price), ledger.book.totals(ledger.price), runs)
+    split = by_activity(cut.totals(ledger.price), ledger.node_ledger.totals(ledger.price), runs)
     return UsefulSplit(split.seconds, split.usd if ledger.price.times else {})
 
 

@@ -117,11 +117,11 @@ class Market:
 
     def snapshot(self) -> PollerSnapshot:
         """What the poller exports now."""
-        book = self.store.book
+        merged = self.store.merged
         return PollerSnapshot(
             t=self._epoch_ts + self._t,
-            prices=book.prices,
-            facts=book.facts,
+            prices=merged.prices,
+            facts=merged.facts,
             sources={attempts.source.name: attempts.health for attempts in self._pollers},
         )
 
@@ -130,10 +130,10 @@ class Market:
         if node.purchase_option is None:
             return None
         key = PriceKey(node.provider, node.region, node.zone, node.instance_type, node.purchase_option)
-        price = self.store.book.find(key)
+        price = self.store.merged.find(key)
         if price is None:
             return None
-        on_demand = self.store.book.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
+        on_demand = self.store.merged.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
         now = self._epoch_ts + self._t
         listed = usd_per_hour_at(on_demand, now) if on_demand is not None else None
         return Quote(price.steps, listed, price.source, price.fetched_ts)

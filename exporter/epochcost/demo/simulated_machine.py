@@ -212,7 +212,7 @@ def _attempt(attempt: Attempt, job: Job, high_water: float) -> Iterator[tuple[fl
 def _reports(attempt: Attempt, high_water: float) -> Iterator[tuple[float, float]]:
     """(time, position) of each report: every 15 s, at the ends of epochs, where lost work is caught up, at a hang."""
     last = min(attempt.end, attempt.hangs_at)
-    beats = ((t, attempt.position(t)) for t in _every(attempt.first_step, last))
+    reports = ((t, attempt.position(t)) for t in _every(attempt.first_step, last))
     first, end = math.floor(attempt.from_epoch) + 1, math.floor(attempt.position(last) + 1e-9)
     ends = ((attempt.reaches(k), float(k)) for k in range(first, end + 1))
     marks = []
@@ -220,7 +220,7 @@ def _reports(attempt: Attempt, high_water: float) -> Iterator[tuple[float, float
         marks.append((attempt.reaches(high_water), high_water))
     if attempt.hangs_at < attempt.end:
         marks.append((attempt.hangs_at, attempt.position(attempt.hangs_at)))
-    return heapq.merge(beats, ends, sorted(marks))
+    return heapq.merge(reports, ends, sorted(marks))
 
 
 def _every(start: float, end: float) -> Iterator[float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from epochcost.guard.conditions import MACHINE
 from epochcost.guard.decisions import StopRequest, Waiting
-from epochcost.guard.keeps import KeepBook
+from epochcost.guard.keeps import KeepList
 from epochcost.guard.ladder import Climb
 from epochcost.guard.observation import Observation
 from epochcost.guard.policy import StepKind
@@ -36,7 +36,7 @@ def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
     return requests
 
 
-def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
+def waiting(climb: Climb, t: float, keeps: KeepList) -> Waiting:
     """The climb as of ``t``, with the link by which its subject may be kept, once an ``ask`` step was taken."""
     due = climb.due_t()
     may_be_kept = climb.next_step and not climb.policy.dry_run

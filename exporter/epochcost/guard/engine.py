@@ -21,7 +21,7 @@ from epochcost.guard.conditions import (
 )
 from epochcost.guard.decisions import Decisions, GuardView, Notice, Order, Outcome
 from epochcost.guard.evidence import SECONDS_PER_HOUR, Continuity, Evidence, RestWatts
-from epochcost.guard.keeps import KeepBook, people_with
+from epochcost.guard.keeps import KeepList, people_with
 from epochcost.guard.ladder import Climb
 from epochcost.guard.observation import Observation
 from epochcost.guard.placeholders import PlaceholderError, filled
@@ -49,7 +49,7 @@ class Guard:
 
     def __init__(self, policies: PolicySet, keep_file: KeepFiles = lambda *_: "") -> None:
         self.policies = policies
-        self.keeps = KeepBook()
+        self.keeps = KeepList()
         self.account = Account()
         self._keep_file = keep_file
         self._continuity = Continuity()
@@ -354,7 +354,7 @@ class Guard:
         """
         if state["v"] != STATE_VERSION:
             raise ValueError(f"version {state['v']!r}")
-        keeps, account = KeepBook.restored(state["keeps"]), Account.restored(state["account"])
+        keeps, account = KeepList.restored(state["keeps"]), Account.restored(state["account"])
         action_times, regulars = [t for t in state["acted"] if is_number(t)], Regulars.restored(state["users"])
         if len(action_times) != len(state["acted"]):
             raise ValueError("times are not numbers")
@@ -381,7 +381,7 @@ class Guard:
         """
         if state["v"] != STATE_VERSION:
             raise ValueError(f"version {state['v']!r}")
-        keeps, regulars = KeepBook.restored(state["keeps"]), Regulars.restored(state["users"], later)
+        keeps, regulars = KeepList.restored(state["keeps"]), Regulars.restored(state["users"], later)
         blind = state["blind"]
         if blind is not None:
             until_t, because = blind

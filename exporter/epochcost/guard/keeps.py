@@ -47,7 +47,7 @@ class Keep:
         return self.subject in (MACHINE, finding.subject, *finding.runs)
 
 
-class KeepBook:
+class KeepList:
     """All keeps that count now, and the secret of the links.
 
     Attributes:
@@ -96,7 +96,7 @@ class KeepBook:
         return {"secret": self._secret.hex(), "keeps": [asdict(keep) for keep in self.keeps.values()]}
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> KeepBook:
+    def restored(cls, state: Mapping[str, Any]) -> KeepList:
         """What `state` described.
 
         Raises:

@@ -10,11 +10,11 @@ Two accounts are kept, and both are exact:
 where it belongs.
 """
 
-from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.devices import Device, DeviceLedger
 from epochcost.ledger.ledger import Ledger
 from epochcost.ledger.ledger_settings import LedgerSettings
 from epochcost.ledger.node_ledger import NodeLedger
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 
-__all__ = ["Device", "DeviceBook", "Ledger", "LedgerSettings", "NodeLedger", "PriceTrack", "RunAccount"]
+__all__ = ["Device", "DeviceLedger", "Ledger", "LedgerSettings", "NodeLedger", "PriceTrack", "RunAccount"]

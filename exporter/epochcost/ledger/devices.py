@@ -52,7 +52,7 @@ class DeviceTotals:
     """The state that took most of the last span."""
 
 
-class DeviceBook:
+class DeviceLedger:
     """Seconds by state, utilisation and memory integrals of each device; no money (a node is paid as a whole)."""
 
     def __init__(self) -> None:
@@ -88,12 +88,12 @@ class DeviceBook:
         }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> DeviceBook:
+    def restored(cls, state: Mapping[str, Any]) -> DeviceLedger:
         """The totals that `state` described."""
-        book = cls()
+        it = cls()
         for uuid, (seconds, *integrals) in state.items():
             known = [None if integral is None else float(integral) for integral in integrals]
             utilization, memory, held = (*known, None, None, None)[:3]  # an older version wrote fewer
             by_state = {State(s): float(v) for s, v in seconds.items()}
-            book.devices[uuid] = DeviceTotals(by_state, utilization, memory, held)
-        return book
+            it.devices[uuid] = DeviceTotals(by_state, utilization, memory, held)
+        return it

@@ -10,7 +10,7 @@ from typing import Any
 from epochcost.ledger.alike import Alike
 from epochcost.ledger.attribution import split_between_runs, state_without_run, watts, works
 from epochcost.ledger.charged_price import ChargedPrice, finite, infinite
-from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.devices import Device, DeviceLedger
 from epochcost.ledger.layout import ALL, NO_GPU, with_held
 from epochcost.ledger.ledger_settings import LedgerSettings
 from epochcost.ledger.node_ledger import Key, NodeLedger
@@ -40,11 +40,11 @@ class Ledger:
         self.price = PriceTrack()
         """The track of `charged`."""
         self.charged = ChargedPrice()
-        self.book = NodeLedger()
+        self.node_ledger = NodeLedger()
         self.useful_cut = NodeLedger()
         """The parts of the node's useful time that are known, see `epochcost.ledger.useful_cut`."""
         self.unsettled = Unsettled(0.0)
-        self.devices = DeviceBook()
+        self.devices = DeviceLedger()
         self.runs: dict[RunId, RunAccount] = {}
         self.cursor: float | None = None
         """Everything before this instant is accounted."""
@@ -170,7 +170,7 @@ class Ledger:
             for (_, state), share in split.items():
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
-        self.book.add(start, end, shares, self.price)
+        self.node_ledger.add(start, end, shares, self.price)
         if cut or self.useful_cut:  # from then on without gaps, so that its spans join as the node's do
             nothing: dict[Key, float] = {(run, part): 0.0 for run in states for part in (ACTIVE, REST)}
             self.useful_cut.add(start, end, {**nothing, **cut}, self.price)
@@ -319,7 +319,7 @@ class Ledger:
         closed = [account for account in self.runs.values() if not account.is_open]
         for account in first_to_forget(closed)[: MAX_RUNS // 4]:
             del self.runs[account.run]
-        self.book.drop_run_names(self.runs)
+        self.node_ledger.drop_run_names(self.runs)
         self.useful_cut.drop_run_names(self.runs)
 
     def settle(self, until: float) -> None:
@@ -349,7 +349,7 @@ class Ledger:
         if track == self.price:
             return False
         self.price = track
-        self.book.reprice()
+        self.node_ledger.reprice()
         self.useful_cut.reprice()
         for account in self.runs.values():
             account.reprice()
@@ -366,7 +366,7 @@ class Ledger:
             "floor": finite(self.floor),
             **self.charged.state(),
             "layout": self._layout,
-            "book": self.book.state(),
+            "book": self.node_ledger.state(),
             "useful_cut": self.useful_cut.state(),
             "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
@@ -390,10 +390,10 @@ class Ledger:
         it.charged = ChargedPrice.restored(state)
         it.price = it.charged.track()
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
-        it.book = NodeLedger.restored(state["book"])
+        it.node_ledger = NodeLedger.restored(state["book"])
         if "useful_cut" in state:  # before it was kept nothing is known of it
             it.useful_cut = NodeLedger.restored(state["useful_cut"])
         it.unsettled = Unsettled.restored(state["unsettled"])
-        it.devices = DeviceBook.restored(state["devices"])
+        it.devices = DeviceLedger.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it

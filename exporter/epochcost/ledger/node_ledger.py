@@ -161,12 +161,12 @@ class NodeLedger:
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> NodeLedger:
         """The ledger that `state` described."""
-        book = cls()
+        it = cls()
         sets = [load([*key, 0.0] for key in keys) for keys in state.get("keys", ())]  # an older version packed nothing
-        book.spans = [Interval(float(start), float(end), _seconds(row, sets)) for start, end, *row in state["spans"]]
+        it.spans = [Interval(float(start), float(end), _seconds(row, sets)) for start, end, *row in state["spans"]]
         seconds, usd, unpriced = state["folded"]
-        book._folded = Totals(load(seconds), load(usd), float(unpriced))
-        return book
+        it._folded = Totals(load(seconds), load(usd), float(unpriced))
+        return it
 
 
 def _settle(span: Interval, price: PriceTrack, totals: Totals) -> None:

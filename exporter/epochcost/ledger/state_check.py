@@ -49,7 +49,7 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     _check_free(ledger.charged.free, latest)
     usd = ledger.charged.free_usd_per_hour
     _require(is_number(usd) and 0 <= usd <= MAX_USD_PER_HOUR, f"free_usd_per_hour: {usd!r} is not a price")
-    _check_book(ledger.book, ledger.cursor)
+    _check_node_ledger(ledger.node_ledger, ledger.cursor)
     _check_spans(ledger.useful_cut.spans, "useful_cut", ledger.cursor, whole=False)
     _check_folded(ledger.useful_cut)
     _check_spans(ledger.unsettled._blocks, "unsettled", ledger.cursor)  # noqa: SLF001 - of the same package
@@ -94,13 +94,13 @@ def _check_spans(spans: Sequence[Interval], where: str, cursor: float | None, *,
         _require(sums or (not whole and total < length), f"{where}: {span.start!r}: no sum")
 
 
-def _check_book(book: NodeLedger, cursor: float | None) -> None:
-    _check_spans(book.spans, "book", cursor)
-    _check_folded(book)
+def _check_node_ledger(node_ledger: NodeLedger, cursor: float | None) -> None:
+    _check_spans(node_ledger.spans, "book", cursor)
+    _check_folded(node_ledger)
 
 
-def _check_folded(book: NodeLedger) -> None:
-    folded = book._folded  # noqa: SLF001 - of the same package
+def _check_folded(node_ledger: NodeLedger) -> None:
+    folded = node_ledger._folded  # noqa: SLF001 - of the same package
     _check_amounts((*folded.seconds.values(), *folded.cost_usd.values(), folded.unpriced_seconds), "book: folded")
     most = math.fsum(folded.seconds.values()) / 3600 * MAX_USD_PER_HOUR
     _require(math.fsum(folded.cost_usd.values()) <= most + TOLERANCE, "book: folded: no machine costs as much")

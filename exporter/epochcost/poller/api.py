@@ -45,7 +45,7 @@ class BadParameterError(ValueError):
 
 
 def price_route(
-    book: Callable[[], MergedPrices],
+    merged: Callable[[], MergedPrices],
     ask: Callable[[Want], Lookup],
     clock: Callable[[], float],
     terms: Terms = Terms(),
@@ -54,7 +54,7 @@ def price_route(
     """The route.
 
     Args:
-        book: returns the current prices.
+        merged: returns the current prices.
         ask: makes sources look for a type and returns the result.
         clock: seconds since the Unix epoch.
         terms: what is paid beside and beyond what is published.
@@ -71,7 +71,7 @@ def price_route(
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
             return json_response(400, {"error": str(err)})
-        lookup, now, prices = _ask(ask, key), clock(), book()
+        lookup, now, prices = _ask(ask, key), clock(), merged()
         price = prices.find(key)
         pending = _is_pending(price, lookup, prices)
         if price is None and not pending and terms.free(key):

@@ -67,7 +67,7 @@ class PollerApp:
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
         self._exported = Exported()
-        self._book = MergedPrices()
+        self._merged = MergedPrices()
         self._renewing = threading.Lock()
         self._warned_of_limit = False
         self._collector = PollerCollector(self.snapshot)
@@ -89,7 +89,7 @@ class PollerApp:
     def _price_route(self, poller: str) -> Route:
         known = self._settings
         terms = Terms(known.extras, known.adjustments, known.limits, self._credits)
-        return price_route(lambda: self._book, self._schedule.ask, self._clock, terms, poller)
+        return price_route(lambda: self._merged, self._schedule.ask, self._clock, terms, poller)
 
     def routes(self) -> list[tuple[str, str, str]]:
         """Method, path and response of every route."""
@@ -132,16 +132,16 @@ class PollerApp:
     def _renew(self) -> None:
         """What is exported after the prices have changed; built by the source that changed them, not by a scrape."""
         with self._renewing:
-            book = self._store.book
+            merged = self._store.merged
             exported = select(
-                book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series
+                merged, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series
             )
             exported = replace(
-                exported, parts=parts_of(exported.prices, book, self._settings.adjustments, self._clock())
+                exported, parts=parts_of(exported.prices, merged, self._settings.adjustments, self._clock())
             )
             self._collector.prepare(self._snapshot(exported))
             self._exported = exported
-            self._book = book  # the last, so that a scrape agrees with `/v1/price`
+            self._merged = merged  # the last, so that a scrape agrees with `/v1/price`
         if exported.over_limit and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "
@@ -166,7 +166,7 @@ class PollerApp:
 
     def _waiting_for(self) -> str | None:
         untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
-        return f"no response yet from {', '.join(untried)}" if untried and not self._book.prices else None
+        return f"no response yet from {', '.join(untried)}" if untried and not self._merged.prices else None
 
 
 def poller_id(address: tuple[str, int], path: Path | None) -> str:

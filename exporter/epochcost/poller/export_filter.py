@@ -96,11 +96,11 @@ class Exported:
     parts: Mapping[PriceKey, Mapping[str, float]] = field(default_factory=dict)
 
 
-def select(book: MergedPrices, watched: Iterable[ExportFilter], in_use: frozenset[Want], most: int) -> Exported:
+def select(merged: MergedPrices, watched: Iterable[ExportFilter], in_use: frozenset[Want], most: int) -> Exported:
     """What is in use (``in_use``) first, then what a person wrote down, then what is watched."""
-    ranks = _Ranks(book, tuple(watched), in_use)
+    ranks = _Ranks(merged, tuple(watched), in_use)
     ranked: list[tuple[int, PriceKey]] = []
-    for key, price in book.prices.items():
+    for key, price in merged.prices.items():
         rank = ranks.of(key, price.source)
         if rank is not None:
             ranked.append((rank, key))
@@ -110,21 +110,21 @@ def select(book: MergedPrices, watched: Iterable[ExportFilter], in_use: frozense
     keys = [key for _, key in ranked[:most]]
     types = {(key.provider, key.instance_type) for key in keys}
     return Exported(
-        {key: book.prices[key] for key in keys},
-        {place: fact for place, fact in book.facts.items() if place in types},
-        frozenset().union(*(shelf.zones for shelf in book.shelves.values())),
-        unwatched=len(book.prices) - len(ranked),
+        {key: merged.prices[key] for key in keys},
+        {place: fact for place, fact in merged.facts.items() if place in types},
+        frozenset().union(*(shelf.zones for shelf in merged.shelves.values())),
+        unwatched=len(merged.prices) - len(ranked),
         over_limit=over,
     )
 
 
 def parts_of(
-    prices: Mapping[PriceKey, Price], book: MergedPrices, adjustments: Adjustments, now: float
+    prices: Mapping[PriceKey, Price], merged: MergedPrices, adjustments: Adjustments, now: float
 ) -> dict[PriceKey, Mapping[str, float]]:
     """Of what those of ``prices`` are made that are adjusted, as far as more than one thing goes into them."""
     if not adjustments.entries:
         return {}
-    published = {key: book.published(price) for key, price in prices.items()}
+    published = {key: merged.published(price) for key, price in prices.items()}
     by_key = {key: adjustments.parts(price, now) for key, price in published.items() if price is not None}
     return {key: parts for key, parts in by_key.items() if len(parts) > 1}
 
@@ -132,8 +132,8 @@ def parts_of(
 class _Ranks:
     """Remembers what each machine type came to, because a catalogue has each in dozens of zones."""
 
-    def __init__(self, book: MergedPrices, watched: tuple[ExportFilter, ...], in_use: frozenset[Want]) -> None:
-        self._book = book
+    def __init__(self, merged: MergedPrices, watched: tuple[ExportFilter, ...], in_use: frozenset[Want]) -> None:
+        self._merged = merged
         self._watched = watched
         self._in_use = in_use
         self._types = {(want.provider, want.instance_type) for want in in_use}
@@ -153,5 +153,5 @@ class _Ranks:
             return 0
         if not key.region and (key.provider, key.instance_type) in self._types:
             return 0
-        fact = self._book.facts.get((key.provider, key.instance_type))
+        fact = self._merged.facts.get((key.provider, key.instance_type))
         return 2 if any(watch.matches(key, fact) for watch in self._watched) else None

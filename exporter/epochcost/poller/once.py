@@ -151,7 +151,7 @@ def run_once(
         if response.catalogue is not None:
             store.put(name, response.catalogue, now)
     messages = _messages(responses, skipped)
-    everything = market(store.book, now)
+    everything = market(store.merged, now)
     rows = [row for row in everything if printout.selected.keeps(row)]
     if everything and not rows:
         messages.append(printout.selected.nothing_fits(everything))
@@ -228,11 +228,11 @@ def _remarks(name: str, catalogue: Catalogue) -> list[str]:
     )
 
 
-def market(book: MergedPrices, now: float) -> list[Row]:
+def market(merged: MergedPrices, now: float) -> list[Row]:
     """Every price that is valid at ``now``, by $ per GPU-hour; machines without known GPUs come last."""
     rows = [
-        _row(price, usd, book.facts.get((price.key.provider, price.key.instance_type)), now)
-        for price in book.prices.values()
+        _row(price, usd, merged.facts.get((price.key.provider, price.key.instance_type)), now)
+        for price in merged.prices.values()
         if (usd := usd_per_hour_at(price, now)) is not None
     ]
     return sorted(rows, key=_by_gpu_hour)

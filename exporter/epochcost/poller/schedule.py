@@ -163,5 +163,5 @@ def _known(sources: Sequence[Source], store: PriceStore) -> set[Want]:
         Want(key.provider, key.region, key.instance_type)
         for source in sources
         if source.provider
-        for key in store.book.shelves[source.name].prices
+        for key in store.merged.shelves[source.name].prices
     }

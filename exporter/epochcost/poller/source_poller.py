@@ -63,12 +63,12 @@ class SourcePoller:
         self._unpriced: dict[Want, Unpriced] = {}
         self._logged: tuple[str, ...] = ()
         self._stopped = False
-        self._health = SourceHealth(last_success_ts=store.book.shelves[source.name].confirmed_ts)
+        self._health = SourceHealth(last_success_ts=store.merged.shelves[source.name].confirmed_ts)
 
     @property
     def health(self) -> SourceHealth:
         """How it fares now."""
-        return replace(self._health, prices=len(self._store.book.shelves[self.source.name].prices))
+        return replace(self._health, prices=len(self._store.merged.shelves[self.source.name].prices))
 
     def stop(self) -> None:
         """Throw away what an attempt still under way brings."""
@@ -185,7 +185,7 @@ class SourcePoller:
         return replace(health, held=verdict.held, held_total=total, held_sentence=verdict.sentence)
 
     def _unconfigured(self, sentence: str) -> SourceHealth:
-        if self._store.book.shelves[self.source.name].prices:  # it worked before, so something was lost
+        if self._store.merged.shelves[self.source.name].prices:  # it worked before, so something was lost
             return self._failed(sentence)
         if sentence != self._health.sentence:
             log.info("price source skipped: %s", sentence)

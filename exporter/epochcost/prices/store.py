@@ -49,7 +49,7 @@ DEFAULT_RULES = StoreRules()
 
 
 class PriceStore:
-    """Holds the prices. Any thread may read `book`; sources `put` from their own threads.
+    """Holds the prices. Any thread may read `merged`; sources `put` from their own threads.
 
     Args:
         path: of the state file; None keeps nothing on disk.
@@ -64,12 +64,14 @@ class PriceStore:
         self._lock = threading.Lock()
         self._write_error = ""
         loaded = self._load()
-        self._book = bind({name: loaded.get(name, SourcePrices()) for name in sources}, rules.precedence, rules.adjust)
+        self._merged = bind(
+            {name: loaded.get(name, SourcePrices()) for name in sources}, rules.precedence, rules.adjust
+        )
 
     @property
-    def book(self) -> MergedPrices:
+    def merged(self) -> MergedPrices:
         """The prices now; a value that never changes."""
-        return self._book
+        return self._merged
 
     def put(
         self,
@@ -91,12 +93,12 @@ class PriceStore:
             written.
         """
         with self._lock:
-            shelf = self._book.shelves.get(source, SourcePrices())
+            shelf = self._merged.shelves.get(source, SourcePrices())
             verdict = self._judge(source, shelf, catalogue, scope)
             self._doubts[source] = verdict.doubt
             if verdict.catalogue is not None:
                 fresh = stock(shelf, verdict.catalogue, now, scope, self._rules.max_age)
-                self._book = bind({**self._book.shelves, source: fresh}, self._rules.precedence, self._rules.adjust)
+                self._merged = bind({**self._merged.shelves, source: fresh}, self._rules.precedence, self._rules.adjust)
                 self._save()
             return verdict
 
@@ -134,7 +136,7 @@ class PriceStore:
         if self._path is None:
             return
         try:
-            state_file.write(self._path, self._book.shelves)
+            state_file.write(self._path, self._merged.shelves)
             error = ""
         except OSError as err:
             error = err.strerror or type(err).__name__  # without the name of the file aside, which is new each time

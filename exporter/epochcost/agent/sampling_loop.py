@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from epochcost.guard.decisions import Decisions
 
 log = logging.getLogger(__name__)
-FRESH_BEATS = 3.0
+FRESH_TICKS = 3.0
 """A reading describes the present for this many ticks, if the interval is long."""
 
 
@@ -40,7 +40,7 @@ class Exchange:
     preemption: PreemptionFile
 
 
-class Beat:
+class SamplingLoop:
     """A thread that ticks every ``interval`` seconds; see `tick`."""
 
     def __init__(
@@ -193,7 +193,7 @@ class Beat:
             event_counts=Counter(it.files.counts) + Counter(self._exchange.intake.rejected),
             clock_jumps=it.clock.jumps,
             refused=it.files.quotas.refused_by_name(),
-            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
+            fresh_seconds=max(FRESH_SECONDS, FRESH_TICKS * self._interval),
         )
 
     def _events(self) -> list[TrainingEvent]:
