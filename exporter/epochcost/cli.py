@@ -78,9 +78,9 @@ def _launch(name: str, arguments: Sequence[str]) -> int:
         return launch(arguments, os.environ)
     if name == "keep":
         return _keep(arguments)
-    from epochcost.launch.event import main as tell
+    from epochcost.launch.event import main as event
 
-    return tell(arguments, os.environ)
+    return event(arguments, os.environ)
 
 
 def _keep(arguments: Sequence[str]) -> int:

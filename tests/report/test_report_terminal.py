@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from epochcost.reports.app import say, write
+from epochcost.reports.app import print_text, write
 from epochcost.reports.errors import ReportError
 from epochcost.reports.format import breadth
 from epochcost.reports.report import Fleet, Report
@@ -111,7 +111,7 @@ def test_a_terminal_is_asked_how_wide_it_is():
 
 
 def test_a_reader_that_goes_away_has_had_enough():
-    program = "import sys; from epochcost.reports.app import say, write; say('x' * 1_000_000, sys.stdout)"
+    program = "import sys; from epochcost.reports.app import print_text, write; print_text('x' * 1_000_000, sys.stdout)"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
@@ -135,8 +135,8 @@ def test_a_link_that_somebody_laid_where_the_file_is_to_be_leads_nowhere(two, tm
 
 def test_a_full_disk_is_an_error_and_a_small_alphabet_is_none():
     with Path("/dev/full").open("w") as full, pytest.raises(ReportError, match="No space left"):
-        say("x" * 100_000, full)
+        print_text("x" * 100_000, full)
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, "latin-1")
-    say("65.33 ¢ ★", out)
+    print_text("65.33 ¢ ★", out)
     assert raw.getvalue() == b"65.33 \xa2 ?"

@@ -36,7 +36,7 @@ class Finding:
     Attributes:
         subject: a run, or `MACHINE`.
         usd_per_hour: what would no longer be paid.
-        runs: those that would be requested to save a checkpoint.
+        runs: those that would be asked to save a checkpoint.
         people: users whose ``keep`` counts.
     """
 

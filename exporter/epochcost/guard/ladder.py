@@ -22,7 +22,7 @@ class Climb:
         retry_t: not before then.
         under_way: its command is running.
         ended: its command has succeeded, or its stop was requested; then it must be gone by ``retry_t``.
-        stop_runs: runs that are requested to stop, and whether at once.
+        stop_runs: runs that are asked to stop, and whether at once.
         limited: it waits for the limit of actions, which was counted.
     """
 

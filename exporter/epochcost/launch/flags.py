@@ -31,7 +31,7 @@ class Flags:
         watch: files to read.
         find: whether to look for files.
         verbose: print at the end what was read.
-        stop_signals: sent one after another if the guard of this machine requests the run to stop; empty for none.
+        stop_signals: sent one after another if the guard of this machine asks the run to stop; empty for none.
         stop_wait: seconds between two of them.
     """
 

@@ -1,4 +1,4 @@
-"""If the guard of this machine requests a run to stop: the signals that its command understands, one after another."""
+"""If the guard of this machine asks a run to stop: the signals that its command understands, one after another."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from epochcost.training.cost import StopRequest
 class StopSignals:
     """Sends the next signal when the one before has not ended the command in time.
 
-    A training run that reports by itself reads the request by itself: it gets no signal before it is requested to stop
+    A training run that reports by itself reads the request by itself: it gets no signal before it is asked to stop
     at once. Nothing is killed before that.
 
     Args:

@@ -25,8 +25,8 @@ SYSTEMS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a process runs; empty strings for what its control group does not show.
+class Workload:
+    """What a process belongs to; empty strings for what its control group does not show.
 
     Attributes:
         slurm_job: a job's number.
@@ -41,7 +41,7 @@ class Place:
     unknown: str = ""
 
 
-def place_of(cgroup: str) -> Place:
+def workload_of(cgroup: str) -> Workload:
     """The meaning of a ``/proc/PID/cgroup``: one line a hierarchy, ``ID:CONTROLLERS:PATH``."""
     paths = [line.partition(":")[2].partition(":")[2] for line in cgroup.splitlines()]
     job = next((match["job"] for path in paths if (match := SLURM_JOB.search(path))), "")
@@ -49,7 +49,7 @@ def place_of(cgroup: str) -> Place:
     ids = next((every for path in paths if (every := CONTAINER_ID.findall(path))), [])
     container = ids[-1][:SHORT_ID] if ids else ""  # a container in a container: the inner one computes
     unknown = "" if job or sluid or container else _unknown(paths)
-    return Place(job, container, sluid, unknown)
+    return Workload(job, container, sluid, unknown)
 
 
 def _unknown(paths: list[str]) -> str:

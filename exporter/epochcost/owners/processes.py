@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.model import GpuOwner, GpuSample
-from epochcost.owners.cgroup import place_of
+from epochcost.owners.cgroup import workload_of
 from epochcost.owners.owner_source import GpuProcesses, OwnerError, label
 from epochcost.owners.slurm_jobs import SlurmJobs
 
@@ -97,17 +97,17 @@ class ProcessOwners:
     def _owner(self, uuid: str, pid: int) -> tuple[str, str, str, str] | None:
         """Kind, owner, container and user of a process; None when it has gone, or may not be looked at."""
         try:
-            place, user = place_of(self._read(pid, "cgroup")), self._user(pid)
+            workload, user = workload_of(self._read(pid, "cgroup")), self._user(pid)
         except OSError as err:
             log.debug("process %d on GPU %s: %s", pid, uuid, err)  # it ended meanwhile: most do, sooner or later
             return None
-        job = place.slurm_job or (place.sluid and self._slurm_job(place.sluid, pid))
-        if place.unknown:
-            self._odd[pid] = place.unknown
+        job = workload.slurm_job or (workload.sluid and self._slurm_job(workload.sluid, pid))
+        if workload.unknown:
+            self._odd[pid] = workload.unknown
         if job and "slurm" in self._kinds:
-            return "slurm", job, place.container, user
-        if place.container and "container" in self._kinds:
-            return "container", place.container, place.container, user
+            return "slurm", job, workload.container, user
+        if workload.container and "container" in self._kinds:
+            return "container", workload.container, workload.container, user
         return ("user", user, "", user) if user and "user" in self._kinds else None
 
     def _slurm_job(self, sluid: str, pid: int) -> str:

@@ -57,7 +57,7 @@ class Progress:
         self._out.flush()
         self._line = line
 
-    def tell(self, text: str) -> None:
+    def print_note(self, text: str) -> None:
         """Print at once what will not be in it."""
         self.end()
         self._line = ""
@@ -114,7 +114,7 @@ def columns(out: TextIO) -> int | None:
 def write(text: str, output: str, out: TextIO) -> None:
     """To a file in one step, so that half a report is never read."""
     if not output:
-        say(text, out)
+        print_text(text, out)
         return
     path = Path(output)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -127,7 +127,7 @@ def write(text: str, output: str, out: TextIO) -> None:
         raise ReportError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def say(text: str, out: TextIO) -> None:
+def print_text(text: str, out: TextIO) -> None:
     """Write ``text``; a reader that goes away has had enough (``| head``), and no alphabet is too small.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from epochcost.model import PurchaseOption
 from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine
-from epochcost.reports.app import INTERRUPTED, Progress, say
+from epochcost.reports.app import INTERRUPTED, Progress, print_text
 from epochcost.reports.errors import ReportError
 from epochcost.reports.pieces import Piece
 from epochcost.reports.rent_own import Question, answer, as_text
@@ -55,7 +55,7 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     """
     try:
         measured = _measured(settings, err) if settings.prometheus_url else Measured()
-        say(_printed(_question(settings, measured), measured, settings.format), out)
+        print_text(_printed(_question(settings, measured), measured, settings.format), out)
     except (ReportError, StoreError) as error:
         err.write(f"epochcost compare: {error}\n")
         return 1

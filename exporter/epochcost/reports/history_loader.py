@@ -58,7 +58,7 @@ class HistoryLoader:
         experiment, run: regular expressions that a run must match in full; empty for all.
         owners: also read the owners of GPUs without a run.
         most_runs: if there are more, those with the most dollars are read; 0 for all.
-        tell: called at once with what is left out.
+        on_cut: called at once with what is left out.
         kept: labels that distinguish machines and runs of one name, and split the bill; all others come from scrapes.
     """
 
@@ -69,7 +69,7 @@ class HistoryLoader:
     kept: tuple[str, ...]
     owners: bool = False
     most_runs: int = 0
-    tell: Callable[[str], None] = lambda _: None
+    on_cut: Callable[[str], None] = lambda _: None
     history: History = field(init=False)
     _names: dict[Labels, dict[int, str]] = field(default_factory=dict)
     _machines: dict[NodeKey, set[str]] = field(default_factory=dict)
@@ -166,7 +166,7 @@ class HistoryLoader:
             f"{of - len(top):,} of {of:,} runs are left out, those with the lowest cost (about ${left:,.2f} in all): "
             "--most-runs 0 reads all; --experiment, --runs and --match read fewer"
         )
-        self.tell(self.history.cut)
+        self.on_cut(self.history.cut)
 
     def _note(self, labels: Labels) -> None:
         named = dict(labels)

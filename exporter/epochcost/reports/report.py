@@ -102,9 +102,9 @@ def make(
     keep_labels = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
     by, metrics = (settings.by, settings.metric) if isinstance(settings, ReportSettings) else ("", ())
     owners = by in ("owner", "namespace")
-    tell = getattr(progress, "tell", lambda _: None)
+    on_cut = getattr(progress, "print_note", lambda _: None)
     selection = settings.matchers, settings.experiment, settings.run
-    history = HistoryLoader(reader, *selection, keep_labels, owners, settings.most_runs, tell).read()
+    history = HistoryLoader(reader, *selection, keep_labels, owners, settings.most_runs, on_cut).read()
     prices = Prices(history)
     charged: dict[NodeKey, Charged] = {}
     rows, unclear = compared(list(_rows(history, prices, charged, progress)), metrics)

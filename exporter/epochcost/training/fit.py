@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.fit_call import WATCH, FitCall, running_call
+from epochcost.training.fit_call import WATCHER, FitCall, running_call
 from epochcost.training.job import safe
 from epochcost.training.logged_metrics import LoggedMetrics
 from epochcost.training.outcome import status_of
@@ -103,7 +103,7 @@ class Fit:
         if self.active and not self._is_retry:
             self.end("failed")
         call = None if self._call_functions is None else running_call(*self._call_functions)
-        WATCH.look(call, but=self)
+        WATCHER.look(call, but=self)
         self._has_moved = False
         self._tokens, self._nominal_steps = None, 0
         self.epoch_open = self._is_saving = False
@@ -112,7 +112,7 @@ class Fit:
             self._open(local_rank, announce, new_trial=new_trial)
             if self._owns_run and call is not None:
                 self._call = call
-                WATCH.add(self)
+                WATCHER.add(self)
         self.active = True
 
     def _open(self, local_rank: int | None, announce: Callable[[str], None] | None, *, new_trial: bool) -> None:
@@ -197,7 +197,7 @@ class Fit:
 
     def end(self, status: str = "finished") -> None:
         """The fit is over."""
-        WATCH.remove(self)
+        WATCHER.remove(self)
         self.settle()
         if self.active and self._run is not None and self._owns_run:
             self._run.end(status)
@@ -303,7 +303,7 @@ class Fit:
             self._run.enter_phase(self._phase_after_saving)
 
     def stop_requested(self) -> bool:
-        """Whether the guard of this machine requests the fit to stop, and this callback may do it.
+        """Whether the guard of this machine asks the fit to stop, and this callback may do it.
 
         Processes of one training run must stop together, and no callback knows what the others have read: there it is
         left to the program (``run.should_stop``).

@@ -238,7 +238,7 @@ class Run(RunLoops):
 
     @property
     def should_stop(self) -> str:
-        """Why this machine's guard requests this training run to stop; empty unless it does.
+        """Why this machine's guard asks this training run to stop; empty unless it does.
 
         Cheap enough to check at every step: if set, save a checkpoint and leave the loop. A run that then ends before
         its planned epochs are done ends as stopped, and continues from its checkpoint when it is started again.
