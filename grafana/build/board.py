@@ -35,14 +35,14 @@ class Mark:
     title: str
     colour: str
     its_value_is_the_time: bool = False
-    shown: bool = True
+    enabled: bool = True
 
     def annotation(self) -> dict[str, Any]:
         """As Grafana's file has it."""
         return {
             "name": self.name,
             "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
-            "enable": self.shown,
+            "enable": self.enabled,
             "hide": False,
             "iconColor": self.colour,
             "expr": in_clusters(self.expr),
@@ -87,7 +87,7 @@ EPOCHS_OF_A_RUN = Mark(
     'changes(max by (run) (epochcost_run_epoch_seconds_count{run="$run"})[1m:30s]) > 0',
     "An epoch of {{run}} ended",
     "green",
-    shown=False,
+    enabled=False,
 )
 """Off until it is switched on at the top of the page: short epochs would hide the graph."""
 

@@ -59,14 +59,14 @@ class HistoryLoader:
         owners: also read the owners of GPUs without a run.
         most_runs: if there are more, those with the most dollars are read; 0 for all.
         on_cut: called at once with what is left out.
-        kept: labels that distinguish machines and runs of one name, and split the bill; all others come from scrapes.
+        labels: those that distinguish machines and runs of one name, and split the bill; all others come from scrapes.
     """
 
     reader: Reader
     matchers: str
     experiment: str
     run: str
-    kept: tuple[str, ...]
+    labels: tuple[str, ...]
     owners: bool = False
     most_runs: int = 0
     on_cut: Callable[[str], None] = lambda _: None
@@ -77,7 +77,7 @@ class HistoryLoader:
 
     def __post_init__(self) -> None:
         self.history = History(self.reader.span)
-        self.kept = tuple(sorted(self.kept))
+        self.labels = tuple(sorted(self.labels))
 
     def read(self) -> History:
         """The history of the requested runs, and of all nodes.
@@ -355,7 +355,7 @@ class HistoryLoader:
 
     def _context(self, labels: Labels) -> Labels:
         named = dict(labels)
-        return tuple((name, named[name]) for name in self.kept if name in named)
+        return tuple((name, named[name]) for name in self.labels if name in named)
 
 
 def _join_versions(run: RunHistory) -> None:
