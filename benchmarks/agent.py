@@ -157,7 +157,7 @@ def started(directory: Path, events: Path, driver: FakeDriver, others: Others, l
     nvitop = [others.nvitop, "--bind-address", "127.0.0.1", "--port", str(ports[1])]
     node = [others.node, f"--web.listen-address=127.0.0.1:{ports[2]}"]
     progress = dict.fromkeys((b"epochcost_run_info{", b"epochcost_run_steps_total{"), load.runs)
-    wanted: list[tuple[str, list[str], int, dict[bytes, int]]] = [
+    cases: list[tuple[str, list[str], int, dict[bytes, int]]] = [
         (
             "epochcost agent",
             agent(directory, events, ports[0]),
@@ -169,7 +169,7 @@ def started(directory: Path, events: Path, driver: FakeDriver, others: Others, l
     ]
     peers: list[Peer] = []
     try:
-        for name, command, port, shows in wanted:
+        for name, command, port, shows in cases:
             if command[0]:
                 process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 peers.append(Peer(name, process, port, shows))

@@ -127,7 +127,7 @@ def timed(url: str, expr: str, points: int, minutes: float) -> float:
 
 def filled(expr: str, variables: Mapping[str, str]) -> str:
     """``expr`` with what was chosen in place of its variables."""
-    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda found: variables.get(found[1], ".*"), expr)
+    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda match: variables.get(match[1], ".*"), expr)
 
 
 def measure(url: str, pid: int, minutes: float) -> None:

@@ -34,7 +34,7 @@ for t in range(20):
     source.read(1000.0 + t)
 took = []
 for t in range(reads):
-    time.sleep(0.02)  # as between two beats, the caches are another's by then
+    time.sleep(0.02)  # as between two ticks, the caches are another's by then
     before = time.process_time()
     source.read(2000.0 + t)
     took.append(time.process_time() - before)

@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "exporter")]
 
 from epochcost.prices.gcp.gcp_client import GcpCatalogue  # noqa: E402
 from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices  # noqa: E402
-from epochcost.prices.price_source import Want, Wanted  # noqa: E402
+from epochcost.prices.price_source import PriceRequests, Want  # noqa: E402
 
 SKUS = 36_000
 REGIONS = [
@@ -166,7 +166,7 @@ def read_once(gcp: GcpPrices, now: float) -> Reading:
     watcher = threading.Thread(target=_stalls, args=(waits, done))
     watcher.start()
     began, cpu = time.perf_counter(), time.process_time()
-    catalogue = gcp.fetch(Wanted(wants()), now)
+    catalogue = gcp.fetch(PriceRequests(wants()), now)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     done.set()
     watcher.join()
@@ -182,7 +182,7 @@ def read(port: int) -> bool:
     gcp = source(port)
     readings = [read_once(gcp, now) for now in (0.0, 1e6)]  # the second: what a poller that runs for days does
     began = time.perf_counter()
-    gcp.fetch(Wanted(wants()), 1e6 + 1)
+    gcp.fetch(PriceRequests(wants()), 1e6 + 1)
     again = time.perf_counter() - began
     peak, after = resident_mib("VmHWM"), resident_mib("VmRSS")
     for name, it in zip(("first reading", "second reading"), readings, strict=True):

@@ -159,7 +159,7 @@ def measure(urls: Mapping[str, Any], gcp_port: int, *, with_list: bool) -> bool:
         later = [_refresh(app, names, lambda: _refresh_all_now(app, names)) for _ in range(LATER_ROUNDS)]
         waits.stop()
         _print_sources(app)
-        print(f"{'prices known':34}{len(app._store.book.prices):9}; exported at most {known.prices_max_series}")  # noqa: SLF001
+        print(f"{'prices known':34}{len(app._store.merged.prices):9}; exported at most {known.prices_max_series}")  # noqa: SLF001
         print(f"{'state file':34}{(Path(state) / 'prices.json').stat().st_size / 1024**2:9.1f} MiB")
         peak = gcp_catalogue.resident_mib("VmHWM")
         prometheus = _Prometheus(app.port)

@@ -42,27 +42,27 @@ def files(root: Path) -> Iterator[tuple[Path, re.Pattern[str]]]:
 def unpinned(root: Path) -> list[str]:
     """What has only a tag: ``FILE: NAME``."""
     return [
-        f"{path.relative_to(root)}: {found[0].strip()}"
+        f"{path.relative_to(root)}: {match[0].strip()}"
         for path, pattern in files(root)
-        for found in pattern.finditer(path.read_text(encoding="utf-8"))
-        if not _is_pinned(found)
+        for match in pattern.finditer(path.read_text(encoding="utf-8"))
+        if not _is_pinned(match)
     ]
 
 
 def pinned(text: str, pattern: re.Pattern[str], digest_of: Callable[[str, str], str]) -> str:
     """``text`` with digests; ``digest_of`` tells that of a name and a tag (empty for an image, whose name has it)."""
 
-    def one(found: re.Match[str]) -> str:
+    def one(match: re.Match[str]) -> str:
         if pattern is IMAGE:
-            return f"{found['before']}{found['name']}@{digest_of(found['name'], '')}"
-        tag = found["tag"] or found["ref"]
-        return f"{found['before']}{found['name']}@{digest_of(found['name'], tag)} # {tag}"
+            return f"{match['before']}{match['name']}@{digest_of(match['name'], '')}"
+        tag = match["tag"] or match["ref"]
+        return f"{match['before']}{match['name']}@{digest_of(match['name'], tag)} # {tag}"
 
     return pattern.sub(one, text)
 
 
-def _is_pinned(found: re.Match[str]) -> bool:
-    groups = found.groupdict()
+def _is_pinned(match: re.Match[str]) -> bool:
+    groups = match.groupdict()
     return bool(groups.get("digest")) or bool(COMMIT.fullmatch(groups.get("ref") or ""))
 
 

@@ -195,8 +195,8 @@ def is_simulated() -> bool:
 def readings(seconds: int, since: float) -> list[str]:
     """What epochcost reads, once a second, as lines of a recording."""
     source, lines = NvmlSource(), []
-    for beat in range(seconds):
-        if beat:
+    for second in range(seconds):
+        if second:
             time.sleep(1.0)
         lines.append(recorded(anonymous(source.read(time.monotonic() - since))))
     source.close()

@@ -55,7 +55,7 @@ PARTS = {
     "agent/agent_memory.py": {"nodes", "progress"},
     "agent/agent_server.py": {"progress"},
     "agent/guarding.py": {"progress"},
-    "agent/beat.py": {"progress"},
+    "agent/sampling_loop.py": {"progress"},
     "agent/sampled.py": {"nodes"},
     "agent/cost_files.py": {"progress"},
     "agent/preemption_file.py": {"progress"},

@@ -15,7 +15,7 @@ class AskingThread(ABC):
 
     Args:
         name: of the thread.
-        end_seconds: `stop` waits for a request in progress for so long.
+        end_seconds: how long `stop` waits for a request in progress.
 
     Attributes:
         asking_since: when the request in progress was sent, in monotonic seconds; None between two.

@@ -1,7 +1,8 @@
 """The command line: flags -> settings -> application; exit codes.
 
 0: done. 1: it ran and failed, or ``check`` found that the main job could not run. 2: wrong flags or settings. 3: the
-agent ends so that its supervisor starts another, which alone can go on (the NVIDIA driver was updated under it).
+agent ends so that its supervisor starts another, since only a new process can continue (the NVIDIA driver was updated
+under it).
 """
 
 from __future__ import annotations
@@ -77,9 +78,9 @@ def _launch(name: str, arguments: Sequence[str]) -> int:
         return launch(arguments, os.environ)
     if name == "keep":
         return _keep(arguments)
-    from epochcost.launch.event import main as tell
+    from epochcost.launch.event import main as event
 
-    return tell(arguments, os.environ)
+    return event(arguments, os.environ)
 
 
 def _keep(arguments: Sequence[str]) -> int:
@@ -168,7 +169,7 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
 
 
 def _columns(stream: TextIO) -> int:
-    """Of the terminal that ``stream`` writes to, or as the variable COLUMNS says; 0 if it is none."""
+    """Width of the terminal of ``stream``, or the variable COLUMNS; 0 if it is not a terminal."""
     if (columns := os.environ.get("COLUMNS", "")).isdecimal():
         return min(int(columns[:9]), 1000)
     try:

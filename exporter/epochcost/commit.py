@@ -31,5 +31,5 @@ def _of_checkout() -> str:
 
 def version_line(version: str) -> str:
     """``epochcost 0.1.0 (commit 0123456789ab)``; without the commit where it is not known."""
-    found = commit()
-    return f"epochcost {version}" + (f" (commit {found})" if found else "")
+    revision = commit()
+    return f"epochcost {version}" + (f" (commit {revision})" if revision else "")

@@ -42,7 +42,7 @@ def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:
 def lines_of(job: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """One line for the job, one for each of its runs; what is not known is left out."""
     lines = [_line_of(run) for run in runs]
-    if len(runs) < 2:  # noqa: PLR2004 - one line says all of one run
+    if len(runs) < 2:  # noqa: PLR2004 - one line is enough for one run
         return [f"epochcost: job {job}: {line}" for line in lines]
     costs = [_number(run.get("machine_cost_usd")) for run in runs]
     known = [usd for usd in costs if usd is not None]

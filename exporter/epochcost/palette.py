@@ -38,4 +38,4 @@ SHOWN_AS: Mapping[RunState, State] = {
     RunState.PREEMPTED: State.REPLAY,
     RunState.LOST: State.UNKNOWN,
 }
-"""The state whose colour the state of a run has; its name is shown beside it."""
+"""The state with the same colour as the state of a run; the name is shown beside it."""

@@ -57,7 +57,7 @@ def parse_waits(text: str, names: frozenset[str]) -> Waits:
     Raises:
         SettingsError: naming what is wrong; ``names`` are the alerts that there are.
     """
-    found: dict[tuple[str, str], float] = {}
+    waits: dict[tuple[str, str], float] = {}
     for each in filter(None, (part.strip() for part in text.split(","))):
         match = re.fullmatch(r"(\w+)(?::(critical|warning|info))?=(\S+)", each)
         if match is None:
@@ -70,8 +70,8 @@ def parse_waits(text: str, names: frozenset[str]) -> Waits:
             raise SettingsError(f"--wait: {each!r} is not valid: {err}") from None
         if not 0 <= seconds <= LONGEST_SECONDS:
             raise SettingsError(f"--wait: {each!r} is not valid: expected 0s to 30d")
-        found[match[1], match[2] or ""] = seconds
-    return Waits(found)
+        waits[match[1], match[2] or ""] = seconds
+    return Waits(waits)
 
 
 def alerts_in(text: str) -> frozenset[str]:

@@ -2,8 +2,8 @@
 
 An application declares a frozen dataclass whose fields are made by `option`. Each option has a dotted flag as in the
 Prometheus world (``--web.listen-address``), an environment variable made from it (``EPOCHCOST_WEB_LISTEN_ADDRESS``) and
-the same name as a key in its section of the YAML file. A bad value raises `SettingsError`, which names where it stood,
-the value, and what is allowed; a secret's value is never repeated.
+the same name as a key in its section of the YAML file. A bad value raises `SettingsError`, which names its place, the
+value, and what is allowed; a secret's value is never repeated.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MOST_SHOWN, MOST_DETAIL = 200, 600
 
 
 class SettingsError(ValueError):
-    """A setting is wrong; the text says which, what it was and what is allowed."""
+    """A setting is wrong; the text contains its name, its value and what is allowed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One setting: its dotted name, how its text becomes a value, and what ``--help`` says."""
+    """One setting: its dotted name, how its text becomes a value, and its ``--help`` text."""
 
     flag: str
     parse: Callable[[str], Any]
@@ -55,17 +55,17 @@ def env_name(flag: str) -> str:
 def option(
     flag: str,
     default: T,
-    help: str,  # noqa: A002 - the word that argparse uses
+    help: str,  # noqa: A002 - argparse's name
     *,
     parse: Callable[[str], T] = str,  # type: ignore[assignment]
     secret: bool = False,
 ) -> T:
-    """Declare a dataclass field as a setting that a flag, the environment or the file can give."""
+    """Declare a dataclass field as a setting that can be set by a flag, the environment or the file."""
     return dataclasses.field(default=default, metadata={"option": Option(flag, parse, help, secret=secret)})
 
 
 def structured(key: str, help: str, parse: Callable[[object], T], default: T) -> T:  # noqa: A002
-    """Declare a field that only the YAML file can give (a list or a mapping); ``parse`` may raise ValueError."""
+    """Declare a field that can only be set in the YAML file (a list or a mapping); ``parse`` may raise ValueError."""
     return dataclasses.field(
         default=default,
         metadata={"option": Option(key, parse, help, structured=True)},
@@ -87,17 +87,17 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
         if opt.structured:
             continue
         text = default_text(defaults[name], opt)
-        shown = f", default {text}" if text else ""
+        default = f", default {text}" if text else ""
         parser.add_argument(
             f"--{opt.flag}",
             dest=opt.flag,
             metavar="VALUE",
-            help=f"{opt.help} [env {opt.env}{shown}]".replace("%", "%%"),
+            help=f"{opt.help} [env {opt.env}{default}]".replace("%", "%%"),
         )
 
 
 def default_text(default: object, opt: Option) -> str:
-    """A default as it may be given as a value; empty if there is none."""
+    """A default in the form of a value; empty if there is none."""
     if default in ("", None, ()):
         return ""
     if isinstance(opt.parse, Duration) and isinstance(default, float):
@@ -116,7 +116,7 @@ def load(settings: type[T], section: str, flags: Mapping[str, str | None], envir
     Args:
         settings: a dataclass made of `option` and `structured` fields.
         section: name of this program's section in the file (``agent``, ``prices``).
-        flags: values by dotted flag name, None if not given.
+        flags: values by dotted flag name, None if not set.
         environ: the environment as a mapping.
 
     Raises:
@@ -174,7 +174,7 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: is not UTF-8 text") from None
     except yaml.YAMLError as err:
-        # The parser's own words quote the line, which may hold a secret.
+        # The parser's own message quotes the line, which may contain a secret.
         mark = getattr(err, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(err, "problem", None)
@@ -230,7 +230,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 10 * 366 * 86400.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Duration:
-    """Reads ``15s``, ``5m``, ``1h``, ``500ms``, ``2d``, or seconds (``60``, ``0.5``); gives seconds within bounds."""
+    """Reads ``15s``, ``5m``, ``1h``, ``500ms``, ``2d``, or seconds (``60``, ``0.5``); returns seconds within bounds."""
 
     least: float = SHORTEST_SECONDS
     most: float = LONGEST_SECONDS
@@ -343,10 +343,10 @@ def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     """A comma-separated list of any of ``allowed``; empty for none."""
 
     def parse(text: str) -> tuple[str, ...]:
-        found = words(text)
-        if unknown := [word for word in found if word not in allowed]:
+        items = words(text)
+        if unknown := [word for word in items if word not in allowed]:
             raise ValueError(f"{unknown[0]!r} is not allowed; allowed: {', '.join(allowed)}")
-        return found
+        return items
 
     return parse
 
@@ -358,18 +358,18 @@ def words(text: str) -> tuple[str, ...]:
 
 def absolute_patterns(text: str) -> tuple[str, ...]:
     """A comma-separated list of absolute paths, whose components may be patterns."""
-    found = words(text)
-    for path in found:
+    items = words(text)
+    for path in items:
         if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/") or "\0" in path:
             raise ValueError(f"{path!r}: expected an absolute path of a directory, without '..', such as /run/events/*")
-    return tuple(path.rstrip("/") for path in found)
+    return tuple(path.rstrip("/") for path in items)
 
 
 def http_url(text: str) -> str:
     """An http or https URL with a host and without a password, or empty; without a trailing slash."""
     if not text:
         return ""
-    if "@" in text:  # urllib takes none, and says it in an error that ends in a log
+    if "@" in text:  # urllib refuses it, with the password in an error that ends in a log
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT without user and password")
     match = re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.%]+\]|[^/\s:\[\]]+)(?::([0-9]{1,5}))?(?:/\S*)?", text)
     if not match or not 1 <= int(match[1] or 1) <= MOST_PORT:
@@ -386,6 +386,6 @@ def boolean(text: str) -> bool:
 
 
 def unknown_environment(settings: Sequence[type], environ: Mapping[str, str], also: Sequence[str]) -> list[str]:
-    """Variables that begin like ours but name no option: most likely misspelt, worth a warning."""
+    """Variables with our prefix that name no option: most likely misspelt, worth a warning."""
     known = {opt.env for cls in settings for opt in options(cls).values()} | {env_name(CONFIG_FLAG), *also}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)

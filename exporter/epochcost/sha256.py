@@ -1,6 +1,6 @@
 """SHA-256 by Python's own code, as `random` takes SHA-512.
 
-Module `hashlib` loads OpenSSL whatever is asked of it: 3.5 MiB, of which an agent that speaks no TLS needs nothing.
+Module `hashlib` loads OpenSSL for any hash: 3.5 MiB, which an agent without TLS does not need.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 
 class Digest(Protocol):
-    """What is asked of a hash object."""
+    """The part of a hash object that is used."""
 
     def digest(self) -> bytes:
         """As bytes."""
@@ -22,7 +22,7 @@ class Digest(Protocol):
         ...
 
 
-def _found() -> Any:  # noqa: ANN401 - the hash objects of three modules
+def _implementation() -> Any:  # noqa: ANN401 - the hash objects of three modules
     for module in ("_sha2", "_sha256"):  # from Python 3.12 on, and before; a build may lack both
         try:
             return import_module(module).sha256
@@ -31,5 +31,5 @@ def _found() -> Any:  # noqa: ANN401 - the hash objects of three modules
     return import_module("hashlib").sha256
 
 
-sha256: Callable[[bytes], Digest] = _found()
-"""The hash of the bytes given."""
+sha256: Callable[[bytes], Digest] = _implementation()
+"""The hash of the bytes."""

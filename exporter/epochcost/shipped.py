@@ -14,7 +14,7 @@ CHECKOUT = PACKAGE.parents[1]
 
 
 class ShippedError(Exception):
-    """The files cannot be written; the text says which and why."""
+    """The files cannot be written; the text contains which and why."""
 
 
 @dataclass(frozen=True, slots=True)

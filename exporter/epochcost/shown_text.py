@@ -29,7 +29,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, most: int = 200) -> str:
-    """Text of others, as a part of a sentence: printable, on one line, at most so many characters."""
+    """Text of others, as a part of a sentence: printable, on one line, of bounded length."""
     plain = "".join(char if char.isprintable() else " " for char in text[: 4 * most])
     words = " ".join(plain.split())
     return words if len(words) <= most else f"{words[: most - 3]}..."

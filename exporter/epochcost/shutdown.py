@@ -1,4 +1,4 @@
-"""When a program ends: by SIGTERM or SIGINT, or because it says so itself."""
+"""When a program ends: by SIGTERM or SIGINT, or by its own decision."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ BEAT_SECONDS = 1.0
 
 
 class Ending:
-    """Hears SIGTERM and SIGINT from its making on; only in the main thread.
+    """Receives SIGTERM and SIGINT from its creation on; only in the main thread.
 
     It does not simply wait for an event that the signal handler sets: a handler runs between two steps of the main
     thread, so it could find the event's lock held by the very wait that it interrupts; and a signal that comes just
     before a wait without limit begins is not handled until that ends. A queue's ``put`` may be interrupted by itself,
-    and the wait has a beat.
+    and the wait has a timeout.
     """
 
     def __init__(self) -> None:

@@ -25,14 +25,14 @@ _CHUNK = 65536
 
 
 class UntrustedFileError(OSError):
-    """The file is not what was expected; ``strerror`` says why, ``filename`` where."""
+    """The file is not what was expected; ``strerror`` has the reason, ``filename`` the path."""
 
     def __init__(self, reason: str, path: object) -> None:
         super().__init__(0, reason, str(path))
 
 
 def trusted_owners() -> frozenset[int]:
-    """Whose files count as this program's own: root's and its user's."""
+    """Users whose files count as this program's own: root and its user."""
     return frozenset({ROOT, os.geteuid()})
 
 
@@ -43,12 +43,12 @@ def open_regular(
 
     Args:
         path: never followed where it is a symbolic link itself.
-        owners: users whose file it may be; None for anybody's.
-        one_name: refuse a file that has another name besides: a link to another user's file has his owner.
+        owners: users who may own the file; None for all.
+        one_name: refuse a file with further names: a hard link to another user's file has that user as its owner.
         directory: descriptor that a relative ``path`` counts from.
 
     Raises:
-        OSError: FileNotFoundError where nothing is, UntrustedFileError for what is not such a file.
+        OSError: FileNotFoundError if there is nothing, UntrustedFileError for what is not such a file.
     """
     try:
         fd = _opened(path, directory)
@@ -57,17 +57,17 @@ def open_regular(
     except OSError as err:
         raise UntrustedFileError(_reason(err, path, directory), path) from None
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             raise UntrustedFileError("not a regular file", path)
-        if owners is not None and found.st_uid not in owners:
-            raise UntrustedFileError(f"belongs to user {found.st_uid}, who may not write it", path)
-        if one_name and found.st_nlink > 1:
+        if owners is not None and status.st_uid not in owners:
+            raise UntrustedFileError(f"belongs to user {status.st_uid}, who may not write it", path)
+        if one_name and status.st_nlink > 1:
             raise UntrustedFileError("has another hard link", path)
     except BaseException:
         os.close(fd)
         raise
-    return fd, found
+    return fd, status
 
 
 def _opened(path: str | Path, directory: int | None) -> int:
@@ -97,11 +97,11 @@ def read_regular(
     path: str | Path, max_bytes: int, *, owners: Collection[int] | None = None, directory: int | None = None
 ) -> bytes:
     """The whole content of a file of at most ``max_bytes``; see `open_regular`, and it raises as that does."""
-    fd, found = open_regular(path, owners=owners, directory=directory)
+    fd, status = open_regular(path, owners=owners, directory=directory)
     try:
         content = b""
-        # The size that it says is looked at first: a sparse file of a terabyte costs nothing to make.
-        while found.st_size <= max_bytes and len(content) <= max_bytes:
+        # Its size is checked first: a sparse file of a terabyte costs nothing to make.
+        while status.st_size <= max_bytes and len(content) <= max_bytes:
             piece = os.read(fd, min(_CHUNK, max_bytes + 1 - len(content)))
             if not piece:
                 return content
@@ -124,10 +124,10 @@ def open_directory(path: str | Path, *, owners: Collection[int]) -> int:
     except OSError as err:
         raise UntrustedFileError(_reason(err, path, None), path) from None
     try:
-        found = os.fstat(fd)
-        if found.st_uid not in owners:
-            raise UntrustedFileError(f"belongs to user {found.st_uid}, who is not trusted here", path)
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        status = os.fstat(fd)
+        if status.st_uid not in owners:
+            raise UntrustedFileError(f"belongs to user {status.st_uid}, who is not trusted here", path)
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UntrustedFileError("can be written by others, so nothing in it is trusted", path)
     except BaseException:
         os.close(fd)
@@ -138,11 +138,11 @@ def open_directory(path: str | Path, *, owners: Collection[int]) -> int:
 def is_private(path: str | Path) -> bool:
     """Whether ``path`` is a directory, no link, that only this user can write (or root, who can do so anyway)."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except OSError:
         return False
-    ours = found.st_uid in trusted_owners()
-    return stat.S_ISDIR(found.st_mode) and ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ours = status.st_uid in trusted_owners()
+    return stat.S_ISDIR(status.st_mode) and ours and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 @contextlib.contextmanager
@@ -213,7 +213,7 @@ def printable_name(path: object) -> str:
 
 
 def _reason(err: OSError, path: str | Path, directory: int | None) -> str:
-    """A link is refused with ELOOP or ENOTDIR, a socket with ENXIO, which say nothing to people."""
+    """A link is refused with ELOOP or ENOTDIR, a socket with ENXIO, which mean nothing to people."""
     with contextlib.suppress(OSError):
         mode = os.stat(path, dir_fd=directory, follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):

@@ -86,8 +86,8 @@ def _since(firing: str) -> str:
   and ignoring (alertstate)
   ({firing} unless ({_inhibited()}))
 )"""
-    shown = f"max by (cluster, {', '.join(LABELS)}) ({_placed(since)})"
-    return f'label_replace({row(shown, *LABELS)}, "todo", "$1", "alertname", "(.*)")'
+    newest = f"max by (cluster, {', '.join(LABELS)}) ({_placed(since)})"
+    return f'label_replace({row(newest, *LABELS)}, "todo", "$1", "alertname", "(.*)")'
 
 
 def _columns(firing: str) -> list[Column]:

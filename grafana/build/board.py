@@ -35,14 +35,14 @@ class Mark:
     title: str
     colour: str
     its_value_is_the_time: bool = False
-    shown: bool = True
+    enabled: bool = True
 
     def annotation(self) -> dict[str, Any]:
         """As Grafana's file has it."""
         return {
             "name": self.name,
             "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
-            "enable": self.shown,
+            "enable": self.enabled,
             "hide": False,
             "iconColor": self.colour,
             "expr": in_clusters(self.expr),
@@ -87,7 +87,7 @@ EPOCHS_OF_A_RUN = Mark(
     'changes(max by (run) (epochcost_run_epoch_seconds_count{run="$run"})[1m:30s]) > 0',
     "An epoch of {{run}} ended",
     "green",
-    shown=False,
+    enabled=False,
 )
 """Off until it is switched on at the top of the page: short epochs would hide the graph."""
 
@@ -187,31 +187,38 @@ def machine_variable(label: str) -> sdk.QueryVariable:
     return variable.sort(models.VariableSort.DISABLED).regex(named)
 
 
-def to_json(  # noqa: PLR0913 - what boards differ in
-    uid: str,
-    title: str,
-    description: str,
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What a board is called, and the time range with which it opens."""
+
+    uid: str
+    title: str
+    description: str
+    since: str = "now-6h"
+    timezone: str = "browser"
+
+
+def to_json(
+    heading: Heading,
     grid: Grid,
     variables: Iterable[Builder[models.VariableModel]] = (),
     *,
     cluster_of: str = "",
     annotations: Sequence[Mark] = (preemptions(),),
-    since: str = "now-6h",
-    timezone: str = "browser",
 ) -> str:
     """The dashboard as the file that is committed: keys sorted, one newline at the end.
 
     With ``cluster_of``, what is shown is of one cluster of those that have these series: the first, or the chosen one.
     """
     board = (
-        sdk.Dashboard(title)
-        .uid(uid)
-        .description(description)
+        sdk.Dashboard(heading.title)
+        .uid(heading.uid)
+        .description(heading.description)
         .tags([TAG])
         .readonly()
         .refresh("30s")
-        .time(since, "now")
-        .timezone(timezone)
+        .time(heading.since, "now")
+        .timezone(heading.timezone)
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .with_variable(sdk.DatasourceVariable("datasource").label("Data source").type("prometheus"))
         .link(_links())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import Grid, most_first, to_json
+from board import Grid, Heading, most_first, to_json
 from charts import Axis, Points, plane
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.cog.builder import Builder
@@ -44,9 +44,9 @@ def compare() -> str:
     grid.band(8, (24, _runs()))
     grid.band(8, (24, _best()))
     return to_json(
-        UID,
-        "epochcost / Compare",
-        "Measured time and cost of an epoch of one experiment on every machine type.",
+        Heading(
+            UID, "epochcost / Compare", "Measured time and cost of an epoch of one experiment on every machine type."
+        ),
         grid,
         [
             most_first("experiment", "Experiment", _worth_comparing(), "experiment"),
@@ -88,10 +88,10 @@ def _by_setup(expr: str) -> str:
 
 def frontier(cost: str = COST) -> str:
     """The cheapest setup; the cheapest of those that are faster; of those the cheapest that is faster still; ..."""
-    found = [f"bottomk(1, {cost})"]
-    while len(found) < FRONTIER_POINTS:
-        found.append(f"bottomk(1, {cost} and {TIME} < on () group_left () max({TIME} and {found[-1]}))")
-    return "\nor\n".join(f"({point})" for point in found)
+    queries = [f"bottomk(1, {cost})"]
+    while len(queries) < FRONTIER_POINTS:
+        queries.append(f"bottomk(1, {cost} and {TIME} < on () group_left () max({TIME} and {queries[-1]}))")
+    return "\nor\n".join(f"({point})" for point in queries)
 
 
 def _headline(grid: Grid) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import Grid, query_variable, to_json
+from board import Grid, Heading, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import BarAlignment, GraphDrawStyle
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -17,6 +17,7 @@ from panels import (
     VIOLET,
     About,
     Legend,
+    LineStyle,
     Query,
     always,
     bars,
@@ -53,14 +54,16 @@ def finance() -> str:
         (6, _states()),
     )
     return to_json(
-        UID,
-        "epochcost / Finance",
-        "What this month costs, against its budget, by team, and what of it was lost.",
+        Heading(
+            UID,
+            "epochcost / Finance",
+            "What this month costs, against its budget, by team, and what of it was lost.",
+            since="now/M",
+            timezone="utc",
+        ),
         grid,
         [query_variable("team", "Team", f'label_values({OWNED}{{cluster=~"$cluster"}}, team)', all_values=True)],
         annotations=(),
-        since="now/M",
-        timezone="utc",
     )
 
 
@@ -218,7 +221,7 @@ def _days() -> Builder[Panel]:
                     "custom.lineInterpolation": "stepAfter",
                 }
             },
-            fill=70,
+            style=LineStyle(fill=70),
             legend=Legend.LINE,
         )
         .draw_style(GraphDrawStyle.BARS)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from alert_table import alerts
-from board import Grid, query_variable, to_json
+from board import Grid, Heading, query_variable, to_json
 from fleet_tables import RUNS_CHOSEN, nodes, runs
 from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.cog.builder import Builder
@@ -22,6 +22,7 @@ from panels import (
     USD_PER_HOUR,
     About,
     Legend,
+    LineStyle,
     Query,
     always,
     bars,
@@ -65,9 +66,11 @@ def fleet() -> str:
     grid.band(9, (24, runs()))
     grid.folded("Guard: pending actions, keeps, ended work", *guard_bands())
     return to_json(
-        UID,
-        "epochcost / Fleet",
-        "What the training fleet costs now, how much of it is wasted, by whom, and on which nodes.",
+        Heading(
+            UID,
+            "epochcost / Fleet",
+            "What the training fleet costs now, how much of it is wasted, by whom, and on which nodes.",
+        ),
         grid,
         [
             *(_chosen(label) for label in ("team", "owner", "experiment")),
@@ -221,9 +224,8 @@ def _ratios() -> Builder[Panel]:
         Query("avg(gpu:epochcost_memory_fill_ratio:rate5m)", "GPU memory fill"),
         Query(f"{WASTE} / (sum({BY_STATE}) > 0)", "Wasted share"),
         colours={"GPU utilisation": GREEN, "GPU memory fill": BLUE, "Wasted share": AMBER},
-        top=1,
+        style=LineStyle(top=1, points=200),
         legend=Legend.LINE,
-        points=200,
     )
 
 

@@ -46,7 +46,7 @@ def _waiting() -> Builder[Panel]:
 
 
 def _keeps() -> Builder[Panel]:
-    kept = once(f"{MACHINE}, run, by, why", "epochcost_guard_keep_until_timestamp_seconds - time()")
+    keeps = once(f"{MACHINE}, run, by, why", "epochcost_guard_keep_until_timestamp_seconds - time()")
     return rows(
         About(
             "Guard: kept",
@@ -61,7 +61,7 @@ def _keeps() -> Builder[Panel]:
             Column("Run", "run", properties=name(link_to_run())),
             Column("By", "by", width=80, properties=name()),
             Column("Why", "why", properties=name()),
-            Column("Left", "A", row(kept, "epochcost_machine", "run", "by", "why"), SECONDS, 76),
+            Column("Left", "A", row(keeps, "epochcost_machine", "run", "by", "why"), SECONDS, 76),
         ],
         sort_by="Left",
     )

@@ -16,6 +16,7 @@ from panels import (
     VIOLET,
     About,
     Legend,
+    LineStyle,
     Query,
     figures,
     lines,
@@ -46,8 +47,7 @@ def multiprocessors() -> Builder[Panel]:
         Query(mean("tensor"), "Tensor cores"),
         Query(mean("dram"), "Memory bandwidth"),
         colours={"SMs": GREEN, "Tensor cores": VIOLET, "Memory bandwidth": BLUE},
-        top=1,
-        fill=0,
+        style=LineStyle(top=1, fill=0),
         legend=Legend.LINE,
     )
 
@@ -66,7 +66,7 @@ def useful_by_activity() -> Builder[Panel]:
         ),
         Query(f"{share} * on () group_left () {price}", "{{sm}}"),
         colours={"active": GREEN, "rest": AMBER, "unknown": STATE_COLOURS["unknown"]},
-        areas=True,
+        style=LineStyle(areas=True),
         legend=Legend.LINE,
     )
 
@@ -86,7 +86,7 @@ def energy() -> Builder[Panel]:
         Query(watts, "Power"),
         Query(joules, "From energy counters"),
         colours={"Power": AMBER, "From energy counters": BLUE},
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 
@@ -124,8 +124,7 @@ def throttling() -> Builder[Panel]:
             f"avg by (reason) (max by (gpu, reason) ({held}))",
             "{{reason}}",
         ),
-        top=1,
-        fill=0,
+        style=LineStyle(top=1, fill=0),
         legend=Legend.LINE,
     )
 
@@ -151,7 +150,7 @@ def errors() -> Builder[Panel]:
         Query(events("xid", "xid"), "Xid {{xid}}"),
         Query(failures, "{{call}} failed"),
         colours={"ECC, uncorrected": RED},
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from board import Grid, to_json
+from board import Grid, Heading, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
-from panels import AMBER, BLUE, GREEN, MINUTES, PLAIN, RED, SECONDS, About, Legend, Query, bars, figures, lines, steps
+from panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    MINUTES,
+    PLAIN,
+    RED,
+    SECONDS,
+    About,
+    Legend,
+    LineStyle,
+    Query,
+    bars,
+    figures,
+    lines,
+    steps,
+)
 from selection import MACHINE, cell, once, row
 from tables import CLUSTER, Column, link_to_node, name, rows, which_machine
 
@@ -41,7 +57,7 @@ def health() -> str:
     grid.band(8, (8, _collectors()), (8, _events()), (8, _lag()))
     grid.band(8, (6, _scrapes()), (6, _series()), (6, _rules()), (6, _strange()))
     about = "Whether the figures of epochcost can be trusted, and what it costs to run."
-    return to_json(UID, "epochcost / Health", about, grid)
+    return to_json(Heading(UID, "epochcost / Health", about), grid)
 
 
 def _headline(grid: Grid) -> None:
@@ -58,7 +74,7 @@ def _headline(grid: Grid) -> None:
 
 def _no_more_than_none(about: About, *queries: Query) -> Builder[Panel]:
     """Figures that are fine at 0 alone."""
-    return figures(about, *queries, thresholds=steps(*FINE_AT_ZERO))
+    return figures(about, *queries, colour=steps(*FINE_AT_ZERO))
 
 
 def _agents_up() -> Builder[Panel]:
@@ -228,7 +244,7 @@ def _answers() -> Builder[Panel]:
             empty="No price poller is scraped",
         ),
         Query("max by (source) (time() - epochcost_price_source_last_success_timestamp_seconds) / 60", "{{source}}"),
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )  # fmt: skip
 
@@ -263,9 +279,8 @@ def _events() -> Builder[Panel]:
             f"sum by (reason) ({once(EACH, 'rate(epochcost_progress_refused_total[$__rate_interval])')})",
             "over a limit: {{reason}}",
         ),
-        fill=0,
+        style=LineStyle(fill=0, points=OF_ALL),
         legend=Legend.LINE,
-        points=OF_ALL,
     )
 
 
@@ -280,7 +295,7 @@ def _strange() -> Builder[Panel]:
             empty="All GPU owners are recognised",
         ),
         Query(f"sum by (source, form) ({once(EACH, 'epochcost_gpu_owner_not_understood')})", "{{source}}: {{form}}"),
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 
@@ -299,7 +314,7 @@ def _lag() -> Builder[Panel]:
         Query(f"quantile(0.5, {age})", "Median"),
         colours={"Oldest": AMBER, "Median": BLUE},
         legend=Legend.LINE,
-        points=OF_ALL,
+        style=LineStyle(points=OF_ALL),
     )
 
 
@@ -312,7 +327,7 @@ def _scrapes() -> Builder[Panel]:
         Query(f"quantile(0.5, {OURS})", "Median"),
         colours={"Slowest": AMBER, "Median": BLUE},
         legend=Legend.LINE,
-        points=OF_ALL,
+        style=LineStyle(points=OF_ALL),
     )
 
 
@@ -323,7 +338,7 @@ def _series() -> Builder[Panel]:
         Query(f"sum(scrape_samples_scraped {POLLER_TARGETS})", "Pollers"),
         colours={"Agents": BLUE, "Pollers": AMBER},
         legend=Legend.LINE,
-        points=OF_ALL,
+        style=LineStyle(points=OF_ALL),
     )
 
 

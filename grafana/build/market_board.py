@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import Grid, most_first, query_variable, to_json
+from board import Grid, Heading, most_first, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
@@ -17,6 +17,7 @@ from panels import (
     VIOLET,
     About,
     Legend,
+    LineStyle,
     Query,
     bars,
     figures,
@@ -58,9 +59,11 @@ def market() -> str:
     grid.band(10, (24, _savings()))
     grid.band(12, (9, _per_gpu()), (7, _ages()), (8, _known()))
     return to_json(
-        UID,
-        "epochcost / Market",
-        "What machines cost by provider, zone and purchase option, and where moving would pay off.",
+        Heading(
+            UID,
+            "epochcost / Market",
+            "What machines cost by provider, zone and purchase option, and where moving would pay off.",
+        ),
         grid,
         [
             query_variable("provider", "Provider", f"label_values({PRICE}, provider)", all_values=True),
@@ -207,8 +210,7 @@ def _history() -> Builder[Panel]:
             empty=NO_POLLER,
         ),
         Query(OF_THE_TYPE, "{{offer}}"),
-        stepped=True,
-        fill=0,
+        style=LineStyle(stepped=True, fill=0),
         legend=Legend.BESIDE,
     )
 
@@ -356,6 +358,6 @@ def _known() -> Builder[Panel]:
             empty=NO_POLLER,
         ),
         Query("max by (source) (epochcost_price_source_prices)", "{{source}}"),
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )

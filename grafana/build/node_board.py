@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import OF_A_NODE, PRICE_CHANGES_OF_A_NODE, Grid, machine_variable, preemptions, to_json
+from board import OF_A_NODE, PRICE_CHANGES_OF_A_NODE, Grid, Heading, machine_variable, preemptions, to_json
 from charts import most_of, state_lanes, word
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -19,6 +19,7 @@ from panels import (
     VIOLET,
     About,
     Legend,
+    LineStyle,
     Query,
     always,
     bars,
@@ -52,9 +53,9 @@ def node() -> str:
     grid.band(7, (24, _runs()))
     grid.folded("Parts of the price, sessions and credit", (6, [(12, parts()), (6, endings()), (6, purses())]))
     return to_json(
-        UID,
-        "epochcost / Node",
-        "What one machine costs, what it could cost, what its GPUs do, and who uses them.",
+        Heading(
+            UID, "epochcost / Node", "What one machine costs, what it could cost, what its GPUs do, and who uses them."
+        ),
         grid,
         [machine_variable("Node")],
         annotations=[preemptions(OF_A_NODE), PRICE_CHANGES_OF_A_NODE],
@@ -137,8 +138,7 @@ def _prices() -> Builder[Panel]:
         Query(market, "{{purchase_option}} {{zone}}"),
         colours={"this machine": VIOLET},
         overrides={"this machine": {"custom.lineWidth": 4}},
-        stepped=True,
-        fill=0,
+        style=LineStyle(stepped=True, fill=0),
         legend=Legend.BESIDE,
     )
 
@@ -183,8 +183,7 @@ def _utilisation() -> Builder[Panel]:
             empty="No GPU is reported",
         ),
         Query(f"max by (gpu) (gpu:epochcost_gpu_utilization_ratio:rate5m{NODE})", "GPU {{gpu}}"),
-        top=1,
-        fill=0,
+        style=LineStyle(top=1, fill=0),
         legend=Legend.LINE,
     )
 
@@ -199,8 +198,7 @@ def _memory() -> Builder[Panel]:
             empty="No GPU is reported",
         ),
         Query(f"max by (gpu) (gpu:epochcost_memory_fill_ratio:rate5m{NODE})", "GPU {{gpu}}"),
-        top=1,
-        fill=0,
+        style=LineStyle(top=1, fill=0),
         legend=Legend.LINE,
     )
 
@@ -215,7 +213,7 @@ def _power() -> Builder[Panel]:
             empty="No GPU reports its power",
         ),
         Query(f"max by (gpu) (epochcost_gpu_power_watts{NODE})", "GPU {{gpu}}"),
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 
@@ -233,7 +231,7 @@ def _machine() -> Builder[Panel]:
         Query(f"max(epochcost_node_cpu_utilization_ratio{NODE})", "CPU"),
         Query(f"max(epochcost_node_memory_used_bytes{NODE} / epochcost_node_memory_total_bytes{NODE})", "Main memory"),
         colours={"CPU": AMBER, "Main memory": BLUE},
-        top=1,
+        style=LineStyle(top=1),
         legend=Legend.LINE,
     )
 
@@ -255,7 +253,7 @@ def _input() -> Builder[Panel]:
         Query(per_second("network_receive"), "Received"),
         Query(per_second("network_transmit"), "Sent"),
         colours={"Read": BLUE, "Written": VIOLET, "Received": GREEN, "Sent": AMBER},
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 
@@ -270,7 +268,7 @@ def _heat() -> Builder[Panel]:
             empty="No GPU reports its temperature",
         ),
         Query(f"max by (gpu) (epochcost_gpu_temperature_celsius{NODE})", "GPU {{gpu}}"),
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 
@@ -300,8 +298,7 @@ def _owners_over_time() -> Builder[Panel]:
             empty="No use of a GPU of this machine is known",
         ),
         Query(middle_cut(share, "owner"), "{{short}}"),
-        areas=True,
-        stepped=True,
+        style=LineStyle(areas=True, stepped=True),
         legend=Legend.LINE,
     )
 

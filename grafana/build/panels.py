@@ -74,19 +74,18 @@ def steps(*pairs: tuple[float | None, str]) -> sdk.ThresholdsConfig:
     )
 
 
-def figures(  # noqa: PLR0913 - what figures can differ in
+def figures(
     about: About,
     *queries: Query,
-    colour: str = BLUE,
-    thresholds: sdk.ThresholdsConfig | None = None,
+    colour: str | sdk.ThresholdsConfig = BLUE,
     named: bool = False,
     filled: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> stat.Panel:
-    """One or a few big figures; several are named. ``filled`` has its colour as the ground."""
+    """One or a few big figures, of one colour or by thresholds; several are named. ``filled`` colours the ground."""
     panel = common_to_all(stat.Panel(), about, queries, instant=True)
     panel = (
-        panel.thresholds(thresholds or steps((None, colour)))
+        panel.thresholds(steps((None, colour)) if isinstance(colour, str) else colour)
         .color_mode(shapes.BigValueColorMode.BACKGROUND_SOLID if filled else shapes.BigValueColorMode.VALUE)
         .graph_mode(shapes.BigValueGraphMode.NONE)
         .text_mode(
@@ -162,37 +161,54 @@ def always(expr: str, whole: str) -> str:
     return "\nor\n".join([expr, *zeros])
 
 
-def lines(  # noqa: PLR0913 - what a graph can differ in
+@dataclass(frozen=True, slots=True)
+class LineStyle:
+    """How series are drawn.
+
+    Attributes:
+        areas: stacked areas instead of lines.
+        fill: opacity below a line, in per cent.
+        stepped: a value is valid until the next one.
+        top: end of the vertical axis; None: by the values.
+        points: maximum number of instants, for queries over every node; 0 for no limit.
+    """
+
+    areas: bool = False
+    fill: int = 8
+    stepped: bool = False
+    top: float | None = None
+    points: int = 0
+
+
+def lines(
     about: About,
     *queries: Query,
     colours: Colours | None = None,
-    areas: bool = False,
-    fill: int = 8,
-    stepped: bool = False,
-    top: float | None = None,
+    style: LineStyle = LineStyle(),
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     legend: Legend = Legend.BELOW,
-    points: int = 0,
 ) -> timeseries.Panel:
-    """Series over time, drawn from zero; ``points`` limits the number of instants, for queries over every node."""
+    """Series over time, drawn from zero."""
     panel = (
         common_to_all(timeseries.Panel(), about, queries, instant=False)
         .legend(_legend(legend))
         .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
         .draw_style(shapes.GraphDrawStyle.LINE)
-        .line_interpolation(shapes.LineInterpolation.STEP_AFTER if stepped else shapes.LineInterpolation.LINEAR)
-        .line_width(0 if areas else 2)
-        .fill_opacity(85 if areas else fill)
+        .line_interpolation(shapes.LineInterpolation.STEP_AFTER if style.stepped else shapes.LineInterpolation.LINEAR)
+        .line_width(0 if style.areas else 2)
+        .fill_opacity(85 if style.areas else style.fill)
         .show_points(shapes.VisibilityMode.NEVER)
         .min(0)
         .stacking(
-            common.StackingConfig().mode(shapes.StackingMode.NORMAL if areas else shapes.StackingMode.NONE).group("A")
+            common.StackingConfig()
+            .mode(shapes.StackingMode.NORMAL if style.areas else shapes.StackingMode.NONE)
+            .group("A")
         )
     )
-    if top is not None:
-        panel = panel.max(top)
-    if points:
-        panel = panel.max_data_points(points)
+    if style.top is not None:
+        panel = panel.max(style.top)
+    if style.points:
+        panel = panel.max_data_points(style.points)
     both = _fixed(colours or {})
     for name, properties in (overrides or {}).items():
         both[name] = {**both.get(name, {}), **properties}
@@ -201,7 +217,7 @@ def lines(  # noqa: PLR0913 - what a graph can differ in
 
 def stacked(about: About, query: Query, colours: Colours) -> timeseries.Panel:
     """Areas on top of each other in the order of ``colours``, the legend a table beside them."""
-    panel = lines(about, query, colours=colours, areas=True, legend=Legend.BESIDE)
+    panel = lines(about, query, colours=colours, style=LineStyle(areas=True), legend=Legend.BESIDE)
     order = {
         "indexByName": {name: i for i, name in enumerate(["Time", *colours])},
         "renameByName": {},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alert_table import alerts_of_a_run
-from board import EPOCHS_OF_A_RUN, OF_A_RUN, PRICE_CHANGES_OF_A_RUN, Grid, preemptions, query_variable, to_json
+from board import EPOCHS_OF_A_RUN, OF_A_RUN, PRICE_CHANGES_OF_A_RUN, Grid, Heading, preemptions, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
@@ -18,6 +18,7 @@ from panels import (
     VIOLET,
     About,
     Legend,
+    LineStyle,
     Query,
     always,
     bars,
@@ -49,9 +50,7 @@ def run() -> str:
     grid.band(8, (12, _hardware()), (6, _multiprocessors()), (6, _energy()))
     grid.band(7, (24, _nodes()))
     return to_json(
-        UID,
-        "epochcost / Run",
-        "What one training run costs: per epoch, so far, and in the end.",
+        Heading(UID, "epochcost / Run", "What one training run costs: per epoch, so far, and in the end."),
         grid,
         [
             query_variable("experiment", "Experiment", "label_values(epochcost_run_info, experiment)", all_values=True),
@@ -124,7 +123,7 @@ def _useful() -> Builder[Panel]:
         Query(done, "Useful"),
         Query(f"{of('run:epochcost_epochs:lost')} > 0", "Lost"),
         colours={"Executed": BLUE, "Useful": STATE_COLOURS["useful"], "Lost": STATE_COLOURS["replay"]},
-        fill=15,
+        style=LineStyle(fill=15),
         legend=Legend.LINE,
     )
 
@@ -158,8 +157,7 @@ def _hardware() -> Builder[Panel]:
         Query(f"avg({once(MACHINE, 'epochcost_node_cpu_utilization_ratio')} * {ITS_NODES})", "CPU"),
         colours={"GPU": GREEN, "GPU memory": BLUE, "Memory peak": VIOLET, "CPU": AMBER},
         overrides={"Memory peak": {"custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "custom.fillOpacity": 0}},
-        top=1,
-        points=200,
+        style=LineStyle(top=1, points=200),
         legend=Legend.LINE,
     )
 
@@ -232,7 +230,7 @@ def _reported() -> Builder[Panel]:
         ),
         colours={"Dollars so far": AMBER},
         overrides={"Dollars so far": {**ON_THE_RIGHT, "unit": USD}},
-        fill=0,
+        style=LineStyle(fill=0),
         legend=Legend.LINE,
     )
 
@@ -248,7 +246,7 @@ def _batch() -> Builder[Panel]:
         Query(f"max({newest('epochcost_run_batch_size')})", "Batch size"),
         Query(f"max(part:epochcost_last_epoch_seconds:now{RUN})", "Last epoch"),
         colours={"Batch size": BLUE, "Last epoch": GREEN},
-        stepped=True,
+        style=LineStyle(stepped=True),
         overrides={"Last epoch": {**ON_THE_RIGHT, "unit": SECONDS}},
         legend=Legend.LINE,
     )

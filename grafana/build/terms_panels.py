@@ -65,7 +65,7 @@ def endings() -> Builder[Panel]:
 def purses() -> Builder[Panel]:
     """Credit of the account that pays for the machine."""
     here = f"max by (provider) (machine:epochcost_node_info:max{NODE})"
-    left, said = "credit:epochcost_credit_usd:left", f"epochcost_node_credit_usd{NODE}"
+    left, balance = "credit:epochcost_credit_usd:left", f"epochcost_node_credit_usd{NODE}"
     return figures(
         About(
             "Credit left",
@@ -74,6 +74,6 @@ def purses() -> Builder[Panel]:
             USD,
             empty="No credit is known",
         ),
-        Query(f"max by (credit) ({left} and on (provider) {here}) or max by (credit) ({said})", "{{credit}}"),
+        Query(f"max by (credit) ({left} and on (provider) {here}) or max by (credit) ({balance})", "{{credit}}"),
         named=True,
     )

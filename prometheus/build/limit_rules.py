@@ -39,8 +39,8 @@ def _with_rows(whose: str, names: tuple[str, ...], by: tuple[str, ...]) -> str:
 
 def _limit(level: str, name: str, by: tuple[str, ...]) -> Rule:
     low, rows = level.lower(), f"epochcost:limit:{name}"
-    found = (f"max by ({level}) ({low}:epochcost_limited:info * {_row(rows, labels)})" for labels in _fits(by))
-    return record(f"{low}:epochcost_limit:{name}", f"\nor on ({level})\n".join(found))
+    expressions = (f"max by ({level}) ({low}:epochcost_limited:info * {_row(rows, labels)})" for labels in _fits(by))
+    return record(f"{low}:epochcost_limit:{name}", f"\nor on ({level})\n".join(expressions))
 
 
 LIMITED = [

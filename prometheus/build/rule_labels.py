@@ -55,9 +55,9 @@ class Labels:
     def _query(self, match: re.Match[str]) -> str:
         names = (*self.keep, *LEVELS[match[1]])
         matchers = ",".join(f"{name}=%q" for name in names)
-        asked = re.sub(r"\{([^}]*)\}", lambda m: "{" + ",".join(filter(None, (matchers, m[1]))) + "}", match[2])
+        matched = re.sub(r"\{([^}]*)\}", lambda m: "{" + ",".join(filter(None, (matchers, m[1]))) + "}", match[2])
         values = " ".join(f"$labels.{name}" for name in names)
-        return f'query (printf "{asked}" {" ".join([values] * match[2].count("{"))}{match[3]})'
+        return f'query (printf "{matched}" {" ".join([values] * match[2].count("{"))}{match[3]})'
 
 
 def _limit(match: re.Match[str]) -> str:

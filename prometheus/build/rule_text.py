@@ -90,10 +90,10 @@ def _since(match: re.Match[str], about: Mapping[str, str], labels: Labels) -> st
     began = f'query (printf "{series}" {values})'
     spent = f'query (printf "%f * (time() - {series}) / 3600" $value {values})'
     dollars = f'{{{{ with {spent} }}}}, about ${{{{ . | first | value | printf "%.2f" }}}} so far{{{{ end }}}}'
-    said = f"{{{{ with {began} }}}} This has been the case since {{{{ . | first | value {WHEN} }}}}"
+    sentence = f"{{{{ with {began} }}}} This has been the case since {{{{ . | first | value {WHEN} }}}}"
     if match[1] == "so_far":
-        said += f"{{{{ if gt $value 0.0 }}}}{dollars}{{{{ end }}}}"
-    return f"{said}.{{{{ end }}}}"
+        sentence += f"{{{{ if gt $value 0.0 }}}}{dollars}{{{{ end }}}}"
+    return f"{sentence}.{{{{ end }}}}"
 
 
 def record(name: str, expr: str, comment: str = "", labels: Mapping[str, str] | None = None) -> Rule:

@@ -18,16 +18,16 @@ def play(seed: int, hours: float = LIFE_HOURS) -> Verdict:
     """One life, from its beginning to its end."""
     machine = Simulated(Life(seed, hours))
     while machine.t < hours * HOUR:
-        machine.beat()
+        machine.tick()
     return judge(machine)
 
 
 def main(arguments: list[str]) -> int:
     """Play as many lives as were asked for; 0 if no stop was wrong and enough was ended."""
-    wanted = float(arguments[0]) if arguments else 10_000.0
+    count = float(arguments[0]) if arguments else 10_000.0
     seed = int(arguments[1]) if len(arguments) > 1 else 1
     whole, began = Verdict(), time.monotonic()
-    while whole.hours < wanted:
+    while whole.hours < count:
         whole.add(play(seed))
         seed += 1
         summary = f"{whole.hours:.0f} machine-hours: {whole.stops} stops, {len(whole.wrong)} wrong, {whole.share:.1%}"

@@ -89,8 +89,8 @@ class Life:
         machine = self.machine
         if not machine.priced:
             return None
-        wanted = (machine.kind.provider, machine.kind.instance_type, machine.purchase_option)
-        offers = [o for o in FLEET.offers if (o.provider, o.instance_type, o.purchase_option) == wanted]
+        key = (machine.kind.provider, machine.kind.instance_type, machine.purchase_option)
+        offers = [o for o in FLEET.offers if (o.provider, o.instance_type, o.purchase_option) == key]
         mine = [o for o in offers if o.zone in (machine.zone, "") and o.region in (machine.region, "")]
         return mine[0].price if mine else None
 

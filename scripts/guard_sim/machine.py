@@ -61,7 +61,7 @@ class Stop:
 
 @dataclass
 class Simulated:
-    """One machine, beat by beat.
+    """One machine, tick by tick.
 
     Attributes:
         ended: processes (run and start) that were ended before their time, and when.
@@ -127,8 +127,8 @@ class Simulated:
         document = {"guard": self.guard.promises(), "seen": self.observer.state()}
         self._promised, self._promised_t = json.dumps(document), self.t
 
-    def beat(self) -> None:
-        """What happens in one beat."""
+    def tick(self) -> None:
+        """What happens in one tick."""
         self.t += BEAT_SECONDS
         wrong = self.life.wrong(self.t)
         self._report(wrong)
@@ -222,8 +222,8 @@ class Simulated:
             no_room="the file system is full" if "full" in wrong else "",
         )
         decisions = self.guard.tick(self.observer.observe(snapshot, facts))
-        for asked, request in decisions.requests.items():
-            self._ask(str(asked), request.policy, request.at)
+        for run, request in decisions.requests.items():
+            self._ask(str(run), request.policy, request.at)
         if decisions.order is not None:
             order = decisions.order
             self.guard.report(Outcome(order))
@@ -231,10 +231,10 @@ class Simulated:
             self._end(order.subject)
 
     def _keep(self) -> None:
-        kept = {one for one in self.life.over(self.t) if one.kind == "kept"}
+        keeps = {one for one in self.life.over(self.t) if one.kind == "kept"}
         for number, one in enumerate(o for o in self.life.overlays if o.kind == "kept"):
             key = f"link {number}" if one.who == "link" else f"file {number}"
-            if one not in kept or (one.who == "link" and key in self._linked):
+            if one not in keeps or (one.who == "link" and key in self._linked):
                 continue
             uid = ADA if one.who == "ada" else None
             self.guard.keeps.put(Keep(key, uid, one.subject, T0 + one.end, one.who, "wanted"))
@@ -286,9 +286,9 @@ class Simulated:
     def _report(self, wrong: dict[str, float]) -> None:
         """What the training runs say; a full disk may silence a writer for good, a cut network for a while."""
         for event in self._readings.events(self.t):
-            heard = self._heard(event, wrong)
-            if heard is not None:
-                self._events.append(replace(heard, user=ADA))
+            received = self._heard(event, wrong)
+            if received is not None:
+                self._events.append(replace(received, user=ADA))
         self._events.extend(self._checkpoints())
 
     def _heard(self, event: TrainingEvent, wrong: dict[str, float]) -> TrainingEvent | None:
@@ -342,5 +342,5 @@ class Simulated:
     def _owners(self, snapshot: Snapshot) -> tuple[GpuOwner, ...]:
         if self._is("held-unknown"):
             return ()
-        shown = {gpu.sample.uuid for gpu in snapshot.gpus}
-        return tuple(owner for owner in self._readings.strangers(self.t) if owner.uuid in shown)
+        uuids = {gpu.sample.uuid for gpu in snapshot.gpus}
+        return tuple(owner for owner in self._readings.strangers(self.t) if owner.uuid in uuids)

@@ -85,7 +85,7 @@ def _wrong(stop: Stop, wasted: list[Waste], played: Simulated) -> str:
     if all(one.policy != stop.policy for one in mine):
         return f"that is {mine[0].policy}"
     attempt = alive(life, stop.subject, stop.t)
-    # It is known to save from a beat after it began until it has said that it trains again.
+    # It is known to save from a tick after it began until it has said that it trains again.
     hard = stop.how in ("now", "command") and attempt is not None and stop.t < attempt.hangs_at
     if hard and attempt is not None and all(life.saves(attempt, stop.t - n * BEAT_SECONDS) for n in (0, 1)):
         return "it was writing a checkpoint"

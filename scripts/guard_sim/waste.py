@@ -103,8 +103,8 @@ def _of_machine(played: Simulated) -> Iterator[Waste]:
 
 def _unkept(life: Life, one: Waste) -> list[Waste]:
     """What is kept is not ended; what is left of it afterwards has its wait anew."""
-    kept = [(o.start, o.end) for o in life.overlays if o.kind == "kept" and o.subject in ("", one.subject)]
-    return _without([one], kept)
+    keeps = [(o.start, o.end) for o in life.overlays if o.kind == "kept" and o.subject in ("", one.subject)]
+    return _without([one], keeps)
 
 
 def _without(some: list[Waste], spans: list[tuple[float, float]]) -> list[Waste]:

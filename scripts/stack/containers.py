@@ -85,12 +85,12 @@ def events_directory(home: Path) -> Path:
     The usual place needs root; who is not has one of this checkout.
     """
     events_dir = os.environ.get("EPOCHCOST_EVENTS_DIR")
-    wanted = Path(events_dir) if events_dir else EVENTS
+    directory = Path(events_dir) if events_dir else EVENTS
     try:
-        return _for_everybody(wanted)
+        return _for_everybody(directory)
     except OSError as err:
         if events_dir:
-            raise StartError(f"EPOCHCOST_EVENTS_DIR: {wanted} cannot be made: {err.strerror}") from None
+            raise StartError(f"EPOCHCOST_EVENTS_DIR: {directory} cannot be made: {err.strerror}") from None
         return _for_everybody(home / "events")
 
 

@@ -36,7 +36,7 @@ def look_at_this_machine(environ: Mapping[str, str]) -> Machine:
     if any(environ.get(name) for name in SET_BY_USER):
         return Machine("Node and price as your EPOCHCOST_ variables say.", {})
     known = identify(Node(""))
-    node = filled(known, detect(metadata_sources("auto", known, environ)).found)
+    node = filled(known, detect(metadata_sources("auto", known, environ)).identities)
     if node.provider not in ("", "owned") and node.instance_type:
         return Machine(
             f"This is a {node.instance_type} of {node.provider} in {node.region or 'a region that it does not tell'}. "

@@ -65,7 +65,7 @@ def _alertmanager(root: Path, stack: Stack) -> str:
 
 
 def _prometheus(root: Path, stack: Stack, agent: str, prices: str, alertmanager: str) -> str:
-    """The project's own configuration with this machine's ports, and a quicker beat: the first figures come soon."""
+    """The project's own configuration with this machine's ports, and a shorter interval for quick figures."""
     config = stack.home / "prometheus"
     shutil.rmtree(config / "targets", ignore_errors=True)
     (config / "targets").mkdir(parents=True)
@@ -117,9 +117,9 @@ def _grafana(root: Path, stack: Stack, prometheus: str) -> str:
     return f"http://{address}"
 
 
-def free_port(wanted: int) -> int:
-    """``wanted``, or another one when somebody has it already."""
-    for port in (wanted, 0):
+def free_port(preferred: int) -> int:
+    """``preferred``, or another one when somebody has it already."""
+    for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

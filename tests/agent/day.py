@@ -107,7 +107,7 @@ class Day:
                 self.it.ask_price()
             assert self.it.app.gpus.sampler is not None
             self.it.app.gpus.sampler._beat()
-            self.it.app.beat.tick()
+            self.it.app.sampling_loop.tick()
             if self.start is None:
                 assert self.it.app.snapshot is not None
                 self.start = self.it.app.snapshot.t

@@ -100,7 +100,7 @@ class DrivenAgent:
         until = self.machine.wall + seconds
         while self.machine.wall < until - 1e-9:
             self.machine.advance(min(every, until - self.machine.wall), utilization)
-            self.app.beat.tick()
+            self.app.sampling_loop.tick()
 
     def save(self) -> None:
         self.app.memory.save()

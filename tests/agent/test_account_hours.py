@@ -15,7 +15,7 @@ from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.ledger import Ledger
 from epochcost.model import Node, PriceStep
 from epochcost.prices.allowances import Limit
-from epochcost.prices.free_hours import free_windows, period_of, used_in
+from epochcost.prices.free_hours import OtherUse, free_windows, period_of, used_in
 from epochcost.prices.quote import PriceTerms
 from epochcost.store.store_error import StoreError
 from epochcost.store.store_settings import StoreSettings
@@ -139,9 +139,9 @@ def test_windows_with_hours_of_others() -> None:
     windows = [(START, START + HOUR)]
     now = START + HOUR
     alone = free_windows([FREE], windows, now, [])
-    together = free_windows([FREE], windows, now, [], elsewhere=4 * HOUR)
+    together = free_windows([FREE], windows, now, [], OtherUse(4 * HOUR))
     assert alone[0][1] - together[0][1] == 4 * HOUR
-    over = free_windows([FREE], windows, now, alone, elsewhere=9.5 * HOUR, checked=now - 60)
+    over = free_windows([FREE], windows, now, alone, OtherUse(9.5 * HOUR, now - 60))
     assert over[0][1] == now - 60, "what was free when it was last known stays free"
 
 

@@ -71,7 +71,7 @@ def test_the_reference_table_replays_from_listed_price_to_metric(
     for k in range(1, 26):
         machine.advance(epoch_seconds, 0.9)
         machine.write_event("epoch_end", begin + epoch_seconds * k, epoch=k)
-        it.app.beat.tick()
+        it.app.sampling_loop.tick()
         assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(cents / 100, abs=1e-11)
     assert it.dollars("run_epoch_cost_usd_sum", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
     assert it.dollars("run_cost_usd", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
@@ -164,7 +164,7 @@ def test_two_price_changes_one_published_late_a_restart_and_a_kill_within_one_ep
     (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
     assert run.last_epoch_cost_usd == pytest.approx(exact, abs=1e-15)
     assert run.cost_usd == pytest.approx(total, abs=1e-15)
-    totals = it.app.meter.ledger.book.totals(it.app.meter.ledger.price)
+    totals = it.app.meter.ledger.node_ledger.totals(it.app.meter.ledger.price)
     assert math.fsum(totals.cost_usd.values()) == pytest.approx(bill, abs=1e-9)
     assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(exact, abs=1e-15)
     assert it.sum("node_seconds_total") == pytest.approx(115, abs=1e-9)
@@ -292,11 +292,11 @@ def test_an_n1_machine_has_no_price_before_its_gpus_are_known(
     it = agent(node__provider="gcp", node__region="us-central1", node__instance_type="n1-standard-16")
     source = ReplaySource([GpuReading(0.0, (GpuSample("0", "GPU-1", "Tesla P4"),))])
     it.app.gpus.source = source
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.app.node.instance_type == ""
     it.app.gpus.sampler = Sampler(source, 60.0, it.app.clock.now)
     it.app.gpus.sampler._beat()
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.app.node.instance_type == "n1-standard-16+nvidia-tesla-p4:1"
     source.close()
 

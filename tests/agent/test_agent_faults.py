@@ -137,7 +137,7 @@ def test_a_row_that_cannot_be_built_affects_no_other_and_is_reported(
     bad_run = replace(bad, seconds="many", settled=settled)  # type: ignore[arg-type]
     node = replace(snapshot.node, unpriced_seconds="some")  # type: ignore[arg-type]
     other_runs = tuple(run for run in snapshot.runs if run.run != "bad")
-    it.app.beat._snapshot = replace(snapshot, runs=(bad_run, *other_runs), node=node)
+    it.app.sampling_loop._snapshot = replace(snapshot, runs=(bad_run, *other_runs), node=node)
     missing = complete.keys() - it.scrape().keys()
     assert {(name, dict(labels).get("run")) for name, labels in missing} == {
         ("epochcost_run_seconds_total", "bad"),
@@ -148,7 +148,7 @@ def test_a_row_that_cannot_be_built_affects_no_other_and_is_reported(
     for collector, success in {"run": 0, "node": 0, "epoch": 0, "gpu": 1, "owner": 1}.items():
         assert it.value("collector_success", collector=f"metrics_{collector}") == success
     assert "some of its metrics are absent: epochcost_run_seconds_total: ValueError: could not convert" in caplog.text
-    it.app.beat._snapshot = snapshot
+    it.app.sampling_loop._snapshot = snapshot
     it.scrape()
     assert it.value("collector_success", collector="metrics_run") == 1
 
@@ -167,7 +167,7 @@ def test_a_machine_whose_proc_cannot_be_read_is_unknown_and_never_idle(it: Drive
     while it.machine.wall < until:
         it.machine.wall += 1
         it.machine.mono += 1
-        it.app.beat.tick()
+        it.app.sampling_loop.tick()
     assert it.value("collector_success", collector="host") == 0
     assert it.value("node_cpu_utilization_ratio") is None
     assert it.value("node_seconds_total", state="unknown") == pytest.approx(5)

@@ -11,7 +11,7 @@ from epochcost.agent.meter import Meter, MeterSettings
 from epochcost.agent.meter_inputs import Inputs
 from epochcost.agent.snapshot import Snapshot
 from epochcost.ledger import Ledger, LedgerSettings
-from epochcost.ledger.devices import DeviceBook
+from epochcost.ledger.devices import DeviceLedger
 from epochcost.model import GpuReading, GpuSample, Node, State
 
 T0 = 1_700_000_000.0
@@ -63,9 +63,9 @@ def test_held_seconds_survive_a_restart_and_a_state_of_an_older_version_is_read(
     meter = Meter(Ledger(), Node("n1"))
     meter.begin_boot(T0, T0 - 86400, [])
     meter.tick(T0 + 1, Inputs(gpus=GpuReading(T0 + 1, (gpu(0, 0.0, 9 * GIB),))))
-    again = DeviceBook.restored(meter.ledger.devices.state())
+    again = DeviceLedger.restored(meter.ledger.devices.state())
     assert again.devices["GPU-0"].held_idle_seconds == 1
-    older = DeviceBook.restored({"GPU-0": [{"vacant": 5}, 1.5, None]})
+    older = DeviceLedger.restored({"GPU-0": [{"vacant": 5}, 1.5, None]})
     totals = older.devices["GPU-0"]
     assert (totals.utilization_seconds, totals.memory_used_byte_seconds, totals.held_idle_seconds) == (1.5, None, None)
 

@@ -381,7 +381,7 @@ def test_events_of_a_machine_with_a_wrong_clock_are_charged_at_their_true_time(
         more = {"mono": 77.0 + t} if mono else {}
         body = line(kind, t + off, **more, **fields)  # type: ignore[arg-type]
         assert post(it, body, f"/v1/events?writer=w&now={it.machine.wall + off!r}")[0] == 200
-        it.app.beat.tick()
+        it.app.sampling_loop.tick()
 
     it.run(9)
     report("start")

@@ -47,7 +47,7 @@ def names(it: DrivenAgent) -> set[str]:
 
 
 def parts(it: DrivenAgent) -> dict[str, str]:
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.app.snapshot is not None
     return {view.run: view.part for view in it.app.snapshot.runs}
 
@@ -369,17 +369,17 @@ def test_the_position_of_a_finished_training_is_exported_and_later_epochs_contin
 ) -> None:
     it = agent()
     whole_epochs(it, "first.jsonl", 0, 2)
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.value("run_finished_epochs", run="r") is None
     machine.write_event("end", file="first.jsonl", status="finished")
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.value("run_finished_epochs", run="r") == 2
     assert it.value("run_finished_timestamp_seconds", run="r") == pytest.approx(machine.wall)
     assert it.value("run_before_epochs", run="r") is None
     started_at = machine.wall + 10
     it.run(10.0)
     whole_epochs(it, "second.jsonl", 0, 1)
-    it.app.beat.tick()
+    it.app.sampling_loop.tick()
     assert it.value("run_before_epochs", run="r") == 2
     assert it.value("run_attempt_timestamp_seconds", run="r") == pytest.approx(started_at, abs=1)
     assert it.value("run_epoch", run="r") == 3

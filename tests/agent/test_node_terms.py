@@ -201,9 +201,9 @@ def test_credits_with_ever_new_names_are_bounded() -> None:
 def test_an_impossible_account_does_not_affect_the_free_hours(wrong: dict[str, Any]) -> None:
     one = meter()
     run(one, quote(), START, 1.0)
-    books = one.restored({**json.loads(json.dumps(one.state())), **wrong}, START + HOUR)
-    assert books.ledger.cursor == one.ledger.cursor
-    assert books.spending.state() == {}
+    meter_state = one.restored({**json.loads(json.dumps(one.state())), **wrong}, START + HOUR)
+    assert meter_state.ledger.cursor == one.ledger.cursor
+    assert meter_state.spending.state() == {}
 
 
 @pytest.mark.parametrize("state", [{"c": [1]}, {"c": ["a", 1.0]}, {"c": None}, [], {str(n): [1, 1] for n in range(99)}])

@@ -51,7 +51,7 @@ class Busy:
     """A poller with too many requests."""
 
     def fetch(self, now: float) -> NodePrice:
-        raise LaterError("HTTP 503: too many questions at once", 5.0)
+        raise LaterError("HTTP 503: too many requests at once", 5.0)
 
 
 def test_retry_after_is_honoured_and_agents_retry_at_different_times() -> None:

@@ -30,7 +30,7 @@ def training(agent: DrivenAgent, *, start: float = 0.0, **facts: Any) -> None:
     for epoch in (1, 2):
         agent.run(300.0, every=60.0)
         agent.machine.write_event("epoch_end", epoch=start + epoch)
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
 
 
 def live(agent: DrivenAgent) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def test_no_figure_of_a_store_enters_a_counter(machine: SimulatedMachine, store:
     before = agent.sum("run_cost_usd_total")
     store_two_machines(store, agent, own=0.9, other=2000.0)
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     assert agent.sum("run_cost_usd_total") == pytest.approx(before)
     assert agent.sum("run_state_cost_usd_total") == pytest.approx(before)
     agent.close()
@@ -259,7 +259,7 @@ def test_a_run_that_moved_here_is_complete_only_by_the_store(machine: SimulatedM
     training(agent, start=2.0)
     store_two_machines(store, agent, own=1.0, other=3.0)
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     assert (cost_file(machine)["scope"], cost_file(machine)["machines"]) == ("run", 2)
     assert cost_file(machine)["cost_usd"] == pytest.approx(4.0)
     agent.close()
@@ -293,7 +293,7 @@ def test_with_an_incomplete_store_a_part_stays_a_part(
     elif change == "not this part":
         store.costs[0] = ({**store.costs[0][0], "part": "older"}, 1.0)
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     costs = cost_file(machine)
     assert costs["scope"] == "machine"
     assert missing in costs["missing"]
@@ -311,7 +311,7 @@ def test_a_run_of_the_same_name_in_another_cluster_is_another_run(
     store.costs.append(({**elsewhere, "epochcost_machine": "n9", "part": "p9"}, 70.0))
     store.figures.append(({"__name__": "run:epochcost_cost_usd:sum", **elsewhere}, 70.0))
     assert agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     assert cost_file(machine)["cost_usd"] == pytest.approx(3.0)
     assert cost_file(machine)["machines"] == 2
     agent.close()
@@ -354,7 +354,7 @@ def test_a_store_with_invalid_responses_is_named_and_changes_nothing(
     for name, value in response.items():
         setattr(store, name, value)
     assert not agent.app.store.ask()
-    agent.app.beat.tick()
+    agent.app.sampling_loop.tick()
     costs = cost_file(machine)
     assert (costs["scope"], costs["cost_usd"]) == ("machine", pytest.approx(1.0))
     assert message in costs["missing"]

@@ -43,7 +43,7 @@ class PlayedMachine:
         flags = {"machine__name": self.name, "node__name": self.name, "node__instance_type": "sim.large", **prices}
         self.agent = DrivenAgent(machine, prometheus__url=self.store, **flags)
         self.agent.ask_price()
-        self.agent.app.beat.tick()
+        self.agent.app.sampling_loop.tick()
 
     def go_to(self, t: float) -> None:
         """Advance the machine to ``t`` s after the beginning; lines of its training runs appear at their times."""

@@ -151,7 +151,7 @@ def situations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Situations]
     (home / "past.yml").write_text("global: {}\n")
     with Program("prometheus", command, address, home / "log") as store, forward.of(store.url):
         for machine in machines.values():
-            machine.agent.app.beat.tick()
+            machine.agent.app.sampling_loop.tick()
             assert machine.agent.app.store is not None
             assert machine.agent.app.store.ask(), machine.agent.app.store.error
             machine.agent.run(6.0, every=6.0)  # the cost files are written at intervals

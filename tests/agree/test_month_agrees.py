@@ -75,12 +75,12 @@ class MonthMachine:
         agent = DrivenAgent(machine, machine__name=self.name, node__name=self.name, node__instance_type="sim.large")
         agent.app.machine.prices = PriceFeed(self.market, 60.0, lambda: machine.wall, agent.app.clock.now)
         agent.ask_price()
-        agent.app.beat.tick()
+        agent.app.sampling_loop.tick()
         for t in range(STEP, self.stayed + 1, STEP):
             agent.run(STEP, every=STEP)
             self.market.now = float(t)
             agent.ask_price()
-            agent.app.beat.tick()
+            agent.app.sampling_loop.tick()
             for name, labels, value in FIGURES.findall(agent.metrics()):
                 row = self.rows.setdefault(f"epochcost_{name}{labels}", [])
                 row += ["_"] * (t // STEP - 1 - len(row)) + [value]

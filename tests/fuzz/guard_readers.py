@@ -12,7 +12,7 @@ from epochcost.agent.guard_observation import Observer
 from epochcost.agent.keep_route import keep_route
 from epochcost.guard.engine import Guard
 from epochcost.guard.keep_files import KeepFileError, wish_of
-from epochcost.guard.keeps import KeepBook
+from epochcost.guard.keeps import KeepList
 from epochcost.guard.located_yaml import PolicyError, parsed
 from epochcost.guard.policy import PolicySet
 from epochcost.guard.policy_file import policies
@@ -49,7 +49,7 @@ def _request(data: bytes) -> None:
     keeps: list[tuple[str, float, str]] = []
 
     def keep(subject: str, link: str, seconds: float, why: str, now: float) -> str:
-        assert not KeepBook().proves(subject, link, now)
+        assert not KeepList().proves(subject, link, now)
         keeps.append((subject, seconds, why))
         return ""
 

@@ -111,7 +111,7 @@ def _bulk(data: bytes) -> None:
 def _sku(data: bytes) -> None:
     rates = Rates(read_sku)
     rates.add(billing_v1.types.Sku.deserialize(data))
-    for part, region, spot in rates._found:
+    for part, region, spot in rates._rates:
         try:
             assert rates.usd(part, region, spot=spot) > 0
         except RateError:

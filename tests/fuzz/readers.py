@@ -21,7 +21,7 @@ from epochcost.http_client.bounded_reads import BoundedReads
 from epochcost.http_client.http_exchange import HTTPResponse, Stream, _faults  # type: ignore[attr-defined]
 from epochcost.http_client.http_request import InvalidRequestError, target_of  # type: ignore[attr-defined]
 from epochcost.model import Node, PurchaseOption
-from epochcost.owners.cgroup import place_of
+from epochcost.owners.cgroup import workload_of
 from epochcost.owners.slurm import SlurmAllocations
 from epochcost.prices import remote
 from epochcost.prices.price_state_file import StateFileError
@@ -215,7 +215,7 @@ READERS: Mapping[str, Reader] = {
     "state of the agent": Reader(_agent_state, (), (b'{"version":1,"meter":{}}',)),
     "slurm file": Reader(_slurm, (), (b"4711 ann\n88_3\n",)),
     "control group": Reader(
-        lambda data: place_of(data.decode("utf-8", "replace")), (), (b"0::/slurm/uid_1/job_5/step_0\n",)
+        lambda data: workload_of(data.decode("utf-8", "replace")), (), (b"0::/slurm/uid_1/job_5/step_0\n",)
     ),
     "dcgm exposition": Reader(
         lambda data: parse_exposition(data.decode("utf-8", "replace")), (ExpositionError,), (GOOD_DCGM,)

@@ -187,7 +187,7 @@ def test_slices_that_fail_make_the_gpu_unreadable_and_are_logged_once(
     for tick in range(3):
         gpus = by_index(source, T + LOOK_SECONDS + tick)
         assert [i for i, g in gpus.items() if g.readable] == ["1"]
-    assert len([r for r in caplog.records if "slices cannot be told: nvmlDeviceGetMigMode" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "slices are unknown: nvmlDeviceGetMigMode" in r.getMessage()]) == 1
 
 
 def test_slices_and_the_remainder_always_sum_to_their_gpu(sliced: FakeDriver, source: NvmlSource):

@@ -426,4 +426,4 @@ def test_selectors_and_exceptions_by_owner_experiment_and_node() -> None:
 
 
 def test_a_user_without_a_name_is_shown_by_number() -> None:
-    assert Person(1001).shown == "user 1001"
+    assert Person(1001).label == "user 1001"

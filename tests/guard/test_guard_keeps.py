@@ -22,7 +22,7 @@ from epochcost.guard.keep_files import (
     present,
     wish_of,
 )
-from epochcost.guard.keeps import MAX_KEEPS, KeepBook
+from epochcost.guard.keeps import MAX_KEEPS, KeepList
 from epochcost.guard.observation import Person
 from epochcost.guard.policy import Condition, Webhook
 from epochcost.guard.regulars import MAX_USERS
@@ -40,8 +40,8 @@ def write_keep(directory: Path, name: str, text: str, uid: int) -> Path:
     return file
 
 
-def looked(directory: Path, *uids: int) -> tuple[KeepBook, KeepFiles]:
-    keeps, files = KeepBook(), KeepFiles(directory, 86400.0)
+def looked(directory: Path, *uids: int) -> tuple[KeepList, KeepFiles]:
+    keeps, files = KeepList(), KeepFiles(directory, 86400.0)
     files.look(keeps, uids, T0, T0)
     return keeps, files
 
@@ -105,7 +105,7 @@ def test_in_a_users_own_directory_a_keep_is_theirs_whoever_owns_the_file(tmp_pat
     home = tmp_path / "home"
     home.mkdir()
     write_keep(home, "keep", "4h a pod's root", os.geteuid())
-    keeps, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    keeps, files = KeepList(), KeepFiles(tmp_path, 86400.0)
     directory = Place(home, SOMEBODY)
     for _ in range(2):
         files.look(keeps, (), T0, T0, [directory.own])
@@ -122,7 +122,7 @@ def test_a_directory_that_is_unreadable_now_leaves_its_keep_unchanged(tmp_path: 
     home = tmp_path / "home"
     home.mkdir()
     write_keep(home, "keep", "4h", os.geteuid())
-    keeps, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    keeps, files = KeepList(), KeepFiles(tmp_path, 86400.0)
 
     @contextmanager
     def shut() -> Iterator[int]:
@@ -139,7 +139,7 @@ def test_a_directory_that_is_unreadable_now_leaves_its_keep_unchanged(tmp_path: 
 
 def test_ever_changing_keeps_are_ignored_and_the_earlier_one_stays_valid(tmp_path: Path) -> None:
     me = os.geteuid()
-    keeps, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    keeps, files = KeepList(), KeepFiles(tmp_path, 86400.0)
     reasons = set()
     for n in range(100):  # each would be a log line and a series
         file = write_keep(tmp_path, f"keep.{me}", f"4h why {n}", me)
@@ -186,7 +186,7 @@ def test_a_webhook_that_does_not_respond_times_out_and_blocks_nothing() -> None:
 @pytest.mark.parametrize("subject", ["", "r", "\ud800"])
 @pytest.mark.parametrize("token", ["", "x", "\udfff", "\x00", "é"])
 def test_a_forged_link_of_any_characters_proves_nothing(subject: str, token: str) -> None:
-    keeps = KeepBook()
+    keeps = KeepList()
     link = keeps.link(subject, T0)
     assert keeps.proves(subject, link, T0)
     assert not keeps.proves(subject, f"{link.partition('.')[0]}.{token}", T0)

@@ -58,7 +58,7 @@ def test_a_policy_is_described_as_text(tmp_path: Path, capsys: pytest.CaptureFix
     file.write_text(POLICIES)
     out = io.StringIO()
     assert check(GuardSettings(policy_file=str(file)), out) == 0
-    assert "forgotten-machine (dry run, says what it would do): what is vacant or finished or held-idle for 45m" in (
+    assert "forgotten-machine (dry run, reports what it would do): what is vacant or finished or held-idle for 45m" in (
         out.getvalue()
     )
     assert main(["guard", "check", "--policy", str(file)]) == 0

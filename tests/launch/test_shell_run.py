@@ -176,7 +176,7 @@ def test_a_program_that_a_shell_starts_reports_the_shells_run(tmp_path: Path):
 def test_on_several_machines_a_second_shell_has_to_name_its_run(tmp_path: Path):
     code, output = outcome(tmp_path, "event start", **SLURM, SLURM_JOB_NUM_NODES="2")
     assert code == 2
-    assert "77 of job 77 is reported by other shells of this machine: say which run is meant with --run" in output
+    assert "77 of job 77 is reported by other shells of this machine: specify which run is meant with --run" in output
     shell(tmp_path, "event start", **SLURM, SLURM_JOB_NUM_NODES="2", EPOCHCOST_RUN="mine")
 
 

@@ -54,14 +54,14 @@ def play(it: Ledger, until: float, events: list[TrainingEvent], devices: list[De
 
 def seconds(it: Ledger) -> dict[State, float]:
     total: dict[State, float] = {}
-    for (_, state), value in it.book.totals(it.price).seconds.items():
+    for (_, state), value in it.node_ledger.totals(it.price).seconds.items():
         total[state] = total.get(state, 0.0) + value
     return {state: value for state, value in total.items() if value}
 
 
 def dollars(it: Ledger) -> dict[State, float]:
     total: dict[State, float] = {}
-    for (_, state), value in it.book.totals(it.price).cost_usd.items():
+    for (_, state), value in it.node_ledger.totals(it.price).cost_usd.items():
         total[state] = total.get(state, 0.0) + value
     return total
 

@@ -83,7 +83,7 @@ def ledger_after(ticks_drawn: list[Any], *, at_once: bool) -> Ledger:
 @given(ticks())
 def test_any_sequence_gives_the_same_result(ticks_drawn: list[Any]) -> None:
     one, other = ledger_after(ticks_drawn, at_once=True), ledger_after(ticks_drawn, at_once=False)
-    for book, same in ((one.book, other.book), (one.useful_cut, other.useful_cut)):
+    for book, same in ((one.node_ledger, other.node_ledger), (one.useful_cut, other.useful_cut)):
         first, second = book.totals(one.price), same.totals(other.price)
         for actual, expected in ((first.seconds, second.seconds), (first.cost_usd, second.cost_usd)):
             for key in actual.keys() | expected.keys():
@@ -121,4 +121,4 @@ def test_an_error_in_the_middle_of_many_events_loses_no_time() -> None:
 
     with pytest.raises(RuntimeError):
         breaks_off()
-    assert math.fsum(it.book.totals(it.price).seconds.values()) == 5.0
+    assert math.fsum(it.node_ledger.totals(it.price).seconds.values()) == 5.0

@@ -57,10 +57,10 @@ def test_dollars_of_an_interval_are_added_when_its_price_becomes_known() -> None
     it = ledger(None)
     play(it, 60, [event("start", 0), event("phase", 0, phase="train", epoch=0)], gpus(1.0))
     assert run_cost(it) is None
-    assert it.book.totals(it.price).unpriced_seconds == 60
+    assert it.node_ledger.totals(it.price).unpriced_seconds == 60
     it.set_price([PriceStep(T0 - 5, 3.6)], T0 + 60)
     assert run_cost(it) == pytest.approx(0.06, abs=1e-15)
-    assert it.book.totals(it.price).unpriced_seconds == 0
+    assert it.node_ledger.totals(it.price).unpriced_seconds == 0
 
 
 def test_an_epoch_with_a_part_of_unknown_price_has_no_cost_rather_than_a_low_one() -> None:
@@ -179,7 +179,7 @@ def test_in_any_sequence_states_sum_to_the_cost_and_runs_to_their_share(seed: in
             it = Ledger.restored(json.loads(json.dumps(it.state())), it.settings)
             restarts += 1
         it.advance(T0 + t, readings, observed=rng.random() < 0.9)
-    totals = it.book.totals(it.price)
+    totals = it.node_ledger.totals(it.price)
     assert math.fsum(totals.seconds.values()) == pytest.approx(it.cursor - T0, abs=1e-9)  # type: ignore[operator]
     bill, unpriced = it.price.integral(T0, it.cursor)  # type: ignore[arg-type]
     assert math.fsum(totals.cost_usd.values()) == pytest.approx(bill, abs=1e-9)

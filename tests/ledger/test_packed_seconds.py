@@ -43,19 +43,19 @@ def test_packed_seconds_are_a_mapping() -> None:
 
 
 def test_intervals_older_than_two_hours_are_packed_and_newer_ones_are_not(old: Ledger) -> None:
-    kinds = [isinstance(span.seconds, PackedSeconds) for span in old.book.spans]
+    kinds = [isinstance(span.seconds, PackedSeconds) for span in old.node_ledger.spans]
     assert kinds.index(False) >= 6
     assert not any(kinds[kinds.index(False) :])
-    assert old.book.spans[kinds.index(False)].start > T0 + 32400 - 3 * 3600
+    assert old.node_ledger.spans[kinds.index(False)].start > T0 + 32400 - 3 * 3600
 
 
 def test_equal_keys_are_kept_once(old: Ledger) -> None:
-    keys = [span.seconds.keys_in_order for span in old.book.spans if isinstance(span.seconds, PackedSeconds)]
+    keys = [span.seconds.keys_in_order for span in old.node_ledger.spans if isinstance(span.seconds, PackedSeconds)]
     assert len({id(one) for one in keys}) == len(set(keys)) < len(keys)
 
 
 def test_the_seconds_and_dollars_are_those_of_all_intervals(old: Ledger) -> None:
-    for book in (old.book, old.useful_cut):
+    for book in (old.node_ledger, old.useful_cut):
         totals = book.totals(old.price)
         book.reprice()
         again = book.totals(old.price)
@@ -65,11 +65,11 @@ def test_the_seconds_and_dollars_are_those_of_all_intervals(old: Ledger) -> None
 
 def test_a_saved_state_is_complete_and_continues(old: Ledger) -> None:
     back = round_trip(old)
-    assert back.book.totals(back.price).cost_usd == pytest.approx(old.book.totals(old.price).cost_usd)
-    assert back.book.totals(back.price).seconds == pytest.approx(old.book.totals(old.price).seconds)
+    assert back.node_ledger.totals(back.price).cost_usd == pytest.approx(old.node_ledger.totals(old.price).cost_usd)
+    assert back.node_ledger.totals(back.price).seconds == pytest.approx(old.node_ledger.totals(old.price).seconds)
     play(back, 32400 + 400, [], gpus(0.0, 0.0), every=20.0)
-    assert sum(back.book.totals(back.price).seconds.values()) == pytest.approx(32800)
-    assert isinstance(back.book.spans[0].seconds, PackedSeconds)
+    assert sum(back.node_ledger.totals(back.price).seconds.values()) == pytest.approx(32800)
+    assert isinstance(back.node_ledger.spans[0].seconds, PackedSeconds)
 
 
 def test_an_hour_of_a_saved_state_is_small(old: Ledger) -> None:
@@ -82,25 +82,25 @@ def test_an_hour_of_a_saved_state_is_small(old: Ledger) -> None:
 def test_a_late_price_is_applied_to_the_right_old_intervals(old: Ledger) -> None:
     it = round_trip(old)
     it.set_price([PriceStep(T0 - 500, 3.6), PriceStep(T0 + 3600, 36.0)], T0 + 32400)
-    usd = sum(it.book.totals(it.price).cost_usd.values())
+    usd = sum(it.node_ledger.totals(it.price).cost_usd.values())
     assert usd == pytest.approx(3600 * 0.001 + (32400 - 3600) * 0.01)
 
 
 def test_names_of_forgotten_runs_are_dropped_in_old_intervals_too(old: Ledger) -> None:
     it = round_trip(old)
     play(it, 32460, [], gpus(0.0, 0.0), every=20.0)
-    total = sum(it.book.totals(it.price).seconds.values())
-    it.book.drop_run_names({})
-    assert {run for run, _ in it.book.totals(it.price).seconds} <= {None, ""}
-    assert sum(it.book.totals(it.price).seconds.values()) == pytest.approx(total)
-    assert isinstance(it.book.spans[0].seconds, PackedSeconds)
+    total = sum(it.node_ledger.totals(it.price).seconds.values())
+    it.node_ledger.drop_run_names({})
+    assert {run for run, _ in it.node_ledger.totals(it.price).seconds} <= {None, ""}
+    assert sum(it.node_ledger.totals(it.price).seconds.values()) == pytest.approx(total)
+    assert isinstance(it.node_ledger.spans[0].seconds, PackedSeconds)
 
 
 def test_old_intervals_and_the_split_of_useful_time_are_shifted_with_the_clock(old: Ledger) -> None:
     state = json.loads(json.dumps(old.state()))
     assert state["useful_cut"]["spans"]
     shifted = Ledger.restored(json.loads(json.dumps(earlier(state, 1e6))))
-    for book, before in ((shifted.book, old.book), (shifted.useful_cut, old.useful_cut)):
+    for book, before in ((shifted.node_ledger, old.node_ledger), (shifted.useful_cut, old.useful_cut)):
         assert [span.start for span in book.spans] == pytest.approx([span.start - 1e6 for span in before.spans])
 
 

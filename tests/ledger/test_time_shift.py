@@ -62,7 +62,7 @@ def test_the_cost_does_not_change() -> None:
         assert after.seconds(T0 + 150 - AHEAD) == pytest.approx(before.seconds(T0 + 150))
         assert after.epoch_cost_usd_sum(shifted.price) == pytest.approx(before.epoch_cost_usd_sum(it.price))
         assert after.part == before.part  # its name contains its first time, and stays
-    assert shifted.book.totals(shifted.price).cost_usd == pytest.approx(it.book.totals(it.price).cost_usd)
+    assert shifted.node_ledger.totals(shifted.price).cost_usd == pytest.approx(it.node_ledger.totals(it.price).cost_usd)
     assert shifted.unsettled.dollars(shifted.price) == pytest.approx(it.unsettled.dollars(it.price))
 
 

@@ -32,7 +32,7 @@ def started_ledger(*events: TrainingEvent) -> Ledger:
 
 
 def split(ledger: Ledger) -> tuple[dict[SmActivity, float], dict[SmActivity, float]]:
-    return by_activity(ledger.useful_cut.totals(ledger.price), ledger.book.totals(ledger.price), [RUN])
+    return by_activity(ledger.useful_cut.totals(ledger.price), ledger.node_ledger.totals(ledger.price), [RUN])
 
 
 def gpu(busy: float | None, sm: float | None = None, watts: float | None = None, index: str = "0") -> Device:
@@ -81,7 +81,7 @@ def test_the_parts_sum_to_the_useful_time_and_its_dollars_whatever_was_read(
     if restart:
         ledger = Ledger.restored(ledger.state())
     seconds, usd = split(ledger)  # type: ignore[assignment]
-    totals = ledger.book.totals(ledger.price)
+    totals = ledger.node_ledger.totals(ledger.price)
     if seconds:
         assert sum(seconds.values()) == pytest.approx(totals.seconds[RUN, State.USEFUL])  # type: ignore[attr-defined]
         assert sum(usd.values()) == pytest.approx(totals.cost_usd[RUN, State.USEFUL])

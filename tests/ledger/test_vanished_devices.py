@@ -9,7 +9,7 @@ import pytest
 from tests.ledger.story import T0, event, gpus, ledger, play, run_cost, seconds, sliced
 
 from epochcost.ledger import Device, Ledger, LedgerSettings
-from epochcost.ledger.devices import MOST_REMEMBERED, DeviceBook
+from epochcost.ledger.devices import MOST_REMEMBERED, DeviceLedger
 from epochcost.model import RunId, State
 
 RUNS = {"a": ("GPU-7",), "b": ("0", "1", "2", "3"), "c": ("4", "5", "6")}
@@ -167,7 +167,7 @@ def test_a_run_with_the_entire_node_keeps_no_vanished_device() -> None:
 
 
 def test_ever_new_device_names_displace_long_vanished_ones_and_no_present_one() -> None:
-    book, own_device = DeviceBook(), Device("mine", "0", utilization_ratio=0.5)
+    book, own_device = DeviceLedger(), Device("mine", "0", utilization_ratio=0.5)
     for n in range(3000):
         book.add(own_device, 1.0, {State.VACANT: 1.0})
         book.add(Device(f"forged {n}", "1", utilization_ratio=0.5), 1.0, {State.VACANT: 1.0})

@@ -413,7 +413,7 @@ def test_a_hostile_response_becomes_at_most_a_label(text: str):
     configured = Node("n", "aws")
     with Aws(instanceType=text, region=text).serving() as url:
         detected = detect([AwsMetadata(url)])
-    node = filled(configured, detected.found)
+    node = filled(configured, detected.identities)
     for label in (node.region, node.instance_type):
         assert len(label) <= MAX_CHARACTERS
         assert label.isprintable()
@@ -428,7 +428,7 @@ def test_all_services_are_queried_at_once_and_late_ones_are_left_out():
         started_at = time.monotonic()
         detected = detect([AwsMetadata(slow), GcpMetadata(slow), AzureMetadata(quick)], seconds=0.5)
         assert time.monotonic() - started_at < 5.0  # the service itself never ends
-    assert list(detected.found) == ["azure"]
+    assert list(detected.identities) == ["azure"]
     assert set(detected.errors) == {"aws", "gcp"}
 
 
@@ -442,7 +442,7 @@ class Broken:
 def test_a_mistake_in_one_source_leaves_the_others_alone():
     with Azure().serving() as url:
         detected = detect([Broken(), AzureMetadata(url)])
-    assert list(detected.found) == ["azure"]
+    assert list(detected.identities) == ["azure"]
     assert detected.errors == {"broken": "broken: ZeroDivisionError: by a mistake of ours"}
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochcost.model import GpuOwner, GpuSample, RunId
-from epochcost.owners.cgroup import Place, place_of
+from epochcost.owners.cgroup import Workload, workload_of
 from epochcost.owners.feed import FRESH_SECONDS, OwnerFeed
 from epochcost.owners.owner_source import OwnerError, label
 from epochcost.owners.processes import FIRST_PID_NAMESPACE, ProcessOwners
@@ -93,44 +93,44 @@ def test_the_shares_of_each_gpu_always_sum_to_one(layers: list[list[GpuOwner]]):
 @pytest.mark.parametrize(
     ("cgroup", "place"),
     [
-        ("0::/user.slice/user-1000.slice/session-3.scope", Place()),
-        ("0::/", Place()),
-        ("", Place()),
-        ("nonsense\n::\n4:memory", Place()),
-        ("9:memory:/slurm/uid_1000/job_4711/step_0/task_0\n1:name=systemd:/", Place("4711")),
-        ("9:memory:/slurm_node7/uid_1000/job_4711/step_batch", Place("4711")),
-        ("0::/system.slice/slurmstepd.scope/job_4711/step_0/user/task_0", Place("4711")),
-        ("0::/system.slice/node7_slurmstepd.scope/job_8/step_extern/user", Place("8")),
-        (f"0::/system.slice/docker-{ID}.scope", Place("", ID[:12])),
-        (f"12:devices:/docker/{ID}\n0::/", Place("", ID[:12])),
-        (f"0::/docker/{ID2}/docker/{ID}", Place("", ID[:12])),
-        (f"0::/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-{ID}.scope", Place("", ID[:12])),
-        (f"0::/kubepods/burstable/pod12-34/{ID}", Place("", ID[:12])),
-        (f"0::/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}", Place("", ID[:12])),
-        (f"0::/machine.slice/libpod-{ID}.scope/container", Place("", ID[:12])),
-        (f"0::/kubepods.slice/crio-{ID}.scope", Place("", ID[:12])),
-        (f"0::/default/{ID}", Place("", ID[:12])),
-        ("0::/system.slice/slurmstepd.scope/s0ABCDEFGHJ000/step_0/user/task_0", Place(sluid="s0ABCDEFGHJ000")),
-        ("9:memory:/slurm/uid_1/s0ABCDEFGHJ001/step_0\n0::/", Place(sluid="s0ABCDEFGHJ001")),
-        ("0::/system.slice/slurmstepd.scope/system/x", Place(unknown="slurm")),
-        ("0::/system.slice/slurmstepd.scope/job-12/step_0", Place(unknown="slurm")),
-        ("0::/kubepods.slice/kubepods-pod1.slice/cri-next-of-another-form.scope", Place(unknown="kubernetes")),
-        ("0::/machine.slice/machine-vm1.scope", Place(unknown="container")),
-        ("0::/workload.slice/x", Place(unknown="other")),
-        ("0::/system.slice/train.service", Place()),
-        ("0::/init.scope", Place()),
-        (f"0::/docker/{ID[:63]}", Place(unknown="container")),
-        (f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}", Place("5", ID[:12])),
-        ("0::/user.slice/job_12/step_0", Place()),  # any user can create a directory of that name
+        ("0::/user.slice/user-1000.slice/session-3.scope", Workload()),
+        ("0::/", Workload()),
+        ("", Workload()),
+        ("nonsense\n::\n4:memory", Workload()),
+        ("9:memory:/slurm/uid_1000/job_4711/step_0/task_0\n1:name=systemd:/", Workload("4711")),
+        ("9:memory:/slurm_node7/uid_1000/job_4711/step_batch", Workload("4711")),
+        ("0::/system.slice/slurmstepd.scope/job_4711/step_0/user/task_0", Workload("4711")),
+        ("0::/system.slice/node7_slurmstepd.scope/job_8/step_extern/user", Workload("8")),
+        (f"0::/system.slice/docker-{ID}.scope", Workload("", ID[:12])),
+        (f"12:devices:/docker/{ID}\n0::/", Workload("", ID[:12])),
+        (f"0::/docker/{ID2}/docker/{ID}", Workload("", ID[:12])),
+        (f"0::/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-{ID}.scope", Workload("", ID[:12])),
+        (f"0::/kubepods/burstable/pod12-34/{ID}", Workload("", ID[:12])),
+        (f"0::/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}", Workload("", ID[:12])),
+        (f"0::/machine.slice/libpod-{ID}.scope/container", Workload("", ID[:12])),
+        (f"0::/kubepods.slice/crio-{ID}.scope", Workload("", ID[:12])),
+        (f"0::/default/{ID}", Workload("", ID[:12])),
+        ("0::/system.slice/slurmstepd.scope/s0ABCDEFGHJ000/step_0/user/task_0", Workload(sluid="s0ABCDEFGHJ000")),
+        ("9:memory:/slurm/uid_1/s0ABCDEFGHJ001/step_0\n0::/", Workload(sluid="s0ABCDEFGHJ001")),
+        ("0::/system.slice/slurmstepd.scope/system/x", Workload(unknown="slurm")),
+        ("0::/system.slice/slurmstepd.scope/job-12/step_0", Workload(unknown="slurm")),
+        ("0::/kubepods.slice/kubepods-pod1.slice/cri-next-of-another-form.scope", Workload(unknown="kubernetes")),
+        ("0::/machine.slice/machine-vm1.scope", Workload(unknown="container")),
+        ("0::/workload.slice/x", Workload(unknown="other")),
+        ("0::/system.slice/train.service", Workload()),
+        ("0::/init.scope", Workload()),
+        (f"0::/docker/{ID[:63]}", Workload(unknown="container")),
+        (f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}", Workload("5", ID[:12])),
+        ("0::/user.slice/job_12/step_0", Workload()),  # any user can create a directory of that name
     ],
 )
-def test_a_control_group_identifies_the_job_or_the_container(cgroup: str, place: Place):
-    assert place_of(cgroup) == place
+def test_a_control_group_identifies_the_job_or_the_container(cgroup: str, place: Workload):
+    assert workload_of(cgroup) == place
 
 
 @given(st.text(max_size=2000))
 def test_no_control_group_creates_arbitrary_labels(cgroup: str):
-    place = place_of(cgroup)
+    place = workload_of(cgroup)
     assert place.slurm_job == "" or place.slurm_job.isdecimal()
     assert len(place.container) in (0, 12)
 

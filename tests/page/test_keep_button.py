@@ -32,7 +32,7 @@ def test_the_holder_of_the_link_keeps_it_by_the_button(chromium, tmp_path: Path)
 
     def pressed() -> str:
         page.run("document.getElementById('keepbutton').click()")
-        return str(wait_for(lambda: page.text("#keepsaid"), what="an answer"))
+        return str(wait_for(lambda: page.text("#keepresult"), what="an answer"))
 
     open_page("")
     assert page.text("#keep") == ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.price_source import Catalogue, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, Want
 
 
 def price(
@@ -29,15 +29,15 @@ def price(
 class ScriptedSource:
     """Returns ``respond(wanted, now)``, which may raise or wait; records every request."""
 
-    respond: Callable[[Wanted, float], Catalogue]
+    respond: Callable[[PriceRequests, float], Catalogue]
     name: str = "scripted"
     provider: str = "aws"
     refresh_seconds: float = 3600.0
     watched: frozenset[Want] = frozenset()
-    requests: list[Wanted] = field(default_factory=list)
+    requests: list[PriceRequests] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        self.requests.append(wanted)
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
+        self.requests.append(requests)
         self.threads.add(threading.current_thread().name)
-        return self.respond(wanted, now)
+        return self.respond(requests, now)

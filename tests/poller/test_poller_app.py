@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 from epochcost.model import InstanceFacts, Node, PriceStep, PurchaseOption
 from epochcost.poller.app import PollerApp, state_file
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.price_source import Catalogue, Source, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, Source, Want
 from epochcost.prices.remote import PriceSourceError, RemotePrice
 from epochcost.settings import SettingsError
 
@@ -211,7 +211,7 @@ def test_a_scrape_causes_no_request_to_a_source(tmp_path: Path) -> None:
 
 
 def test_a_scrape_passes_promtool_and_has_one_series_a_key(tmp_path: Path) -> None:
-    def respond(wanted: Wanted, now: float) -> Catalogue:
+    def respond(requests: PriceRequests, now: float) -> Catalogue:
         facts = InstanceFacts("aws", "p2.xlarge", "K80", 1.0, 12, 4, 61)
         return Catalogue((price(0.9, at=now),), (facts, InstanceFacts("aws", "unsaid")))
 
@@ -353,7 +353,7 @@ def test_an_address_in_use_ends_the_program_with_a_reason(tmp_path: Path) -> Non
 def test_the_complete_history_of_a_price_is_returned(tmp_path: Path) -> None:
     now = time.time()
 
-    def respond(wanted: Wanted, at: float) -> Catalogue:
+    def respond(requests: PriceRequests, at: float) -> Catalogue:
         steps = tuple(PriceStep(now - 100 + n, 1.0 + n) for n in range(3))
         return Catalogue((dataclasses.replace(price(1.0, at=at), steps=steps),))
 
@@ -373,7 +373,7 @@ def test_the_next_scrape_has_the_prices_returned_to_an_agent_however_many_there_
         {Want("aws", "us-east-1", f"t{n}.large") for n in range(2000)} | {Want("aws", "us-east-1", "p2.xlarge")}
     )
 
-    def respond(wanted: Wanted, now: float) -> Catalogue:
+    def respond(requests: PriceRequests, now: float) -> Catalogue:
         rise[0] += 0.01
         prices = [price(rise[0], instance_type=f"t{n}.large", at=now) for n in range(2000)]
         return Catalogue((price(rise[0], at=now), *prices))
@@ -393,9 +393,12 @@ def test_the_next_scrape_has_the_prices_returned_to_an_agent_however_many_there_
 MISSPELT = Want("aws", "us-east-1", "p2.xlagre")
 
 
-def misspelt(wanted: Wanted, now: float) -> Catalogue:
+def misspelt(requests: PriceRequests, now: float) -> Catalogue:
     return Catalogue(
-        (price(0.9, at=now),), requested=wanted.items, names=frozenset({"p2.xlarge"}), unknown=("marketoption=Lottery",)
+        (price(0.9, at=now),),
+        requested=requests.items,
+        names=frozenset({"p2.xlarge"}),
+        unknown=("marketoption=Lottery",),
     )
 
 
@@ -425,7 +428,7 @@ def test_a_requested_type_without_a_price_is_a_metric_a_log_line_and_in_the_resp
 def test_types_no_longer_requested_are_not_reported_missing(tmp_path: Path) -> None:
     wants = iter([frozenset({MISSPELT}), frozenset[Want]()])
 
-    def respond(wanted: Wanted, now: float) -> Catalogue:
+    def respond(requests: PriceRequests, now: float) -> Catalogue:
         return Catalogue(requested=next(wants, frozenset()))
 
     source = ScriptedSource(respond, refresh_seconds=0.3)

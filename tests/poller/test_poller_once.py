@@ -23,7 +23,7 @@ from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
 from epochcost.prices import OPT_IN, SOURCES
 from epochcost.prices.listed import Listed
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Source, Want
 
 NOW = 1_795_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,10 +100,10 @@ def test_a_market_without_prices_is_reported_and_is_a_failure() -> None:
 
 
 def test_a_failing_source_is_reported_and_does_not_affect_the_others() -> None:
-    def fail(wanted: Wanted, now: float) -> Catalogue:
+    def fail(requests: PriceRequests, now: float) -> Catalogue:
         raise PriceSourceError("broken: HTTP 503")
 
-    def skip(wanted: Wanted, now: float) -> Catalogue:
+    def skip(requests: PriceRequests, now: float) -> Catalogue:
         raise NotConfiguredError("bare: no credentials")
 
     look = once("json", Filter(), ScriptedSource(fail, name="broken"), scripted(), ScriptedSource(skip, name="bare"))
@@ -116,7 +116,7 @@ def test_a_failing_source_is_reported_and_does_not_affect_the_others() -> None:
 
 
 def test_a_requested_type_that_does_not_exist_is_reported_with_the_nearest_name() -> None:
-    def respond(wanted: Wanted, now: float) -> Catalogue:
+    def respond(requests: PriceRequests, now: float) -> Catalogue:
         available = price(55.04, source="aws", instance_type="p5.48xlarge", at=NOW)
         requested = frozenset({Want("aws", "us-east-1", "p5.49xlarge"), Want("aws", "us-east-1", "p5.48xlarge")})
         return Catalogue((available,), requested=requested, unknown=("marketoption=Lottery",))
@@ -161,7 +161,7 @@ def test_sources_are_queried_concurrently() -> None:
     all_at_once = threading.Barrier(5, timeout=20)
     queried: list[int] = []
 
-    def meet(wanted: Wanted, now: float) -> Catalogue:
+    def meet(requests: PriceRequests, now: float) -> Catalogue:
         queried.append(all_at_once.wait())  # one after another, the first would wait in vain
         return Catalogue()
 
@@ -337,7 +337,7 @@ def test_a_failure_outside_the_users_control_has_no_remedy() -> None:
 
 
 def test_an_unexpected_error_of_a_source_affects_no_other() -> None:
-    def breaks(wanted: Wanted, now: float) -> Catalogue:
+    def breaks(requests: PriceRequests, now: float) -> Catalogue:
         raise ZeroDivisionError("by nought")
 
     look = once("json", Filter(), ScriptedSource(breaks, name="odd"), scripted())

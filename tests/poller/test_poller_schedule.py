@@ -15,22 +15,22 @@ from tests.waiting import wait_for
 
 from epochcost.poller.demand import KEEP_SECONDS, MOST, RequestedTypes, TooManyWantsError
 from epochcost.poller.schedule import Schedule
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want
 from epochcost.prices.store import PriceStore
 
 WANT = Want("aws", "us-east-1", "p2.xlarge")
 
 
-def good(wanted: Wanted, now: float) -> Catalogue:
+def good(requests: PriceRequests, now: float) -> Catalogue:
     return Catalogue((price(0.9, at=now),))
 
 
-def empty(wanted: Wanted, now: float) -> Catalogue:
+def empty(requests: PriceRequests, now: float) -> Catalogue:
     return Catalogue()
 
 
-def failing(error: Exception) -> Callable[[Wanted, float], Catalogue]:
-    def respond(wanted: Wanted, now: float) -> Catalogue:
+def failing(error: Exception) -> Callable[[PriceRequests, float], Catalogue]:
+    def respond(requests: PriceRequests, now: float) -> Catalogue:
         raise error
 
     return respond
@@ -56,13 +56,13 @@ def test_every_source_is_polled_at_once_and_then_at_its_own_interval() -> None:
         wait_for(lambda: len(quick.requests) >= 4, what="four questions to the quick source")
         assert len(slow.requests) == 1
         assert schedule.health["quick"].success is True
-        assert store.book.prices
+        assert store.merged.prices
 
 
 def test_a_source_that_hangs_delays_neither_another_one_nor_the_end() -> None:
     release = threading.Event()
 
-    def hang(wanted: Wanted, now: float) -> Catalogue:
+    def hang(requests: PriceRequests, now: float) -> Catalogue:
         release.wait(30)
         return Catalogue()
 
@@ -83,7 +83,7 @@ def test_a_source_that_hangs_delays_neither_another_one_nor_the_end() -> None:
 def test_a_response_after_the_end_is_discarded() -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def late(wanted: Wanted, now: float) -> Catalogue:
+    def late(requests: PriceRequests, now: float) -> Catalogue:
         entered.set()
         release.wait(30)
         return Catalogue((price(0.9),))
@@ -94,7 +94,7 @@ def test_a_response_after_the_end_is_discarded() -> None:
     release.set()
     name = next(iter(source.threads))
     wait_for(lambda: name not in {thread.name for thread in threading.enumerate()}, what="the end of the thread")
-    assert not store.book.prices
+    assert not store.merged.prices
 
 
 def test_a_failure_is_counted_logged_once_and_retried_soon(caplog: pytest.LogCaptureFixture) -> None:
@@ -105,14 +105,14 @@ def test_a_failure_is_counted_logged_once_and_retried_soon(caplog: pytest.LogCap
         assert caplog.text.count("HTTP 503 for everything") == 1
         source.respond = good
         wait_for(lambda: schedule.health["scripted"].success, what="a success after the failures")
-        assert store.book.prices
+        assert store.merged.prices
         assert schedule.health["scripted"].sentence == ""
 
 
 def test_back_off_doubles() -> None:
     times: list[float] = []
 
-    def fail(wanted: Wanted, now: float) -> Catalogue:
+    def fail(requests: PriceRequests, now: float) -> Catalogue:
         times.append(time.monotonic())
         raise PriceSourceError("no")
 
@@ -144,39 +144,39 @@ def test_a_source_without_configuration_is_skipped_with_neither_success_nor_fail
 def test_a_source_that_loses_its_configuration_has_failed_and_its_last_good_prices_stay() -> None:
     source = ScriptedSource(good, refresh_seconds=0.1)
     with running([source]) as (schedule, store):
-        wait_for(lambda: store.book.prices, what="the first prices")
+        wait_for(lambda: store.merged.prices, what="the first prices")
         source.respond = failing(NotConfiguredError("scripted: credentials are gone"))
         wait_for(lambda: schedule.health["scripted"].success is False, what="the failure")
-        assert store.book.prices
+        assert store.merged.prices
 
 
 def test_prices_with_a_problem_are_used_and_count_as_a_failure() -> None:
-    def troubled(wanted: Wanted, now: float) -> Catalogue:
+    def troubled(requests: PriceRequests, now: float) -> Catalogue:
         return Catalogue((price(0.9),), problems=("scripted: one of two regions did not answer",))
 
     with running([ScriptedSource(troubled)]) as (schedule, store):
         wait_for(lambda: schedule.health["scripted"].failures, what="the failure")
-        assert len(store.book.prices) == 1
+        assert len(store.merged.prices) == 1
         assert schedule.health["scripted"].last_success_ts is None
 
 
 def test_a_newly_requested_type_is_fetched_at_once_and_stays_requested() -> None:
-    def respond(wanted: Wanted, now: float) -> Catalogue:
-        return Catalogue(tuple(price(1.0, instance_type=want.instance_type) for want in wanted.items))
+    def respond(requests: PriceRequests, now: float) -> Catalogue:
+        return Catalogue(tuple(price(1.0, instance_type=want.instance_type) for want in requests.items))
 
     watched_type = Want("aws", "us-east-1", "watched.large")
     source = ScriptedSource(respond, refresh_seconds=1.0, watched=frozenset({watched_type}))
     with running([source]) as (schedule, store):
-        wait_for(lambda: store.book.prices, what="the watched type")
+        wait_for(lambda: store.merged.prices, what="the watched type")
         lookup = schedule.ask(WANT)
         assert lookup.pending == ("scripted",)
         assert lookup.tried == ("scripted is being queried",)
-        wait_for(lambda: len(store.book.prices) == 2, seconds=5, what="the type that was asked for")
-        assert Wanted(frozenset({WANT})) in source.requests  # only that, not everything again
+        wait_for(lambda: len(store.merged.prices) == 2, seconds=5, what="the type that was asked for")
+        assert PriceRequests(frozenset({WANT})) in source.requests  # only that, not everything again
         assert schedule.ask(WANT).pending == ()
-        both = Wanted(frozenset({WANT, watched_type}))
+        both = PriceRequests(frozenset({WANT, watched_type}))
         wait_for(lambda: both in source.requests, what="a refresh of both")
-        assert len(store.book.prices) == 2
+        assert len(store.merged.prices) == 2
 
 
 def test_a_type_without_a_price_is_not_requested_repeatedly() -> None:
@@ -199,7 +199,7 @@ def test_a_failed_request_reports_its_reason_and_is_retried() -> None:
         schedule.ask(WANT)
         wait_for(lambda: schedule.ask(WANT).tried == ("scripted: HTTP 500",), what="the reason")
         source.respond = good
-        wait_for(lambda: store.book.prices, what="the price after a retry")
+        wait_for(lambda: store.merged.prices, what="the price after a retry")
 
 
 def test_many_simultaneous_requests_are_fetched_together() -> None:
@@ -215,7 +215,7 @@ def test_many_simultaneous_requests_are_fetched_together() -> None:
 
 def test_a_provider_without_a_source_is_reported_at_once() -> None:
     with running([ScriptedSource(empty)]) as (schedule, _):
-        assert schedule.ask(Want("gcp", "us-east1", "a2")).tried == ("no source asks gcp for prices",)
+        assert schedule.ask(Want("gcp", "us-east1", "a2")).tried == ("no source has prices of gcp",)
         assert schedule.ask(Want("", "", "x")).pending == ()
 
 
@@ -243,7 +243,7 @@ def test_a_request_is_kept_for_a_day_and_their_number_is_bounded() -> None:
 def test_a_type_requested_while_it_is_fetched_is_not_fetched_twice() -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def slow(wanted: Wanted, now: float) -> Catalogue:
+    def slow(requests: PriceRequests, now: float) -> Catalogue:
         entered.set()
         release.wait(30)
         return Catalogue((price(0.9),))
@@ -254,5 +254,5 @@ def test_a_type_requested_while_it_is_fetched_is_not_fetched_twice() -> None:
         assert schedule.ask(WANT).pending == ("scripted",)
         release.set()
         wait_for(lambda: not schedule.ask(WANT).pending, what="the answer")
-        assert store.book.prices
+        assert store.merged.prices
         assert len(source.requests) == 1

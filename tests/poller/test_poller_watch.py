@@ -19,7 +19,7 @@ from epochcost.prices.adjust import parse_adjustments
 from epochcost.prices.allowances import parse_credits, parse_limits
 from epochcost.prices.extras import parse_extras
 from epochcost.prices.merged_prices import SourcePrices, bind
-from epochcost.prices.price_source import Catalogue, Refused, Want, Wanted, Zone
+from epochcost.prices.price_source import Catalogue, PriceRequests, Refused, Want, Zone
 from epochcost.settings import SettingsError, load
 
 PRICE = "epochcost_instance_price_usd_per_hour"
@@ -168,7 +168,7 @@ def test_a_watched_type_is_requested_without_any_agent(tmp_path: Path) -> None:
     options = settings(tmp_path, prices_watch=parse_watch("provider=aws region=us-east-1 instance-type=p5.48xlarge"))
     with running(options, [source]) as app:
         wait_for(lambda: value(app.url, PRICE) == 55.0, what="the watched price")
-        assert source.requests[0] == Wanted(frozenset({Want("aws", "us-east-1", "p5.48xlarge")}))
+        assert source.requests[0] == PriceRequests(frozenset({Want("aws", "us-east-1", "p5.48xlarge")}))
 
 
 def test_the_bound_is_kept_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

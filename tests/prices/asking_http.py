@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from epochcost.model import PurchaseOption
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.price_source import Catalogue, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, Want
 
 NOW = 1_795_000_000.0
 GIB = 1024**3
@@ -16,9 +16,9 @@ def api(source: str, key_file: str = "", attempts: int = 1) -> JsonApi:
     return JsonApi(source, key_file, attempt_seconds=5, attempts=attempts, sleep=lambda _: None)
 
 
-def wanted(provider: str, *places: tuple[str, str]) -> Wanted:
+def wanted(provider: str, *places: tuple[str, str]) -> PriceRequests:
     """Of ``provider``, types in regions."""
-    return Wanted(frozenset(Want(provider, region, instance_type) for region, instance_type in places))
+    return PriceRequests(frozenset(Want(provider, region, instance_type) for region, instance_type in places))
 
 
 def dollars(catalogue: Catalogue) -> dict[tuple[str, str, PurchaseOption], float]:

@@ -10,7 +10,7 @@ from tests.prices.gcp_server import COMPUTE, GcpServer, Row, recorded
 from epochcost.model import PurchaseOption
 from epochcost.prices.gcp.gcp_client import GcpCatalogue, Patience
 from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
-from epochcost.prices.price_source import Catalogue, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, Want
 
 NOW = 1_795_000_000.0
 DAY = 86400.0
@@ -37,8 +37,8 @@ def serving(*more: Row, service: str = COMPUTE, without: str = "\0") -> Iterator
     server.stop()
 
 
-def wanted(*types: str, regions: tuple[str, ...] = ("us-central1",)) -> Wanted:
-    return Wanted(frozenset(Want("gcp", region, name) for region in regions for name in types))
+def wanted(*types: str, regions: tuple[str, ...] = ("us-central1",)) -> PriceRequests:
+    return PriceRequests(frozenset(Want("gcp", region, name) for region in regions for name in types))
 
 
 def fetch(server: GcpServer, *types: str, regions: tuple[str, ...] = ("us-central1",)) -> Catalogue:

@@ -11,7 +11,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.poller.once import Printout, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.clean_catalogue import clean
-from epochcost.prices.price_source import Catalogue, Wanted, Zone
+from epochcost.prices.price_source import Catalogue, PriceRequests, Zone
 
 EVIL = ["\x1b]0;owned\x07", "x\u202egnp", "a\nb", "a\x00b", "n" * 5000, "\ud800"]
 
@@ -28,7 +28,7 @@ class FixedSource:
     def __init__(self, name: str, result: Catalogue | Exception) -> None:
         self.name, self._result = name, result
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         if isinstance(self._result, Exception):
             raise self._result
         return self._result

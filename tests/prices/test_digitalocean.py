@@ -96,7 +96,7 @@ def test_unreadable_facts_of_a_size_do_not_affect_its_price(server: JsonServer, 
 def test_a_size_at_two_prices_has_none(server: JsonServer) -> None:
     catalogue = fetch(server, page([H100_1, H100_8, {**H100_1, "price_hourly": 9.0}, H100_8]))
     assert dollars(catalogue) == {("", "gpu-h100x8-640gb", ON_DEMAND): 23.92}
-    assert catalogue.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one answer ($3.39, $9): none taken",)
+    assert catalogue.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one response: $3.39, $9; none used",)
 
 
 def test_fewer_sizes_than_the_response_promises_are_reported(server: JsonServer) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochcost.prices.allowances import MONTH, Limit
-from epochcost.prices.free_hours import free_until, free_windows, period_of
+from epochcost.prices.free_hours import OtherUse, free_until, free_windows, period_of
 
 HOUR = 3600.0
 
@@ -114,6 +114,6 @@ def test_whatever_limits_come_one_after_another_windows_follow_one_another(
     now, windows = 1_795_000_000.0, []
     for limit, elapsed, elsewhere in usage:
         now += elapsed
-        windows = free_windows([limit], [(now - 4e6, now)], now, windows, elsewhere, now)
+        windows = free_windows([limit], [(now - 4e6, now)], now, windows, OtherUse(elsewhere, now))
         assert all(start < end for start, end in windows)
         assert all(before[1] <= after[0] for before, after in itertools.pairwise(windows))

@@ -15,7 +15,7 @@ from tests.prices.json_server import JsonServer, Reply
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.gcp.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
 from epochcost.prices.gcp.gcp_sources import REUSE_SECONDS, GcpPrices, make
-from epochcost.prices.price_source import NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import NotConfiguredError, PriceRequests, PriceSourceError, Want
 from epochcost.settings import SettingsError, load
 
 KEY = "AIzaSyTheKeyOfTheTest"
@@ -228,7 +228,7 @@ def test_a_clock_set_back_does_not_keep_old_rates() -> None:
 
 def test_nothing_wanted_reads_nothing() -> None:
     with serving() as server, source(server) as prices:
-        assert prices.fetch(Wanted(), NOW).prices == ()
+        assert prices.fetch(PriceRequests(), NOW).prices == ()
         assert server.requests == []
 
 
@@ -282,7 +282,7 @@ def test_another_endpoint_is_queried_by_rest_with_the_key(tmp_path: Path, monkey
     )  # fmt: skip
     (source,) = make(options)
     try:
-        catalogue = source.fetch(Wanted(source.watched), NOW)
+        catalogue = source.fetch(PriceRequests(source.watched), NOW)
     finally:
         source.catalogue.forget()
         server.stop()

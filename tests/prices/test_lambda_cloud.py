@@ -12,7 +12,7 @@ from tests.prices.json_server import JsonServer, Reply
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.lambda_cloud import Lambda, make
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError
 
 
 def entry(name: str, cents: object, gpu: str, gpus: int, vcpus: int = 26, memory_gib: int = 225) -> dict[str, Any]:
@@ -119,6 +119,6 @@ def test_a_response_without_the_gpus_description_still_gives_the_gpu(
         **changes,
     }
     server.on("/api/v1/instance-types", Reply({"data": {name: {"instance_type": row}}}))
-    catalogue = Lambda(f"{server.url}/api/v1", 3600.0, api("lambda")).fetch(Wanted(), NOW)
+    catalogue = Lambda(f"{server.url}/api/v1", 3600.0, api("lambda")).fetch(PriceRequests(), NOW)
     (fact,) = catalogue.facts
     assert (fact.gpu_model, fact.gpu_memory_bytes) == (model, None if memory_gib is None else memory_gib * GIB)

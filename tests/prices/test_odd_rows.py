@@ -19,7 +19,7 @@ from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws.aws_spot import AwsSpot
 from epochcost.prices.gcp.gcp_client import GcpCatalogue
 from epochcost.prices.gcp.gcp_sources import GcpPrices
-from epochcost.prices.price_source import PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import PriceRequests, PriceSourceError, Want
 
 NOW = 1_795_000_000.0
 DAY = 86400.0
@@ -33,8 +33,8 @@ UNREADABLE = (
 )
 
 
-def wanted(*types: str, region: str = "us-east-1") -> Wanted:
-    return Wanted(frozenset(Want("aws", region, name) for name in types))
+def wanted(*types: str, region: str = "us-east-1") -> PriceRequests:
+    return PriceRequests(frozenset(Want("aws", region, name) for name in types))
 
 
 def _with_odd(body: Any, odd: object) -> Any:
@@ -173,7 +173,7 @@ def test_an_odd_sku_affects_no_price(odd: Any) -> None:
     try:
         catalogue = GcpCatalogue("gcp", make_client=server.client)
         result = GcpPrices(frozenset(), DAY, catalogue).fetch(
-            Wanted(frozenset({Want("gcp", "us-central1", "a2-highgpu-1g")})), NOW
+            PriceRequests(frozenset({Want("gcp", "us-central1", "a2-highgpu-1g")})), NOW
         )
     finally:
         server.stop()

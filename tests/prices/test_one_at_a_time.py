@@ -14,11 +14,11 @@ from tests.prices.json_server import JsonServer, Reply
 from epochcost.prices.aws.aws_bulk import AwsBulk
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand
 from epochcost.prices.one_at_a_time import TURNS, Turns, computing
-from epochcost.prices.price_source import Want, Wanted
+from epochcost.prices.price_source import PriceRequests, Want
 
 SOON = 30.0
 """Seconds within which a thread of a test has long done what it is to do."""
-P2 = Wanted(frozenset({Want("aws", "us-east-1", "p2.xlarge")}))
+P2 = PriceRequests(frozenset({Want("aws", "us-east-1", "p2.xlarge")}))
 
 
 class Worker(threading.Thread):

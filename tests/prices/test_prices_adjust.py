@@ -16,7 +16,7 @@ from epochcost.prices.allowances import Credit, parse_credits, parse_limits
 from epochcost.prices.extras import parse_charged, parse_extras, with_extras
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.price_source import Catalogue
-from epochcost.prices.store import PriceStore
+from epochcost.prices.store import PriceStore, StoreRules
 from epochcost.settings import SettingsError, load
 
 DEMAND = PriceKey("aws", "us-east-1", "", "p4d.24xlarge", PurchaseOption.ON_DEMAND)
@@ -96,19 +96,19 @@ def test_spot_steps_keep_their_times() -> None:
 
 
 def test_a_price_discounted_to_zero_is_absent_and_not_zero() -> None:
-    store = PriceStore(None, ["aws"], adjust=parse_adjustments([{"discount-usd-per-hour": 30}]))
+    store = PriceStore(None, ["aws"], StoreRules(adjust=parse_adjustments([{"discount-usd-per-hour": 30}])))
     store.put("aws", Catalogue((published(),)), MARCH)
-    assert not store.book.prices
+    assert not store.merged.prices
 
 
 def test_the_store_keeps_published_prices_so_that_a_contract_change_is_not_a_price_change(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
-    first = PriceStore(path, ["aws"], adjust=parse_adjustments([{"discount-percent": 95}]))
+    first = PriceStore(path, ["aws"], StoreRules(adjust=parse_adjustments([{"discount-percent": 95}])))
     first.put("aws", Catalogue((published(),)), MARCH)
-    assert first.book.prices[DEMAND].usd_per_hour == pytest.approx(1.5)
+    assert first.merged.prices[DEMAND].usd_per_hour == pytest.approx(1.5)
     second = PriceStore(path, ["aws"])
     assert not second.put("aws", Catalogue((published(),)), MARCH + 60).held, "no jump: nothing was published anew"
-    assert usd_per_hour_at(second.book.prices[DEMAND], MARCH) == 30.0
+    assert usd_per_hour_at(second.merged.prices[DEMAND], MARCH) == 30.0
 
 
 def test_only_charged_extras_are_part_of_what_an_agent_charges() -> None:

@@ -30,7 +30,7 @@ from epochcost.prices.aws.aws_client import KEPT_CLIENTS
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand, parse_facts
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws.aws_spot import AwsSpot, readable
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want
 from epochcost.prices.unpriced import unpriced
 
 NOW = 1_795_000_000.0
@@ -38,8 +38,8 @@ DAY = 86400.0
 SPOT_OPERATION = "DescribeSpotPriceHistory"
 
 
-def wanted(*types: str, regions: tuple[str, ...] = ("us-east-1",)) -> Wanted:
-    return Wanted(frozenset(Want("aws", region, name) for region in regions for name in types))
+def wanted(*types: str, regions: tuple[str, ...] = ("us-east-1",)) -> PriceRequests:
+    return PriceRequests(frozenset(Want("aws", region, name) for region in regions for name in types))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_the_dollars_of_a_row_in_two_currencies_count(aws: AwsPriceServer, on_de
     (dimension,) = term["priceDimensions"].values()
     dimension["pricePerUnit"] = {"CNY": "7.2", "USD": "1.006"}
     aws.products = [row]
-    result = on_demand.fetch(Wanted(frozenset({Want("aws", "us-east-1", "g5.xlarge")})), NOW)
+    result = on_demand.fetch(PriceRequests(frozenset({Want("aws", "us-east-1", "g5.xlarge")})), NOW)
     assert [price.usd_per_hour for price in result.prices] == [1.006]
 
 
@@ -203,7 +203,7 @@ def test_a_type_sold_nowhere_is_requested_and_has_no_price(aws: AwsPriceServer) 
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     regions = ("us-east-1", "eu-west-1")
     source = AwsOnDemand(wanted("p2.xlarge", "p2.xlagre", regions=regions).items, DAY)
-    result = source.fetch(Wanted(source.watched | wanted("asked.large").items), NOW)
+    result = source.fetch(PriceRequests(source.watched | wanted("asked.large").items), NOW)
     assert result.problems == ()
     missing = {(each.want.region, each.want.instance_type): each.nearest for each in unpriced(result)}
     assert missing == {
@@ -509,8 +509,8 @@ def test_many_types_are_split_into_requests_that_ec2_accepts(aws: AwsPriceServer
 def test_without_wanted_types_there_is_no_request(
     aws: AwsPriceServer, spot_source: AwsSpot, on_demand: AwsOnDemand
 ) -> None:
-    assert spot_source.fetch(Wanted(), NOW) == Catalogue()
-    assert on_demand.fetch(Wanted(frozenset({Want("gcp", "us-east1", "a2-highgpu-1g")})), NOW) == Catalogue()
+    assert spot_source.fetch(PriceRequests(), NOW) == Catalogue()
+    assert on_demand.fetch(PriceRequests(frozenset({Want("gcp", "us-east1", "a2-highgpu-1g")})), NOW) == Catalogue()
     assert aws.requests == []
 
 

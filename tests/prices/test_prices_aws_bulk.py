@@ -13,7 +13,7 @@ from tests.prices.aws_price_list import COLUMNS, PREAMBLE, PriceListServer, big,
 
 from epochcost.model import InstanceFacts, PurchaseOption
 from epochcost.prices.aws.aws_bulk import AwsBulk, make
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want
 
 NOW = 1_795_000_000.0
 P4D = Want("aws", "us-east-1", "p4d.24xlarge")
@@ -33,7 +33,7 @@ def serve(server: PriceListServer, *lines: str, head: str = "") -> None:
 
 
 def fetch(server: PriceListServer, *requested: Want) -> Catalogue:
-    return AwsBulk(server.url, frozenset(), 86400.0).fetch(Wanted(frozenset(requested or (P4D,))), NOW)
+    return AwsBulk(server.url, frozenset(), 86400.0).fetch(PriceRequests(frozenset(requested or (P4D,))), NOW)
 
 
 TWINS = {
@@ -147,13 +147,13 @@ def test_a_long_list_is_read_in_little_memory(server: PriceListServer) -> None:
     program = f"""
 import json
 from epochcost.prices.aws.aws_bulk import AwsBulk
-from epochcost.prices.price_source import Want, Wanted
+from epochcost.prices.price_source import Want, PriceRequests
 def peak_kib():  # not ru_maxrss: that begins at what the parent held
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 before = peak_kib()
 want = Want("aws", "us-east-1", "p4d.24xlarge")
-found = AwsBulk({server.url!r}, frozenset(), 1.0).fetch(Wanted(frozenset([want])), 0.0)
+found = AwsBulk({server.url!r}, frozenset(), 1.0).fetch(PriceRequests(frozenset([want])), 0.0)
 after = peak_kib()
 print(json.dumps([found.prices[0].usd_per_hour, (after - before) / 1024, after / 1024]))
 """

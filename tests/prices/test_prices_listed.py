@@ -14,7 +14,7 @@ from epochcost.prices import listed
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.listed import Listed, ListedFiles
 from epochcost.prices.merged_prices import usd_per_hour_at
-from epochcost.prices.price_source import PriceSourceError, Wanted
+from epochcost.prices.price_source import PriceRequests, PriceSourceError
 
 NOW = 1_795_000_000.0
 HEADER = "provider,region,zone,instance_type,purchase_option,usd_per_hour,date,source\n"
@@ -25,7 +25,7 @@ def day(text: str) -> float:
 
 
 def built_in() -> dict[tuple[str, str, str], Price]:
-    prices = Listed().fetch(Wanted(), NOW).prices
+    prices = Listed().fetch(PriceRequests(), NOW).prices
     return {(p.key.provider, p.key.instance_type, p.key.purchase_option.value): p for p in prices}
 
 
@@ -79,7 +79,7 @@ def test_every_other_figure_of_the_articles_is_listed_with_its_own_date() -> Non
 
 
 def test_the_list_has_the_facts_of_types_and_a_cpu_machine_has_no_gpu() -> None:
-    facts = {fact.instance_type: fact for fact in Listed().fetch(Wanted(), NOW).facts}
+    facts = {fact.instance_type: fact for fact in Listed().fetch(PriceRequests(), NOW).facts}
     assert (facts["p2.xlarge"].gpu_model, facts["p2.xlarge"].gpus) == ("K80", 1)
     assert facts["p2.xlarge"].gpu_memory_bytes == 12 * 1024**3
     assert facts["c4.8xlarge"].gpus == 0
@@ -94,7 +94,7 @@ def test_rows_of_one_machine_with_different_dates_are_one_price_with_steps(tmp_p
         + "house,,,box,reserved,3.0,2026-01-01T12:00:00Z,contract\n"
         + "house,,,box,reserved,2.0,2099-01-01,announced\n"
     )
-    (price,) = ListedFiles((str(path),)).fetch(Wanted(), NOW).prices
+    (price,) = ListedFiles((str(path),)).fetch(PriceRequests(), NOW).prices
     assert [step.usd_per_hour for step in price.steps] == [3.0, 2.5, 2.0]
     assert price.fetched_ts == day("2026-03-01")  # as old as the row in effect, not as the announced one
     assert price.key == PriceKey("house", "", "", "box", PurchaseOption.RESERVED)
@@ -103,7 +103,7 @@ def test_rows_of_one_machine_with_different_dates_are_one_price_with_steps(tmp_p
 def test_a_later_file_wins_over_an_earlier_one(tmp_path: Path) -> None:
     for name, usd in (("a.csv", 1.0), ("b.csv", 2.0)):
         (tmp_path / name).write_text(HEADER + f"house,,,box,owned,{usd},2026-01-01,x\n")
-    (price,) = ListedFiles((str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))).fetch(Wanted(), NOW).prices
+    (price,) = ListedFiles((str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))).fetch(PriceRequests(), NOW).prices
     assert price.usd_per_hour == 2.0
 
 
@@ -111,7 +111,7 @@ def error_of(tmp_path: Path, content: str | bytes) -> str:
     path = tmp_path / "own.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(PriceSourceError) as caught:
-        ListedFiles((str(path),)).fetch(Wanted(), NOW)
+        ListedFiles((str(path),)).fetch(PriceRequests(), NOW)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -168,13 +168,13 @@ def test_a_thousand_bad_lines_are_not_all_spelt_out(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PriceSourceError, match=r"absent.csv: cannot be read: No such file"):
-        ListedFiles((str(tmp_path / "absent.csv"),)).fetch(Wanted(), NOW)
+        ListedFiles((str(tmp_path / "absent.csv"),)).fetch(PriceRequests(), NOW)
 
 
 def test_a_bad_file_does_not_affect_the_good_one(tmp_path: Path) -> None:
     (tmp_path / "good.csv").write_text(HEADER + "house,,,box,owned,1,2026-01-01,x\n")
     (tmp_path / "bad.csv").write_text("nonsense\n")
-    result = ListedFiles((str(tmp_path / "good.csv"), str(tmp_path / "bad.csv"))).fetch(Wanted(), NOW)
+    result = ListedFiles((str(tmp_path / "good.csv"), str(tmp_path / "bad.csv"))).fetch(PriceRequests(), NOW)
     assert [price.key.instance_type for price in result.prices] == ["box"]
     assert len(result.problems) == 1
     assert "bad.csv" in result.problems[0]
@@ -188,10 +188,10 @@ FOREIGN = "provider,instance_type,purchase_option,price_per_hour,currency,date\n
 def test_a_price_in_another_currency_counts_at_the_configured_rate_and_never_at_a_guess(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text(FOREIGN + "ovh,h100,on_demand,2.50,EUR,2026-01-01\novh,l4,on_demand,0.80,USD,2026-01-01\n")
-    result = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    result = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(PriceRequests(), NOW)
     assert [price.usd_per_hour for price in result.prices] == [pytest.approx(2.7), 0.8]
     with pytest.raises(PriceSourceError, match=r"line 2: column currency: 'EUR' has no rate; known: USD, CNY; set"):
-        ListedFiles((str(path),), (("CNY", 0.14),)).fetch(Wanted(), NOW)
+        ListedFiles((str(path),), (("CNY", 0.14),)).fetch(PriceRequests(), NOW)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_an_impossible_foreign_price_is_rejected(tmp_path: Path, line: str, mess
     path = tmp_path / "own.csv"
     path.write_text(FOREIGN + line + "\n")
     with pytest.raises(PriceSourceError) as caught:
-        ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+        ListedFiles((str(path),), (("EUR", 1.08),)).fetch(PriceRequests(), NOW)
     assert message in str(caught.value)
 
 
@@ -215,7 +215,7 @@ def test_a_row_with_two_prices_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     path.write_text(HEADER[:-1] + ",price_per_hour,currency\n" + "house,,,box,owned,1,2026-01-01,x,2,USD\n")
     with pytest.raises(PriceSourceError, match="column price_per_hour: give it or usd_per_hour, not both"):
-        ListedFiles((str(path),)).fetch(Wanted(), NOW)
+        ListedFiles((str(path),)).fetch(PriceRequests(), NOW)
 
 
 YAML = """
@@ -228,7 +228,7 @@ YAML = """
 def test_a_list_may_be_yaml(tmp_path: Path) -> None:
     path = tmp_path / "contracts.yml"
     path.write_text(YAML)
-    result = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    result = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(PriceRequests(), NOW)
     assert [price.usd_per_hour for price in result.prices] == [31.464, pytest.approx(2.7)]
     assert result.prices[0].key == PriceKey("aws", "us-east-1", "", "p5.48xlarge", PurchaseOption.RESERVED)
     assert result.prices[0].fetched_ts == day("2026-11-01")
@@ -251,7 +251,7 @@ def test_yaml_that_is_not_a_price_list_is_rejected_with_the_entry(tmp_path: Path
     path = tmp_path / "contracts.yaml"
     path.write_text(content)
     with pytest.raises(PriceSourceError) as caught:
-        ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+        ListedFiles((str(path),), (("EUR", 1.08),)).fetch(PriceRequests(), NOW)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -296,7 +296,7 @@ def test_a_row_of_a_zone_or_a_reservation_is_used_and_marked_as_narrow(tmp_path:
         "provider,region,zone,instance_type,purchase_option,reservation,usd_per_hour,date\n"
         "aws,us-east-1,us-east-1a,p5.48xlarge,reserved,cr-1,31.464,2026-11-01\n"
     )
-    result = ListedFiles((str(path),)).fetch(Wanted(), NOW)
+    result = ListedFiles((str(path),)).fetch(PriceRequests(), NOW)
     key = PriceKey("aws", "us-east-1", "us-east-1a", "p5.48xlarge", PurchaseOption.RESERVED, "cr-1")
     assert [price.key for price in result.prices] == [key]
     assert result.notes == (
@@ -312,4 +312,4 @@ def test_a_reservation_goes_with_reserved_rows_only(tmp_path: Path) -> None:
     with pytest.raises(
         PriceSourceError, match=r"line 2: column reservation: 'cr-1' goes with purchase_option reserved"
     ):
-        ListedFiles((str(path),)).fetch(Wanted(), NOW)
+        ListedFiles((str(path),)).fetch(PriceRequests(), NOW)

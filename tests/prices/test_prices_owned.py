@@ -9,7 +9,7 @@ import pytest
 
 from epochcost.model import PriceKey, PurchaseOption
 from epochcost.prices.owned.owned_source import Owned, OwnedMachine, hourly_usd, parse_machines
-from epochcost.prices.price_source import Wanted
+from epochcost.prices.price_source import PriceRequests
 
 DESKTOP = OwnedMachine("desktop", price_usd=2000, years=2, watts=355, tariff_usd_per_kwh=0.12)
 
@@ -31,7 +31,7 @@ def test_measured_power_replaces_the_configured_one() -> None:
 
 
 def test_an_owned_machine_is_priced_by_its_name_as_far_back_as_matters() -> None:
-    (price,) = Owned((DESKTOP,)).fetch(Wanted(), 1000.0).prices
+    (price,) = Owned((DESKTOP,)).fetch(PriceRequests(), 1000.0).prices
     assert price.key == PriceKey("owned", "", "", "desktop", PurchaseOption.OWNED)
     assert price.steps[0].ts == -math.inf
     assert (price.source, price.fetched_ts) == ("owned", 1000.0)

@@ -17,7 +17,7 @@ import pytest
 
 from epochcost.model import Node, PriceStep, PurchaseOption
 from epochcost.prices.configured import ConfiguredPrice
-from epochcost.prices.remote import PriceSourceError, RemotePrice
+from epochcost.prices.remote import PollerAccess, PriceSourceError, RemotePrice
 
 NODE = Node("n1", "aws", "us-east-1", "us-east-1a", "p2.xlarge", PurchaseOption.SPOT)
 GOOD = {
@@ -94,7 +94,7 @@ def test_an_unknown_on_demand_price_is_absent(poller: Poller) -> None:
 
 def test_basic_auth_comes_from_a_file_that_may_change(poller: Poller, tmp_path: Path) -> None:
     path = tmp_path / "password"
-    remote = RemotePrice(poller.url, NODE, password_file=str(path))
+    remote = RemotePrice(poller.url, NODE, PollerAccess(str(path)))
     for secret in ("user:one", "user:two"):
         path.write_text(secret + "\n")
         remote.fetch(0.0)
@@ -103,7 +103,7 @@ def test_basic_auth_comes_from_a_file_that_may_change(poller: Poller, tmp_path: 
 
 def error_of(poller: Poller, **arguments: str) -> str:
     with pytest.raises(PriceSourceError) as caught:
-        RemotePrice(poller.url, NODE, timeout=1.0, **arguments).fetch(0.0)
+        RemotePrice(poller.url, NODE, PollerAccess(timeout=1.0, **arguments)).fetch(0.0)
     assert "127.0.0.1" in str(caught.value)
     return str(caught.value)
 

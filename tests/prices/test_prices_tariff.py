@@ -16,7 +16,7 @@ from epochcost.model import PriceKey, PurchaseOption
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.owned.owned_source import Owned, OwnedMachine, hourly_usd, parse_machines
 from epochcost.prices.owned.tariff import Tariff, parse_tariff
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError
 from epochcost.prices.store import PriceStore
 
 ATHENS = ZoneInfo("Europe/Athens")
@@ -36,7 +36,7 @@ def machine(**changes: Any) -> OwnedMachine:
 
 
 def priced(owned: OwnedMachine, now: float) -> Catalogue:
-    return Owned((owned,)).fetch(Wanted(), now)
+    return Owned((owned,)).fetch(PriceRequests(), now)
 
 
 def test_the_price_follows_the_tariff_by_dated_steps_that_reach_into_the_future() -> None:
@@ -92,7 +92,7 @@ def test_a_changed_tariff_counts_from_then_and_the_past_is_unchanged() -> None:
     dearer = machine(**{"tariff-by-hour": {"07:00": 2.0, "23:00": 0.8}})
     change = at("2026-11-21T12:00")
     store.put("owned", priced(dearer, change), change)
-    price = store.book.prices[KEY]
+    price = store.merged.prices[KEY]
     capital = 2000 / (2 * 8766)
     for moment, tariff in (
         ("2026-11-20T13:00", DAYTIME),
@@ -110,7 +110,7 @@ def test_an_unchanged_refresh_adds_no_steps() -> None:
     for minute in range(0, 600, 5):
         store.put("owned", priced(machine(), begin + minute * 60), begin + minute * 60)
     later = begin + 595 * 60
-    steps_before = store.book.prices[KEY].steps
+    steps_before = store.merged.prices[KEY].steps
     fresh = priced(machine(), later).prices[0].steps
     assert [step for step in steps_before if step.ts > begin] == [step for step in fresh if step.ts > begin]
 
@@ -172,7 +172,9 @@ def test_noise_does_not_change_the_price_and_a_real_change_does(metrics: Meter) 
     prices = []
     for watts in (400, 410, 385, 500, 510):
         metrics.body = f"w {watts}\n"
-        prices.append(round((source.fetch(Wanted(), 0.0).prices[0].usd_per_hour - 2000 / (2 * 8766)) / 0.12 * 1000))
+        prices.append(
+            round((source.fetch(PriceRequests(), 0.0).prices[0].usd_per_hour - 2000 / (2 * 8766)) / 0.12 * 1000)
+        )
     assert prices == [400, 400, 400, 500, 500]
 
 
@@ -183,12 +185,12 @@ def test_without_a_measurement_there_is_no_new_price_and_the_last_good_one_stays
     store = PriceStore(None, ["owned"])
     source = Owned((measured(f"{metrics.url}metrics"), parse_machines({**FREE, "instance-type": "other"})[0]))
     metrics.body = "epochcost_node_power_watts 400\n"
-    store.put("owned", source.fetch(Wanted(), 1.0), 1.0)
+    store.put("owned", source.fetch(PriceRequests(), 1.0), 1.0)
     metrics.body = body
-    troubled = source.fetch(Wanted(), 2.0)
+    troubled = source.fetch(PriceRequests(), 2.0)
     assert "no usable sample of epochcost_node_power_watts" in troubled.problems[0]
     store.put("owned", troubled, 2.0)
-    assert store.book.prices[KEY].fetched_ts == 1.0, "its age is true"
+    assert store.merged.prices[KEY].fetched_ts == 1.0, "its age is true"
 
 
 FREE = {"price-usd": 2000, "years": 2, "watts": 0, "tariff-usd-per-kwh": 0}

@@ -104,7 +104,7 @@ def test_a_price_that_is_null_while_out_of_stock_stays_with_its_age(server: Json
     missing = fetch(server, [gpu(securePrice=None, secureSpotPrice=2.5)], ("secure", "1x H100 SXM"))
     assert missing.problems == ()
     store.put("runpod", missing, NOW + 1800)
-    prices = {key.purchase_option: price for key, price in store.book.prices.items()}
+    prices = {key.purchase_option: price for key, price in store.merged.prices.items()}
     assert (prices[ON_DEMAND].usd_per_hour, prices[ON_DEMAND].fetched_ts) == (2.69, NOW)
     assert prices[SPOT].usd_per_hour == 2.5
 

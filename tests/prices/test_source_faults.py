@@ -23,7 +23,7 @@ from epochcost.prices.digitalocean import DigitalOcean
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.lambda_cloud import Lambda
 from epochcost.prices.oci import Oci
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Source, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Source
 from epochcost.prices.runpod import RunPod
 from epochcost.prices.vast.vast_rented import VastRented
 from epochcost.prices.vast.vast_source import VastMarket
@@ -34,7 +34,7 @@ class Kind:
     """One source: its constructor, the wanted types, and the replies of a healthy provider by path."""
 
     make: Callable[[str, JsonApi], Source]
-    wanted: Wanted
+    wanted: PriceRequests
     replies: Mapping[str, Reply]
 
 
@@ -47,12 +47,12 @@ KINDS: Mapping[str, Kind] = {
     ),
     "digitalocean": Kind(
         lambda url, api: DigitalOcean(url, 3600.0, api),
-        Wanted(),
+        PriceRequests(),
         {"/sizes": test_digitalocean.page([test_digitalocean.H100_8, test_digitalocean.ADA])},
     ),
     "lambda": Kind(
         lambda url, api: Lambda(url, 3600.0, api),
-        Wanted(),
+        PriceRequests(),
         {"/instance-types": Reply({"data": test_lambda_cloud.TYPES})},
     ),
     "oci": Kind(
@@ -75,7 +75,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "vast_rented": Kind(
         lambda url, api: VastRented(url, 3600.0, api),
-        Wanted(),
+        PriceRequests(),
         {"/v1/instances/": Reply({"instances": [test_vast.machine(101, 0.8123)]})},
     ),
 }

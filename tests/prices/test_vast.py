@@ -12,7 +12,7 @@ from tests.prices.json_server import JsonServer, ReceivedRequest, Reply
 
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want
 from epochcost.prices.vast.vast_rented import VastRented
 from epochcost.prices.vast.vast_source import VastMarket, make
 
@@ -195,7 +195,7 @@ def machine(number: int, usd: float, **changes: Any) -> Offer:
 
 def rented(server: JsonServer, machines: object, key_file: str = "") -> Catalogue:
     server.on("/api/v1/instances/", Reply({"instances": machines}))
-    return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(Wanted(), NOW)
+    return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(PriceRequests(), NOW)
 
 
 def test_a_rented_machine_has_the_price_of_its_contract_with_its_disk(server: JsonServer) -> None:
@@ -212,12 +212,12 @@ def test_a_machine_on_two_pages_counts_once_and_at_two_rates_has_no_price(server
     result = rented(server, machines)
     assert dollars(result) == {("", "C.101", ON_DEMAND): 0.81}
     assert len(result.prices) == 1
-    assert result.problems == ("vast_rented: C.102: 2 prices in one answer ($0.3, $0.4): none taken",)
+    assert result.problems == ("vast_rented: C.102: 2 prices in one response: $0.3, $0.4; none used",)
 
 
 def test_an_error_with_status_200_is_reported(server: JsonServer) -> None:
     server.on("/api/v0/bundles/", Reply({"success": False, "error": "maintenance", "msg": "back\nsoon"}))
-    with pytest.raises(PriceSourceError, match=r"not a response of vast.ai's offers: .*; it says: back soon"):
+    with pytest.raises(PriceSourceError, match=r"not a response of vast.ai's offers: .*; its message: back soon"):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
 
@@ -225,7 +225,7 @@ def test_a_key_repeated_in_a_response_is_not_shown(server: JsonServer, tmp_path:
     (tmp_path / "key").write_text(KEY)
     server.on("/api/v1/instances/", Reply({"error": f"no such user {KEY}"}))
     with pytest.raises(PriceSourceError, match=r"no such user \(secret\)"):
-        VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key"))).fetch(Wanted(), NOW)
+        VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key"))).fetch(PriceRequests(), NOW)
 
 
 def test_a_rented_machine_is_priced_since_it_was_rented_and_described(server: JsonServer) -> None:
@@ -270,7 +270,7 @@ def test_expired_credentials_are_an_error_without_the_key(server: JsonServer, tm
     server.on("/api/v1/instances/", Reply({"success": False, "msg": f"bad key {KEY}"}, 403))
     source = VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key")))
     with pytest.raises(PriceSourceError) as caught:
-        source.fetch(Wanted(), NOW)
+        source.fetch(PriceRequests(), NOW)
     assert f"vast_rented: GET {server.host}/api/v1/instances/: HTTP 403" in str(caught.value)
     assert KEY not in str(caught.value)
     assert server.requests[0].headers["Authorization"] == f"Bearer {KEY}"
@@ -296,7 +296,7 @@ def pages_of(server: JsonServer, *pages: dict[str, Any]) -> None:
 
 
 def all_rented(server: JsonServer) -> Catalogue:
-    return VastRented(f"{server.url}/api/v0", 600.0, api("vast_rented")).fetch(Wanted(), NOW)
+    return VastRented(f"{server.url}/api/v0", 600.0, api("vast_rented")).fetch(PriceRequests(), NOW)
 
 
 def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server: JsonServer) -> None:

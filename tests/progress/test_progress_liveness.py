@@ -18,7 +18,7 @@ from tests.waiting import wait_for
 from epochcost.model import EndStatus, EventKind, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
-from epochcost.progress.liveness import KernelProcesses, writer_alive
+from epochcost.progress.liveness import KernelProcesses, WriterClaim, writer_alive
 from epochcost.progress.reading_settings import EventDirectories
 
 PACKAGE = Path(__file__).parents[2] / "exporter"
@@ -239,7 +239,7 @@ def test_a_deleted_file_that_continues_under_another_name_is_not_gone(tmp_path: 
     ],
 )
 def test_a_writer_is_alive_by_its_lock_or_else_by_its_process(line, machine: Machine, expected: bool | None):
-    assert writer_alive(machine, **line, fd=0, own_pid=1) is expected
+    assert writer_alive(machine, WriterClaim(**line), fd=0, own_pid=1) is expected
 
 
 def test_the_kernel_distinguishes_running_dead_and_zombie_processes():

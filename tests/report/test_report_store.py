@@ -42,9 +42,9 @@ def test_an_unreachable_store_is_named():
 
 def test_an_authentication_error_shows_whether_credentials_were_sent_and_never_which(scripted):
     scripted.status, scripted.body = 401, f"Unauthorized: Bearer {SECRET}".encode()
-    assert "HTTP 401: no credentials were given" in complaint(scripted.url)
+    assert "HTTP 401: no credentials were sent" in complaint(scripted.url)
     text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
-    assert "the given credentials were rejected" in text
+    assert "the credentials were rejected" in text
 
 
 def test_a_server_that_repeats_the_secret_in_its_error_does_not_spread_it(scripted):

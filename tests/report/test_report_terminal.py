@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from epochcost.reports.app import say, write
+from epochcost.reports.app import print_text, write
 from epochcost.reports.errors import ReportError
 from epochcost.reports.format import breadth
 from epochcost.reports.report import Fleet, Report
@@ -111,7 +111,7 @@ def test_the_width_comes_from_the_terminal():
 
 
 def test_a_closed_pipe_ends_the_output_quietly():
-    program = "import sys; from epochcost.reports.app import say, write; say('x' * 1_000_000, sys.stdout)"
+    program = "import sys; from epochcost.reports.app import print_text, write; print_text('x' * 1_000_000, sys.stdout)"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
@@ -181,8 +181,8 @@ def test_a_report_is_as_private_as_the_umask_says(tmp_path):
 
 def test_a_full_disk_is_an_error_and_an_ascii_terminal_is_not():
     with Path("/dev/full").open("w") as full, pytest.raises(ReportError, match="No space left"):
-        say("x" * 100_000, full)
+        print_text("x" * 100_000, full)
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, "latin-1")
-    say("65.33 ¢ ★", out)
+    print_text("65.33 ¢ ★", out)
     assert raw.getvalue() == b"65.33 \xa2 ?"

@@ -1,4 +1,4 @@
-"""How many free hours other machines of one account have used up, as the store knows: asked on a thread of its own."""
+"""The free hours that other machines of one account have used up, queried from the store on a thread of its own."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from epochcost.store.store_settings import StoreSettings
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
-"""Between two looks for something to ask."""
+"""Interval between two checks for a due query."""
 MAX_AGE_SECONDS = 300.0
 """A response older than this is not used: others have gone on."""
 MARGIN_SECONDS = 5
-"""So much of the period's beginning is left out: a sample from just before it is of the period before."""
+"""Left out at the beginning of the period: a sample from just before it belongs to the previous period."""
 MOST_SECONDS = 1e9
 MAX_BYTES = 64 * 1024
-"""Of an answer, which is one figure."""
+"""Maximum size of a response, which is one figure."""
 USED = "epochcost_node_free_used_seconds"
 
 
 class AsksForHours(Protocol):
-    """Who is asked."""
+    """The store that is queried."""
 
     def fetch(self, limit: str, since_ts: float) -> float:
         """Seconds that other machines of the account have used of ``limit`` since then, or an exception."""
@@ -38,7 +38,7 @@ class AsksForHours(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredHours:
-    """Asks the store of ``settings`` about ``account``; ``machine`` is this one, which knows its own hours better."""
+    """Queries the store of ``settings`` about ``account``, without this ``machine``, which knows its own hours."""
 
     settings: StoreSettings
     account: str
@@ -46,10 +46,10 @@ class StoredHours:
     wall: Callable[[], float] = time.time
 
     def fetch(self, limit: str, since_ts: float) -> float:
-        """As `AsksForHours` has it.
+        """See `AsksForHours`.
 
         Raises:
-            StoreError: when the store cannot be asked, or its response cannot be used.
+            StoreError: when the request fails, or the response cannot be used.
             SettingsError: when the settings cannot be used.
         """
         seconds = int(self.wall() - since_ts) - MARGIN_SECONDS
@@ -58,15 +58,15 @@ class StoredHours:
         fits = f"limit={quoted(limit)},account={quoted(self.account)},epochcost_machine!={quoted(self.machine())}"
         store = connect(self.settings)
         store.max_bytes = MAX_BYTES
-        found = store.at(f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))")
-        used = math.fsum(sample.value for sample in found)
+        samples = store.at(f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))")
+        used = math.fsum(sample.value for sample in samples)
         if not 0 <= used <= MOST_SECONDS:  # NaN fails too
             raise StoreError(f"{used:g} s of {limit} used by other machines is impossible")
         return used
 
 
 class AccountHours(AskingThread):
-    """Keeps the newest answer about the limit and the period that were asked for last."""
+    """Keeps the newest response about the limit and the period that were last requested."""
 
     def __init__(self, source: AsksForHours, interval: float, mono: Callable[[], float] = time.monotonic) -> None:
         super().__init__("epochcost-account-hours")

@@ -20,8 +20,8 @@ _UNUSED = (State.VACANT, State.UNALLOCATED, State.FINISHED)
 
 def advice(snapshot: Snapshot, recent: RecentHour) -> str:
     """The sentence; empty if nothing is known that is worth one."""
-    found = [(usd, text) for usd, text in _candidates(snapshot, recent) if usd >= LEAST_USD_PER_HOUR]
-    return max(found, default=(0.0, ""))[1]
+    candidates = [(usd, text) for usd, text in _candidates(snapshot, recent) if usd >= LEAST_USD_PER_HOUR]
+    return max(candidates, default=(0.0, ""))[1]
 
 
 def _candidates(snapshot: Snapshot, recent: RecentHour) -> Iterator[tuple[float, str]]:
@@ -70,7 +70,7 @@ def _holders(unused: _UnusedGpus, snapshot: Snapshot) -> list[str]:
 
 
 def _sentence(unused: _UnusedGpus, holders: Sequence[str] | None) -> str:
-    """About ``unused``; ``holders``: who has memory allocated there, None if nobody has."""
+    """About ``unused``; ``holders``: the owners of memory that is allocated there, None if there are none."""
     count = len(unused.gpus)
     which = f"{'GPU' if count == 1 else 'GPUs'} {', '.join(gpu.sample.index for gpu in unused.gpus)}"
     which = "All GPUs" if unused.are_all and count > 1 else which

@@ -18,7 +18,7 @@ GOOD = CollectorHealth(success=True, duration_seconds=0.0)
 
 
 class Feed(Protocol):
-    """Something that asks others on a thread of its own."""
+    """Something that sends requests on a thread of its own."""
 
     error: str
     """Why the last request failed; empty when it did not."""
@@ -29,11 +29,11 @@ class Feed(Protocol):
 
 
 class AgentHealth:
-    """Collects the health of the parts that sample and ask.
+    """Collects the health of the parts that sample or send requests.
 
     Attributes:
-        progress: of reading the event files; set by the beat.
-        state: of saving the state; set by the memory.
+        progress: of reading the event files; set by the sampling loop.
+        state: of saving the state; set by `AgentMemory`.
         guard: health of the guard, if there is one.
     """
 
@@ -66,9 +66,9 @@ class AgentHealth:
 
 
 def hanging(since: float | None) -> str:
-    """What is wrong with a feed whose request has been under way since then; empty while it may yet be answered.
+    """What is wrong with a feed whose request has been in progress since then; empty while a response may still come.
 
-    Each request has a deadline of its own; a library that does not keep it must not show its last success for ever.
+    Each request has a deadline of its own; a library that ignores it must not show its last success for ever.
     """
     seconds = 0.0 if since is None else time.monotonic() - since
     return f"no response for {seconds:.0f} s" if seconds > HANG_SECONDS else ""
@@ -76,7 +76,7 @@ def hanging(since: float | None) -> str:
 
 def endings(terms: NodeTerms, now: float) -> list[str]:
     """What ends within the hour: the session, the credit."""
-    found = [
+    sentences = [
         f"session: the limit {name} ends this machine in {_minutes(end - now)}. Save a checkpoint."
         for name, end in terms.session_ends
         if end - now < SOON_SECONDS
@@ -85,8 +85,10 @@ def endings(terms: NodeTerms, now: float) -> list[str]:
         left = math.inf if purse.empty_ts is None else purse.empty_ts - now
         if left < SOON_SECONDS:
             at_least = " at the latest" if purse.machine_only else ""
-            found.append(f"credit: {purse.name} will be used up or expire in {_minutes(left)}{at_least}. Top it up.")
-    return found
+            sentences.append(
+                f"credit: {purse.name} will be used up or expire in {_minutes(left)}{at_least}. Top it up."
+            )
+    return sentences
 
 
 def _minutes(seconds: float) -> str:
@@ -96,18 +98,18 @@ def _minutes(seconds: float) -> str:
 def problems(snapshot: Snapshot) -> tuple[str, ...]:
     """What people should do something about, as sentences."""
     notice = snapshot.node.preemption
-    found = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
-    found += endings(snapshot.node.terms, snapshot.t)
+    notes = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
+    notes += endings(snapshot.node.terms, snapshot.t)
     for name, health in sorted(snapshot.health.items()):
         if health.success:
-            found += [f"{name}: {health.note}"] if health.note else []
+            notes += [f"{name}: {health.note}"] if health.note else []
             continue
         if name != "price":
-            found.append(f"{name}: {health.error}")
+            notes.append(f"{name}: {health.error}")
         elif snapshot.node.price_usd_per_hour is None:
-            found.append(
+            notes.append(
                 f"price unknown: {health.error}. Set --price.usd-per-hour, or --prices.url and the node's identity."
             )
         else:
-            found.append(f"price not confirmed: {health.error}. The last known price is used.")
-    return tuple(found)
+            notes.append(f"price not confirmed: {health.error}. The last known price is used.")
+    return tuple(notes)

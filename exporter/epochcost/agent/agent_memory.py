@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.host_sampling import HostSampling
-from epochcost.agent.meter import Books, Meter
+from epochcost.agent.meter import Meter, MeterState
 from epochcost.agent.priced_machine import PricedMachine, SavedMachine
 from epochcost.agent.run_records import NOT_WHAT_WAS_SAVED, impossible_runs, without_runs
 from epochcost.agent.snapshot import CollectorHealth
@@ -32,7 +32,7 @@ SAVE_SECONDS = (5.0, 60.0)
 LATE_SECONDS = 60.0
 """Nothing may lie further in the future: after a boot the wall clock may not be quite right yet."""
 SAVED_WITHIN_SECONDS = 15 * 60.0
-"""Between the last second that was accounted and the saving of it: a beat, and whatever held this process up."""
+"""Between the last accounted second and its saving: a sampling interval, and whatever delayed this process."""
 SAVING_SHARE = 0.001
 """Saving takes no more of a core than this: a state with many thousand epochs is saved more seldom."""
 
@@ -54,7 +54,7 @@ class AgentMemory:
     """The state of one agent in its file.
 
     Attributes:
-        first: nothing is known of this boot of the machine yet: its books are to be opened.
+        first: nothing is known of this boot of the machine yet: its ledger is to be opened.
         parts: whose state is saved.
     """
 
@@ -83,7 +83,7 @@ class AgentMemory:
         try:
             if not same_boot:
                 saved = self._before_this_boot(saved)
-            clock, books, machine = self._looked_through(saved, same_boot=same_boot)
+            clock, meter_state, machine = self._looked_through(saved, same_boot=same_boot)
         except NOT_WHAT_WAS_SAVED as err:
             it.files.clear()
             rest = self._but_for_some_runs(saved, same_boot=same_boot)
@@ -92,8 +92,8 @@ class AgentMemory:
                 self.file.set_aside(str(err) if another else f"{type(err).__name__}: {err}")
                 it.files.clear()
                 return
-            saved, (clock, books, machine) = rest
-        it.meter.take(books)
+            saved, (clock, meter_state, machine) = rest
+        it.meter.take(meter_state)
         it.clock.take(clock)
         now = it.clock.now()
         it.machine.take(machine, it.meter, now if same_boot else self._host.boot_ts(now))
@@ -101,7 +101,7 @@ class AgentMemory:
         if it.guarding is not None:
             it.guarding.restore(saved.get("guard"))
 
-    def _looked_through(self, saved: dict[str, Any], *, same_boot: bool) -> tuple[SavedClock, Books, SavedMachine]:
+    def _looked_through(self, saved: dict[str, Any], *, same_boot: bool) -> tuple[SavedClock, MeterState, SavedMachine]:
         """All of it, if it can be true; but for the files nothing is applied yet.
 
         Raises:
@@ -111,15 +111,15 @@ class AgentMemory:
         clock = it.clock.restored(saved["clock"])
         if saved["boot_id"] != saved["clock"]["boot"]:
             raise ImpossibleStateError("the clock belongs to another boot than the rest")
-        books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
+        meter_state = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
         machine = it.machine.restored(saved, same_boot=same_boot)
-        _check_times(clock, books.ledger.cursor)
+        _check_times(clock, meter_state.ledger.cursor)
         it.files.restore(saved["files"])
-        return clock, books, machine
+        return clock, meter_state, machine
 
     def _but_for_some_runs(
         self, saved: dict[str, Any], *, same_boot: bool
-    ) -> tuple[dict[str, Any], tuple[SavedClock, Books, SavedMachine]] | None:
+    ) -> tuple[dict[str, Any], tuple[SavedClock, MeterState, SavedMachine]] | None:
         """``saved`` and what is in it without runs that cannot be; None if these are not all that is wrong."""
         try:
             latest = self.parts.clock.restored(saved["clock"]).now + LATE_SECONDS
@@ -186,19 +186,19 @@ class AgentMemory:
         except StateError as err:
             error = str(err)
             if error != self._health.state.error:
-                log.error("state: %s", error)  # noqa: TRY400 - the text says it all
+                log.error("state: %s", error)  # noqa: TRY400 - the text is complete
         took, self._took = self._took, time.thread_time() - cpu
         self._save_at = self.parts.clock.now() + pause_after_saving(min(took, self._took))
         self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
 
     def close(self) -> None:
-        """Let go of the state, which another agent may then have, and of the directories of events."""
+        """Release the state, which another agent may then use, and the event directories."""
         self.parts.files.close()
         self.file.close()
 
 
 def _check_times(clock: SavedClock, cursor: float | None) -> None:
-    """The books are saved at once after they were written: a timeline that says otherwise is another one.
+    """The ledger is saved right after it was written: a timeline that contradicts this is another one.
 
     Raises:
         ImpossibleStateError: when it does.
@@ -208,6 +208,6 @@ def _check_times(clock: SavedClock, cursor: float | None) -> None:
 
 
 def pause_after_saving(cpu_seconds: float) -> float:
-    """Seconds until the state is saved again, when saving it took so much."""
+    """Seconds until the state is saved again, given how long saving it took."""
     least, most = SAVE_SECONDS
     return min(most, max(least, cpu_seconds / SAVING_SHARE))

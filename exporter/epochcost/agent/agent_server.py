@@ -1,4 +1,4 @@
-"""What the agent answers over HTTP: /metrics, the live page and its data, and events from the network."""
+"""What the agent serves over HTTP: /metrics, the live page and its data, and events from the network."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class AgentServer:
         )
 
     def _intake_closed(self) -> str:
-        """Events over the network: from this machine alone, unless those who send them must know something."""
+        """Events over the network: from this machine alone, unless senders must authenticate."""
         s = self._settings
         if s.web_listen_address[0] in LOOPBACK or s.intake_token_file or self.http.knows_its_clients:
             return ""
@@ -92,12 +92,12 @@ class AgentServer:
     def _costs(self, runs: Sequence[str]) -> dict[str, dict[str, object]]:
         snapshot = self._read()
         views = {view.run: view for view in snapshot.runs} if snapshot is not None else {}
-        # Who reports over the network gets figures of his own runs, not of those of this machine's users.
+        # A sender over the network gets figures of its own runs, not of those of this machine's users.
         own = {run: self._owners.meant(RunId(run), NETWORK) for run in runs}
         return {run: figures_of(views[mine], self._now()) for run, mine in own.items() if mine in views}
 
     def _healths(self, snapshot: Snapshot) -> dict[str, CollectorHealth]:
-        """Of what samples and asks, and of what makes the rows of /metrics: of those before this one, just now."""
+        """Health of what samples and sends requests, and of the collectors of /metrics up to this one."""
         made = {
             f"metrics_{guard.name}": CollectorHealth(guard.success, guard.duration_seconds or 0.0, guard.error)
             for guard in self._guards

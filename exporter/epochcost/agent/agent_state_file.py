@@ -30,8 +30,8 @@ class StateFile:
 
     Args:
         directory: made if need be.
-        among_others: it lies where anybody may make files: one that somebody else put there is not used, for whoever
-            owns it could rewrite the state, and a link would lead the agent's files elsewhere.
+        among_others: it is where any user may create files: one that another user created is not used, for its owner
+            could rewrite the state, and a link would redirect the agent's files.
 
     Raises:
         StateError: when the directory cannot be used, or another agent is using it.
@@ -85,7 +85,7 @@ class StateFile:
             raise StateError(f"{self.path}: cannot be written: {err.strerror}") from None
 
     def set_aside(self, reason: str) -> None:
-        """Keep a state that cannot be used for people to look at, and begin anew."""
+        """Set aside a state that cannot be used, for people to look at, and start from an empty one."""
         aside = self.path.with_name(f"{NAME}.bad-{time.time_ns()}")
         log.error("%s cannot be used and is set aside as %s: %s", self.path, aside.name, reason)
         try:
@@ -116,7 +116,7 @@ class StateFile:
 
 
 def _pieces(value: Any, depth: int) -> Iterator[str]:  # noqa: ANN401 - whatever JSON can hold
-    """``value`` as JSON. Not by `json.dump`, whose pieces are so small that it takes ten times as long."""
+    """``value`` as JSON. Not by `json.dump`, whose pieces are so small that writing takes ten times as long."""
     if not depth or not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         yield json.dumps(value, separators=(",", ":"))
         return
@@ -128,5 +128,5 @@ def _pieces(value: Any, depth: int) -> Iterator[str]:  # noqa: ANN401 - whatever
     yield "}" if value else "{}"
 
 
-def _is_ours(found: os.stat_result) -> bool:
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH
+def _is_ours(status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH

@@ -16,7 +16,6 @@ from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_places import AgentPlaces, places_of
 from epochcost.agent.agent_server import AgentServer, Served
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.beat import FRESH_BEATS, Beat, Exchange
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
@@ -25,6 +24,7 @@ from epochcost.agent.meter_inputs import FRESH_SECONDS
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.sampled import Sampled
+from epochcost.agent.sampling_loop import FRESH_TICKS, Exchange, SamplingLoop
 from epochcost.agent.snapshot import Snapshot
 from epochcost.agent.sources import account_hours_of, meter_of, whole_runs_of
 from epochcost.model import Node
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 RESTART = 3
-"""Exit code: all is saved, and only a new process can go on."""
+"""Exit code: all is saved, and only a new process can continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class AgentApp:
 
     Attributes:
         finished: set from outside to end the program, or from inside with a `restart_reason`.
-        restart_reason: why only a new process can go on; empty while this one can.
+        restart_reason: why only a new process can continue; empty while this one can.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class AgentApp:
         self.memory = AgentMemory(places.state_file, parts, self.host, self.health)
         intake = Intake(places.from_network, clocks.wall, clocks.mono)
         exchange = Exchange(intake, CostFiles(places.events), PreemptionFile(places.events))
-        self.beat = Beat(settings.sample_interval, sampled, self.memory, self.health, exchange)
-        served = Served(lambda: self.beat.snapshot, self.clock.now, self.beat.recent, self.guarding)
+        self.sampling_loop = SamplingLoop(settings.sample_interval, sampled, self.memory, self.health, exchange)
+        served = Served(lambda: self.sampling_loop.snapshot, self.clock.now, self.sampling_loop.recent, self.guarding)
         self.server: Server = AgentServer(settings, served, intake, files.owners).http
 
     def _notice_feed(self, settings: AgentSettings) -> NoticeFeed:
@@ -129,7 +129,7 @@ class AgentApp:
             guard_places,
             files,
             idle=self.meter.idle,
-            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval),
+            fresh_seconds=max(FRESH_SECONDS, FRESH_TICKS * settings.sample_interval),
             wall=wall,
         )
         self.health.guard = guarding.health
@@ -143,7 +143,7 @@ class AgentApp:
     @property
     def snapshot(self) -> Snapshot | None:
         """The newest; None before the first."""
-        return self.beat.snapshot
+        return self.sampling_loop.snapshot
 
     def start(self) -> None:
         """Take up where an earlier agent left off; begin to sample and to serve."""
@@ -156,7 +156,7 @@ class AgentApp:
             if feed is not None:
                 feed.start()
         self.server.start()
-        self.beat.start()
+        self.sampling_loop.start()
         log.info(
             "agent of node %s: %s; events in %s; %s", self.node.node, self.gpus.reason, self.events_dir, self.server.url
         )
@@ -167,7 +167,7 @@ class AgentApp:
 
     def stop(self) -> None:
         """Account up to now, save, and stop; the next agent continues to charge what runs."""
-        self.beat.stop()
+        self.sampling_loop.stop()
         self.server.stop()
         for part in (self.gpus, self.machine, self.notices, self.owners, self.store, self.account_hours):
             if part is not None:

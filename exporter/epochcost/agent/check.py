@@ -56,16 +56,16 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
 
 
 def _user_directories(settings: AgentSettings) -> tuple[str, str]:
-    found = UserDirectories(settings.events_user_dirs).found(0.0)
-    refused, unusable = found.refused, 0
-    for place in found.places.values():
+    directories = UserDirectories(settings.events_user_dirs).current(0.0)
+    refused, unusable = directories.refused, 0
+    for place in directories.places.values():
         try:
             with place.opened():
                 usable = os.access(place.path, os.R_OK | os.W_OK | os.X_OK)
         except OSError:
             usable = False
         unusable += not usable
-    count = len(found.places)
+    count = len(directories.places)
     line = f"{count} director{'y' if count == 1 else 'ies'} of users"
     if unusable:
         refused = [*refused, f"{unusable} of the directories of users cannot be read and written by this user"]
@@ -117,7 +117,7 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
     try:
         identity = identity_of(settings, environ)
     except NodeError as err:
-        return "not asked, for the node is wrong", f"price unknown: {err}"
+        return "not requested: the node is wrong", f"price unknown: {err}"
     identity.ask()
     source = price_source(settings, identity.node)
     if source is None:
@@ -129,7 +129,7 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
         return f"unknown: {err}", f"price unknown: {err}"
     price = answer.price
     if price is None:
-        return f"free hours, as {', '.join(each.name for each in answer.terms.limits)} says; then unknown", ""
+        return f"free hours, by {', '.join(each.name for each in answer.terms.limits)}; then unknown", ""
     age = time.time() - price.fetched_ts
     return f"${price.usd_per_hour:g}/h from {price.source}, {_age(age)} old", ""
 

@@ -72,14 +72,15 @@ class CostFiles:
         *,
         all_changed: bool = True,
     ) -> None:
-        """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again.
+        """Write what is new in the runs that are open or have just ended; a failure is logged once and retried.
 
         Args:
             runs: those that are shown.
             now: on the node timeline.
             homes: keys of the directories in which a run is reported, where one user's is among them.
-            places: the users' directories that are there.
-            all_changed: write every file whose run has cost on, too; else only what a training run may decide by.
+            places: the users' directories that exist.
+            all_changed: also write the files of runs whose cost grew; else only what a training run may base decisions
+                on.
         """
         errors: dict[str, str] = {}
         by_key = {place.key: place for place in (self._shared, *places)}
@@ -96,8 +97,8 @@ class CostFiles:
                 except OSError as err:
                     errors[place.key] = f"{place.path}: the cost of runs cannot be written back: {err.strerror}"
         self._say(errors)
-        shown = {run.run for run in runs}
-        self._written = {key: was for key, was in self._written.items() if key[0] in shown}
+        run_ids = {run.run for run in runs}
+        self._written = {key: was for key, was in self._written.items() if key[0] in run_ids}
 
     def _say(self, errors: Mapping[str, str]) -> None:
         for key, error in errors.items():
@@ -105,9 +106,9 @@ class CostFiles:
                 log.warning("%s", error)
         if self._shared.key not in errors:
             self._errors.pop(self._shared.key, None)
-        # A user could make his own directory fail now and then: each message is logged once.
-        kept = self._errors if len(self._errors) < MAX_ERRORS else {}
-        self._errors = {**kept, **errors}
+        # A user's own directory may fail again and again: each message is logged once.
+        known = self._errors if len(self._errors) < MAX_ERRORS else {}
+        self._errors = {**known, **errors}
 
 
 def _replace(place: EventPlace, run: RunView, now: float) -> None:
@@ -115,7 +116,7 @@ def _replace(place: EventPlace, run: RunView, now: float) -> None:
     of_one = place.kind is PlaceKind.OF_ONE_USER and place.user is not None
     name = f"{run.run.partition(APART)[0] if of_one else run.run}.cost.json"
     if "/" in name or name.startswith("."):
-        return  # such an id has no file: run ids are made safe, but a directory may be anybody's
+        return  # such an id has no file: run ids are made safe, but a directory may belong to any user
     with place.opened() as directory, replaced(name, among_others=True, directory=directory) as file:
         file.write(json.dumps(figures_of(run, now)).encode())
 

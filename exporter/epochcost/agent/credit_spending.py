@@ -11,7 +11,7 @@ from epochcost.model import is_number
 from epochcost.prices.allowances import Credit
 
 MOST = 64
-"""Credits that are remembered; those that were heard of first go first."""
+"""Number of credits that are remembered; the oldest are dropped first."""
 
 
 class CreditSpending:
@@ -33,7 +33,7 @@ class CreditSpending:
         Args:
             credit: with its balance as of a time.
             cost_usd: what this machine has cost until now.
-            since_usd: of that, since the balance was read; None if the books do not reach back so far, or it is
+            since_usd: of that, since the balance was read; None if the ledger does not reach back so far, or it is
                 known already.
             usd_per_hour: what it costs now.
             now: the present.

@@ -17,7 +17,7 @@ GB = 2**30
 """As AWS and Google count a GB of traffic."""
 MOST_NAMES = 64
 OTHERS = "others"
-"""Takes the dollars of further names: who sells traffic may call it otherwise at each answer."""
+"""Takes the dollars of further names: a provider may name its traffic differently in each response."""
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class EgressAccount:
     _whole_boot: bool = False
 
     def new_boot(self, *, whole: bool) -> None:
-        """The machine was started anew, so its counters began at 0; ``whole``: all since then is this account's."""
+        """The machine was rebooted, so its counters began at 0; ``whole``: all since then is this account's."""
         self._whole_boot = whole or bool(self.before)
         self.before = {}
 

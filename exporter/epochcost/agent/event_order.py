@@ -25,7 +25,7 @@ def in_order(events: Sequence[TrainingEvent]) -> list[TrainingEvent]:
 
 
 def _at_one_instant(event: TrainingEvent, dead: AbstractSet[str]) -> int:
-    """A process is gone after its own last word, and before anything of its successor."""
+    """A process is gone after its own last line, and before the first line of its successor."""
     if event.kind is EventKind.GONE:
         return 1
     return 0 if event.writer in dead else 2

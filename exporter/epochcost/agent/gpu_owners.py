@@ -15,7 +15,7 @@ from epochcost.owners import combined, run_owners
 
 
 class GpuOwners:
-    """The feeds that may report whose a GPU is, combined with the runs."""
+    """The feeds that may report a GPU's owner, combined with the runs."""
 
     def __init__(self, settings: AgentSettings, environ: Mapping[str, str], gpus: GpuSampling, proc: Path) -> None:
         self.feeds = owner_feeds(settings, environ, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
@@ -24,12 +24,12 @@ class GpuOwners:
         self._owners: tuple[GpuOwner, ...] = ()
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start the feeds."""
         for feed in self.feeds:
             feed.start()
 
     def stop(self) -> None:
-        """Stop asking."""
+        """Stop the feeds."""
         for feed in self.feeds:
             feed.stop()
 
@@ -38,7 +38,7 @@ class GpuOwners:
         return tuple(owner for feed in self.feeds for owner in feed.owners())
 
     def not_understood(self) -> Mapping[tuple[str, str], int]:
-        """Processes and devices whose owner is not known for the form of a path or a name, by source and form."""
+        """Number of processes and devices whose path or name has an unknown format, by source and format."""
         return {(feed.name, form): n for feed in self.feeds for form, n in feed.not_understood().items()}
 
     def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
@@ -48,10 +48,10 @@ class GpuOwners:
     def of(self, gpus: Sequence[GpuView], runs_on: Mapping[str, tuple[RunId, ...]]) -> tuple[GpuOwner, ...]:
         """The owners of ``gpus``, given the open runs by the UUID of their device."""
         runs = runs_on if self._runs_count else {}
-        shown = {gpu.sample.uuid for gpu in gpus}
+        uuids = {gpu.sample.uuid for gpu in gpus}
         reported = [feed.owners() for feed in self.feeds]
-        if (runs, shown, reported) != self._reported:  # most seconds nothing new is reported
+        if (runs, uuids, reported) != self._reported:  # most seconds nothing new is reported
             owners = combined([run_owners(runs), *reported])
-            self._reported = (runs, shown, reported)
-            self._owners = tuple(owner for owner in owners if owner.uuid in shown)
+            self._reported = (runs, uuids, reported)
+            self._owners = tuple(owner for owner in owners if owner.uuid in uuids)
         return self._owners

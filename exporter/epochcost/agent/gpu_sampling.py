@@ -16,10 +16,10 @@ STUCK_SECONDS = 5.0
 
 
 class GpuSampling:
-    """The chosen source of GPU readings, and the thread that asks it.
+    """The chosen source of GPU readings, and the thread that reads it.
 
     Args:
-        settings: which source, and how often it is asked.
+        settings: which source, and how often it is read.
         now: the node timeline.
 
     Attributes:
@@ -49,7 +49,7 @@ class GpuSampling:
         return self.sampler.latest if self.sampler is not None else None
 
     def start(self, restart_needed: Callable[[str], None]) -> None:
-        """Begin to read; ``restart_needed`` is called with the reason when only a new process can go on."""
+        """Begin to read; ``restart_needed`` is called with the reason when only a new process can continue."""
         if self.source is not None:
             self.sampler = Sampler(self.source, self._interval, self._now, restart_needed)
             self.sampler.start()

@@ -1,4 +1,4 @@
-"""What the guard must not forget where the agent's own state is lost, in a small file beside that: who keeps what."""
+"""What the guard must not forget if the agent's own state is lost, in a small file beside that state: the keeps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OFTEN_SECONDS = 600.0
 
 
 class GuardMemory:
-    """One file. Its times are on the node timeline, beside the wall clock of then.
+    """One file. Its times are on the node timeline, with the wall clock at the time of writing.
 
     Args:
         path: where only the agent can write.
@@ -47,7 +47,7 @@ class GuardMemory:
 
     def save(self, promises: Mapping[str, Any], seen: Mapping[str, Any], t: float) -> None:
         """Write them, where they are others than before, or that is long ago."""
-        # Who had a run here is as important as before, and is seen each second.
+        # The users of runs are as important as before, and are seen each second.
         values = {**promises, "users": {uid for uid, _ in promises["users"]}, **seen, "t": None}
         if values == self._written and 0 <= t - self._written_t < OFTEN_SECONDS:
             return

@@ -30,7 +30,7 @@ class Facts:
 
     Attributes:
         runs_on: open runs by the UUID of their device.
-        users: who began each run, as the system counts users.
+        users: the user id that began each run.
         followed: runs whose writers are seen to live, and their processes.
         unread: why some events may not have been read; empty if all were.
         reported: owners of GPUs, also of those on which a run is.

@@ -156,7 +156,7 @@ class Guarding:
             policies, self._error = read(self._places.policies), ""
         except PolicyError as err:
             policies, self._error = PolicySet(), f"no policy is in effect: {err}"
-            log.error("guard: %s", self._error)  # noqa: TRY400 - the text says it all
+            log.error("guard: %s", self._error)  # noqa: TRY400 - the text is complete
         else:
             log.warning("guard: the policies have changed; every wait starts over")
         self.guard.replace(policies)
@@ -227,21 +227,21 @@ class Guarding:
                 self._observer.restore(seen, later)
         except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as err:
             seconds = self.guard.policies.longest_keep_seconds
-            log.error(  # noqa: TRY400 - the text says it all
+            log.error(  # noqa: TRY400 - the text is complete
                 "guard: the saved keeps cannot be read (%s: %s); no decisions for %.0f s, the longest keep",
                 type(err).__name__, err, seconds,
             )  # fmt: skip
             self.guard.hold_off(t + seconds, "the keeps were lost with the agent's state")
 
     def stop(self) -> None:
-        """Wait a moment for a command under way, which must not be half done; what is to be sent is given up."""
+        """Wait a moment for a running command, which must not be cut short; unsent notices are dropped."""
         self.executor.wait(END_SECONDS)
         if self._sender is not None:
             self._sender.stop()
 
 
 def _is_close(one: Waiting, t: float) -> bool:
-    """Whether a user was asked, or a step is due before the next look: then keeps are read once more."""
+    """Whether a user was notified, or a step is due before the next check: then keeps are read once more."""
     return bool(one.keep_link) or (one.next_ts is not None and one.next_ts - t <= LOOK_SECONDS)
 
 

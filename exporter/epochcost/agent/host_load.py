@@ -50,7 +50,7 @@ def _rate(now: float | None, then: float | None, seconds: float) -> float | None
 
 
 def _mean(before: float | None, rate: float | None, windows: float) -> float | None:
-    """With a ``rate`` that held for so many windows."""
+    """The history after a ``rate`` that lasted so many windows."""
     return rate if before is None or rate is None else rate + (before - rate) * math.exp(-windows)
 
 

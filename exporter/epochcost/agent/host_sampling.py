@@ -24,7 +24,7 @@ class HostSampling:
         self._proc = proc
         self._source = HostSource(proc, interfaces=interfaces)
         self.boot_id = self._boot_id()
-        """Tells this boot from any other; empty if unknown."""
+        """Distinguishes this boot from any other; empty if unknown."""
         self.health = CollectorHealth(success=True, duration_seconds=0.0)
         self._newest: HostReading | None = None
 

@@ -27,10 +27,10 @@ class Takes(Protocol):
 
 
 def intake_gate(closed: Callable[[], str], token_file: str) -> Gate:
-    """Who may send events, decided before a byte of them is read.
+    """Access control of events, applied before a byte of them is read.
 
     Args:
-        closed: why this agent takes none from anybody; empty if it does.
+        closed: why this agent accepts none at all; empty if it accepts them.
         token_file: holds the token that requests must carry; read again each time, so it may change. Empty: none.
     """
 
@@ -91,7 +91,7 @@ def _writer_of(body: bytes) -> str:
 
 
 def _allowed(request: Request, token_file: str) -> bool:
-    """By a password or a certificate, where those are asked for, or by the token."""
+    """By a password or a certificate, where these are required, or by the token."""
     if not token_file or request.proved:
         return True
     try:

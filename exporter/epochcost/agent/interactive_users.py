@@ -1,4 +1,4 @@
-"""Who is at a terminal of this machine, and since when he has not typed: by the terminals themselves."""
+"""Users at a terminal of this machine, and for how long they have not typed: by the terminals themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from epochcost.guard.observation import Person
 
 TERMINALS = Path("/dev/pts")
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The number that Linux gives the namespace of the machine itself; elsewhere its terminals are not seen."""
+"""Inode number of the machine's own namespace on Linux; in others its terminals are not seen."""
 
 
 def interactive(
@@ -23,7 +23,7 @@ def interactive(
             names = [entry.name for entry in entries if entry.name.isdecimal()]
     except OSError:
         return None
-    found = []
+    users = []
     for name in names:
         try:
             status = os.stat(terminals / name)  # noqa: PTH116 - of each terminal
@@ -32,5 +32,5 @@ def interactive(
         except OSError:
             return None
         # What is typed is read from the terminal; a clock that was set back makes no user idle.
-        found.append((Person(status.st_uid), max(0.0, wall_ts - status.st_atime)))
-    return tuple(found)
+        users.append((Person(status.st_uid), max(0.0, wall_ts - status.st_atime)))
+    return tuple(users)

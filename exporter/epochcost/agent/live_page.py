@@ -32,8 +32,8 @@ def page_routes(
     """The page and its data.
 
     Args:
-        read: gives the newest snapshot, None before the first.
-        recent: the last hour, where it is kept.
+        read: returns the newest snapshot, None before the first.
+        recent: the last hour, if it is recorded.
         grafana_url: of dashboards to link to; empty for none.
     """
     page, policy = _page()
@@ -76,7 +76,7 @@ def _hash(page: str, tag: str) -> str:
 
 
 def live_json(snapshot: Snapshot, recent: RecentHour | None = None, grafana_url: str = "") -> Json:
-    """The snapshot as JSON can hold it: money in US dollars, times in Unix seconds, null for what is not known."""
+    """The snapshot as JSON: money in US dollars, times in Unix seconds, null for unknown."""
     hour = recent or RecentHour()
     document: Json = {
         "v": VERSION,
@@ -127,7 +127,7 @@ def _node(view: NodeView) -> Json:
 
 
 def guard_lines(snapshot: Snapshot) -> Iterator[str]:
-    """What the guard waits for, what it does not know, and who keeps what, as sentences; none without a policy."""
+    """What the guard waits for, what it does not know, and the active keeps, as sentences; none without a policy."""
     guard = snapshot.guard
     if guard is None:
         return

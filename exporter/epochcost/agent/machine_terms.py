@@ -14,7 +14,7 @@ from epochcost.agent.node_terms import ChargedMachine, terms_at
 from epochcost.agent.snapshot import NodeTerms, Purse
 from epochcost.ledger import Ledger
 from epochcost.prices.allowances import Credit, Limit
-from epochcost.prices.free_hours import Window, free_windows, period_of, used_in
+from epochcost.prices.free_hours import OtherUse, Window, free_windows, period_of, used_in
 from epochcost.prices.quote import PriceTerms
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ class MachineTerms:
         limits = (*self.limits, *received.limits)
         limit = _with_free_hours(limits)
         elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
-        windows = free_windows(
-            limits, _running(ledger), cursor, ledger.charged.free, elsewhere or 0.0, self._hours_checked
-        )
+        other_use = OtherUse(elsewhere or 0.0, self._hours_checked)
+        windows = free_windows(limits, _running(ledger), cursor, ledger.charged.free, other_use)
         self._hours_known = elsewhere is not None
         self._hours_checked = cursor if elsewhere is not None else self._hours_checked
         return windows, received.extras_usd_per_hour
@@ -84,9 +83,9 @@ class MachineTerms:
         )
 
     def _machine_purse(self, credit: Credit, ledger: Ledger, usd_per_hour: float | None, now: float) -> Purse:
-        book, price = ledger.book, ledger.price
-        cost_usd = math.fsum(book.totals(price).cost_usd.values())
-        since_usd = None if self.spending.knows(credit) else book.usd_since(credit.as_of_ts, price)
+        node_ledger, price = ledger.node_ledger, ledger.price
+        cost_usd = math.fsum(node_ledger.totals(price).cost_usd.values())
+        since_usd = None if self.spending.knows(credit) else node_ledger.usd_since(credit.as_of_ts, price)
         return self.spending.purse(credit, cost_usd, since_usd, usd_per_hour, now)
 
     def state(self) -> dict[str, Any]:
@@ -97,7 +96,7 @@ class MachineTerms:
     def accounts(state: Mapping[str, Any]) -> tuple[EgressAccount, CreditSpending]:
         """What `state` described; an earlier agent may have saved neither.
 
-        What cannot be is begun anew, and logged: the hours and dollars of the ledger do not hang on it.
+        An impossible part starts empty, and is logged: the hours and dollars of the ledger do not depend on it.
         """
         egress, spending = EgressAccount(), CreditSpending()
         try:
@@ -113,7 +112,7 @@ class MachineTerms:
 
 def _running(ledger: Ledger) -> Sequence[Window]:
     """When this machine was up, as far as the ledger reaches back."""
-    return [(span.start, span.end) for span in ledger.book.spans]
+    return [(span.start, span.end) for span in ledger.node_ledger.spans]
 
 
 def _with_free_hours(limits: Iterable[Limit]) -> Limit | None:

@@ -66,7 +66,7 @@ class MeterSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class MeterState:
     """All that a meter remembers."""
 
     ledger: Ledger
@@ -107,7 +107,7 @@ class Meter:
         self._settled_t = 0.0
 
     def begin_boot(self, now: float, boot_ts: float, events: Sequence[TrainingEvent]) -> None:
-        """Open the books for this boot of the machine; ``events`` are all that were found at the agent's first start.
+        """Open the ledger for this boot of the machine; ``events`` are all that were found at the agent's first start.
 
         The time since boot counts when the machine was booted less than half an hour ago (its user waited for the
         agent's start, and paid); else only the time since the first run of this boot does.
@@ -170,7 +170,7 @@ class Meter:
         return len(runs), len(is_open), sum(account.epochs.count for account in is_open)
 
     def has_budgets(self) -> bool:
-        """Whether an open run may come to be above what it was given."""
+        """Whether an open run may come to exceed its budget."""
         return any(account.facts.budget_usd is not None for account in self.ledger.runs.values() if account.is_open)
 
     def describe(self, now: float, inputs: Inputs) -> Snapshot:
@@ -194,7 +194,7 @@ class Meter:
         )
 
     def _node_view(self, now: float, inputs: Inputs) -> NodeView:
-        totals = self.ledger.book.totals(self.ledger.price)
+        totals = self.ledger.node_ledger.totals(self.ledger.price)
         seconds, cost = _NONE_OF_ANY.copy(), _NONE_OF_ANY.copy()
         for (_, state), value in totals.seconds.items():
             seconds[state] += value
@@ -237,14 +237,14 @@ class Meter:
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
-            shown = sample if fresh else unseen(sample)
+            reading = sample if fresh else unseen(sample)
             if totals is None:
                 if not sample.gpu_fraction:
-                    views.append(GpuView(shown, State.UNALLOCATED, {}, None, None))
+                    views.append(GpuView(reading, State.UNALLOCATED, {}, None, None))
                 continue
             views.append(
                 GpuView(
-                    shown,
+                    reading,
                     totals.state,
                     {**_NONE_OF_ANY, **totals.seconds},
                     totals.utilization_seconds,
@@ -266,7 +266,7 @@ class Meter:
             "boot_ts": self.boot_ts,
         }
 
-    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+    def restored(self, state: Mapping[str, Any], latest: float) -> MeterState:
         """What `state` described, if it can be true; nothing is applied yet.
 
         Args:
@@ -289,9 +289,13 @@ class Meter:
         boot_ts = state["boot_ts"]
         if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
             raise ValueError(f"boot_ts: {boot_ts!r} is not a time in the past")
-        return Books(ledger, settlement, applied, boot_ts, *MachineTerms.accounts(state))
+        return MeterState(ledger, settlement, applied, boot_ts, *MachineTerms.accounts(state))
 
-    def take(self, books: Books) -> None:
-        """Continue with ``books``."""
-        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
-        self.boot_ts, self.terms.egress, self.terms.spending = books.boot_ts, books.egress, books.spending
+    def take(self, meter_state: MeterState) -> None:
+        """Continue with ``meter_state``."""
+        self.ledger, self.settlement, self._applied = meter_state.ledger, meter_state.settlement, meter_state.applied
+        self.boot_ts, self.terms.egress, self.terms.spending = (
+            meter_state.boot_ts,
+            meter_state.egress,
+            meter_state.spending,
+        )

@@ -41,13 +41,13 @@ class Inputs:
         has_gpus: whether a GPU source is in use; if not, the node is one device and its utilisation the CPUs'.
         host: newest reading of the machine.
         events: training events, in any order.
-        quote: the newest price; the same object again when nothing new was heard.
+        quote: the newest price; the same object again when nothing new was received.
         preemption: the provider's notice that it takes this machine away.
         watched: event streams whose writer's life is seen by the reader; None if nothing was read.
         health: how each collector went.
-        event_counts: what became of the lines read so far.
-        refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
-        fresh_seconds: maximum age of a reading that describes the present, and length of a span that was observed.
+        event_counts: the lines read so far, by result.
+        refused: what was not accepted of users beyond their quota, by user and by what exceeded it.
+        fresh_seconds: maximum age of a reading that describes the present, and maximum length of an observed interval.
     """
 
     gpus: GpuReading | None = None

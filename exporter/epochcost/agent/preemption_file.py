@@ -1,4 +1,4 @@
-"""Tells the training side that the machine is to be taken away: one small file beside its events."""
+"""Notifies training processes of a preemption of the machine: by one small file beside their events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILE_VERSION = 1
 REWRITE_SECONDS = 60.0
 """Readers take an old file for one that an agent left behind."""
 SAME_CLOCK_SECONDS = 1.0
-"""Another wall clock than this much is worth a file written anew."""
+"""A wall clock that differs by more than this causes the file to be rewritten."""
 
 
 class PreemptionFile:

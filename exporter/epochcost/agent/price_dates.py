@@ -2,7 +2,7 @@
 
 The node timeline is this machine's wall clock as it stood when the agent first started, continued by a clock that never
 jumps; a poller dates by its own wall clock. The two differ when either clock is wrong, is set right later, or when this
-machine has slept. What was once dated stays where it is: a later jump changes no past.
+machine has slept. What was once dated stays where it is: a later jump does not change the past.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from epochcost.model import ClockReading, PriceStep, is_number
 
 EXACT_SECONDS = 0.5
 ROUGH_SECONDS = 2.0
-"""Two clocks whose difference is less are one: a response takes time, and HTTP's own date has whole seconds."""
+"""Clocks that differ by less are taken for equal: a response takes time, and HTTP's own date has whole seconds."""
 MOST_BACK_SECONDS = 86400.0
-"""By so much a poller's clock may be set back with what it has dated before still dated as it was."""
+"""A poller's clock may be set back by up to this without changing the dates of earlier responses."""
 MAX_STRETCHES = 64
 
 
@@ -30,20 +30,20 @@ class Stretch(NamedTuple):
 
 
 class PriceDates:
-    """How the poller's dates become the timeline's, stretch by stretch: each until its clock differed anew."""
+    """Maps the poller's dates to the timeline, stretch by stretch: each until the difference of the clocks changed."""
 
     def __init__(self) -> None:
         self._stretches: list[Stretch] = []
         """In the order in which the responses came."""
 
     def received(self, theirs: ClockReading | None, wall: float, t: float, way: float = 0.0) -> None:
-        """A response has come.
+        """Take in the clock of a response.
 
         Args:
             theirs: the poller's clock; None if it reports none: then it is assumed to be ours.
             wall: our wall clock, in the middle of the request.
             t: the node timeline at the same instant.
-            way: half of what the request took, in seconds.
+            way: half of the request's duration, in seconds.
         """
         rough = theirs is not None and not theirs.exact
         their_ts = wall if theirs is None else theirs.ts + (0.5 if rough else 0.0)
@@ -53,7 +53,7 @@ class PriceDates:
         shift = t - wall + ahead
         if abs(shift) < EXACT_SECONDS:
             shift = 0.0
-        # A clock that was far ahead, and is no more: what it dated would hold back all dates until then.
+        # A clock that was far ahead and is right now: what it dated would hold back all dates until then.
         self._stretches = [each for each in self._stretches if each.until - their_ts <= MOST_BACK_SECONDS]
         last = self._stretches[-1] if self._stretches else None
         if (
@@ -66,7 +66,7 @@ class PriceDates:
             self._stretches = [*self._stretches, Stretch(their_ts, shift, error)][-MAX_STRETCHES:]
 
     def on_timeline(self, ts: float) -> float:
-        """When ``ts`` of the poller's clock is on the node timeline: by the first answer that could know of it."""
+        """``ts`` of the poller's clock on the node timeline: by the first response that could contain it."""
         before = -math.inf
         for until, shift, _ in self._stretches:
             if ts <= until:
@@ -77,20 +77,20 @@ class PriceDates:
 
     def steps(self, steps: Sequence[PriceStep]) -> tuple[PriceStep, ...]:
         """``steps`` on the node timeline; of several that fall on one instant the last counts."""
-        kept: list[PriceStep] = []
+        dated: list[PriceStep] = []
         for step in steps:
             t = step.ts if math.isinf(step.ts) else self.on_timeline(step.ts)
-            while kept and kept[-1].ts >= t:
-                kept.pop()
-            kept.append(PriceStep(t, step.usd_per_hour))
-        return tuple(kept)
+            while dated and dated[-1].ts >= t:
+                dated.pop()
+            dated.append(PriceStep(t, step.usd_per_hour))
+        return tuple(dated)
 
     def state(self) -> list[list[float]]:
         """As JSON-able data."""
         return [list(stretch) for stretch in self._stretches]
 
     def restore(self, state: Sequence[Any]) -> None:
-        """Take over what `state` described.
+        """Restore what `state` described.
 
         Raises:
             ValueError, TypeError: when it is not what `state` makes; nothing has changed then.

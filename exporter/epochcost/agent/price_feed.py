@@ -1,4 +1,4 @@
-"""Asks what this node costs, on a thread of its own, so that no poller can hold up the meter."""
+"""Requests the price of this node on a thread of its own, so that no poller can delay the meter."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FIRST_RETRY_SECONDS = 2.0
 MOST_SECONDS = 10.0
 """No request takes longer."""
 END_SECONDS = 6.0
-"""So long `PriceFeed.stop` waits for a request in progress."""
+"""How long `PriceFeed.stop` waits for a request in progress."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
 LATER_SPREAD = (1.0, 3.0)
-"""Times what a poller that has too many requests asks to be left alone: they come back apart."""
+"""Spread of retries, as a multiple of the requested ``Retry-After``: agents must not come back all at once."""
 FIRST_SPREAD_SECONDS = 2.0
-"""A new agent's first request waits up to so long: its first dollar is not later than that."""
+"""A new agent's first request is delayed by at most this, and so is its first dollar."""
 KNOWN_SPREAD_SECONDS = 15.0
 """One that knows a price from before a restart has time."""
 """Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
@@ -63,7 +63,7 @@ class Priced(Protocol):
 
 
 class Asks(Protocol):
-    """Who is asked."""
+    """The poller, or what stands in for it."""
 
     def fetch(self, now: float) -> Priced:
         """Return the price, or raise an exception whose text contains the reason."""
@@ -71,13 +71,13 @@ class Asks(Protocol):
 
 
 class PriceFeed(AskingThread):
-    """Keeps the newest quote; after a failure it asks again sooner, and the last quote stays with its age.
+    """Keeps the newest quote; after a failure it retries sooner, and the last quote stays with its age.
 
     Args:
-        source: who is asked.
+        source: where prices are requested.
         interval: seconds between two requests.
         wall: the wall clock, in seconds since the Unix epoch.
-        now: the node timeline; the wall clock where none is given.
+        now: the node timeline; by default the wall clock.
     """
 
     def __init__(
@@ -94,20 +94,20 @@ class PriceFeed(AskingThread):
         self._spread = 0.0
         self._contradictions = 0
         self._later = 0.0
-        """So many seconds the poller asked not to be asked again, by its last response."""
+        """``Retry-After`` of the poller's last response, in seconds."""
         self.quote: Quote | None = None
-        self.error = "not asked yet"
+        self.error = "not polled yet"
 
     def start(self, spread: float = 0.0) -> None:
-        """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant.
+        """Send the first request within ``spread`` seconds: thousands of agents may have started at this very moment.
 
-        It waits no longer than between two requests: who asks every two seconds wants to know soon.
+        It waits no longer than the interval between two requests.
         """
         self._spread = min(spread, self._interval)
         super().start()
 
     def stop(self) -> None:
-        """Stop asking; waits for a request in progress, at most `END_SECONDS`."""
+        """Stop; waits for a request in progress, at most `END_SECONDS`."""
         self._stop.set()
         self._wake.set()
         super().stop()
@@ -124,7 +124,7 @@ class PriceFeed(AskingThread):
         return self._thread.ident is not None
 
     def ask_about(self, source: Asks) -> None:
-        """Ask ``source`` from now on, at once: more is known of the machine, and earlier answers are not about it."""
+        """Poll ``source`` from now on, at once: more is known of the machine, which earlier responses did not match."""
         with self._lock:
             self._source, self.quote = source, None
         self._wake.set()
@@ -154,7 +154,7 @@ class PriceFeed(AskingThread):
             self._wake.clear()
 
     def pause_after_failure(self, wait: float) -> float:
-        """How long to wait, in seconds, where ``wait`` is due and the poller may have asked for more."""
+        """How long to wait, in seconds: ``wait``, or longer if the poller requested it."""
         pause = min(wait * _RANDOM.uniform(*RETRY_SPREAD), self._interval)
         return max(pause, self._later * _RANDOM.uniform(*LATER_SPREAD))
 

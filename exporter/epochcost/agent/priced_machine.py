@@ -28,13 +28,13 @@ class SavedMachine:
     Attributes:
         known_as: all that its price depends on.
         name: of the machine.
-        found: what its metadata contained, by source; None in another boot.
+        identities: what its metadata contained, by source; None in another boot.
         dates: how the poller's dates become this machine's.
     """
 
     known_as: tuple[str, ...]
     name: MachineName
-    found: Mapping[str, Node] | None
+    identities: Mapping[str, Node] | None
     dates: PriceDates
 
 
@@ -70,7 +70,7 @@ class PricedMachine:
         source = price_source(settings, self.node)
         self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
         self._asks = False
-        """Whether its feeds may ask by themselves: not before the agent has started."""
+        """Whether its feeds may send requests: not before the agent has started."""
 
     @property
     def name(self) -> str:
@@ -78,19 +78,19 @@ class PricedMachine:
         return self._name.name
 
     def start(self) -> None:
-        """Begin to ask what this machine is, and, where that does not depend on the response, what it costs."""
+        """Start to identify this machine, and, where that does not depend on the result, to request its price."""
         self.identity.start()
         self._asks = True
         self._start_prices()
 
     def stop(self) -> None:
-        """Stop asking."""
+        """Stop the feeds."""
         for feed in (self.prices, self.identity):
             if feed is not None:
                 feed.stop()
 
     def _start_prices(self) -> None:
-        """Begin to ask for the price once it is known of what: a configured price is the same whatever the response."""
+        """Start to request the price once the machine is identified; a configured price does not depend on that."""
         if not self._asks or self.prices is None or self.prices.started:
             return
         if self._settings.price_usd_per_hour is not None:
@@ -100,7 +100,7 @@ class PricedMachine:
 
     @property
     def quote(self) -> Quote | None:
-        """The price as last heard."""
+        """The price as last received."""
         return self.prices.quote if self.prices else None
 
     def price_health(self) -> CollectorHealth:
@@ -110,7 +110,7 @@ class PricedMachine:
         return self.prices.health
 
     def learn(self, meter: Meter) -> None:
-        """Take over what has come to be known of this machine since the last call."""
+        """Apply what has become known of this machine since the last call."""
         self._start_prices()
         if (node := self._priced_node()) != self.node:
             self._become(node, meter)
@@ -165,15 +165,15 @@ class PricedMachine:
         if len(known_as) != len(self._known_as):
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
         name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
-        found = self.identity.restored(saved.get("identity", {})) if same_boot else None
+        identities = self.identity.restored(saved.get("identity", {})) if same_boot else None
         dates = PriceDates()
         dates.restore(saved.get("price_dates", []))
-        return SavedMachine(known_as, name, found, dates)
+        return SavedMachine(known_as, name, identities, dates)
 
     def take(self, saved: SavedMachine, meter: Meter, since: float) -> None:
-        """Go on from there; ``meter`` is notified when this is another machine, which it may be from ``since`` on."""
-        if saved.found is not None:
-            self.identity.take(saved.found)
+        """Continue from ``saved``; ``meter`` is notified if this is another machine, as it may be from ``since`` on."""
+        if saved.identities is not None:
+            self.identity.take(saved.identities)
         if self.prices is not None:
             self.prices.dates.restore(saved.dates.state())
         self._name = saved.name

@@ -78,9 +78,9 @@ class RecentHour:
         self._work = {run.run: self._worked(run, point.t) for run in snapshot.runs if run.ended_ts is None}
 
     def _worked(self, run: RunView, t: float) -> deque[tuple[float, array[float]]]:
-        found = self._work.get(run.run) or deque(maxlen=round(SPEED_SECONDS / EVERY_SECONDS) + 1)
-        found.append((t, _amounts(run)))
-        return found
+        points = self._work.get(run.run) or deque(maxlen=round(SPEED_SECONDS / EVERY_SECONDS) + 1)
+        points.append((t, _amounts(run)))
+        return points
 
     def points(self) -> list[Point]:
         """Those of the last hour, the oldest first."""

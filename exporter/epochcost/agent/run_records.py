@@ -1,8 +1,8 @@
-"""A run's record in a saved state that cannot be true: taken out alone, where all else can be.
+"""A run's record in a saved state that cannot be true: removed alone, if the rest of the state can be.
 
-What the machine cost is in the books, not in the records of runs, and stays. The run's own event files are read again
-from their beginnings, from which its record is rebuilt. Where that cannot be had (a file has told of another run as
-well, which would be told of twice), the state is of no use as a whole.
+What the machine cost is in the node's ledger, not in the records of runs, and stays. The run's own event files are read
+again from their beginnings, from which its record is rebuilt. Where that is impossible (a file has reported another run
+as well, which would be counted twice), the whole state is unusable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from epochcost.ledger.state_check import check_run
 from epochcost.model import RunId
 
 WRITER, RUN = 1, 9
-"""Where a row of `EventFileState.kept` has them."""
+"""Where a row of `EventFileState.row` has them."""
 NOT_WHAT_WAS_SAVED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -28,13 +28,13 @@ def impossible_runs(ledger: Mapping[str, Any], latest: float) -> dict[str, str]:
     """
     if ledger["version"] != STATE_VERSION:
         return {}
-    found = {}
+    impossible = {}
     for run, record in ledger["runs"].items():
         try:
             check_run(RunAccount.restored(RunId(run), record), f"runs: {run}", latest)
         except NOT_WHAT_WAS_SAVED as err:  # noqa: PERF203 - each for itself
-            found[str(run)] = f"{type(err).__name__}: {err}"
-    return found
+            impossible[str(run)] = f"{type(err).__name__}: {err}"
+    return impossible
 
 
 def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, Any] | None:
@@ -44,10 +44,10 @@ def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, A
         KeyError, TypeError, AttributeError, IndexError: when it is not a saved state.
     """
     files, clock, meter = saved["files"], saved["clock"], saved["meter"]
-    kept = {run: record for run, record in meter["ledger"]["runs"].items() if run not in runs}
+    records = {run: record for run, record in meter["ledger"]["runs"].items() if run not in runs}
     rows = [*files["files"], *files.get("network", {}).get("files", [])]
     writers = {row[WRITER] for row in rows if row[RUN] in runs}
-    others = {name.partition("#")[0] for record in kept.values() for name in record["members"]}
+    others = {name.partition("#")[0] for record in records.values() for name in record["members"]}
     if writers & others:
         return None
 
@@ -60,5 +60,5 @@ def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, A
         **saved,
         "files": {**unread(files), **network},
         "clock": {**clock, "writers": anchors},
-        "meter": {**meter, "ledger": {**meter["ledger"], "runs": kept}},
+        "meter": {**meter, "ledger": {**meter["ledger"], "runs": records}},
     }

@@ -13,7 +13,7 @@ from epochcost.agent.snapshot import RunView
 
 ROUNDING_USD = 0.01
 ROUNDING_RATIO = 0.01
-"""The store may be ahead of this machine's own figure by so much: a price that fell, learnt late."""
+"""How far the store may be ahead of this machine's own figure: after a lower price that arrived late."""
 ROUNDING_EPOCHS = 1e-6
 
 
@@ -70,8 +70,8 @@ def _done_elsewhere(view: RunView) -> bool:
 def _unknown_machines(view: RunView) -> bool:
     """Whether the run has, or may have, machines that are not counted.
 
-    It has where rank 0 never was on this one. It may have where a world of several processes does not say how many of
-    them a machine holds; a store that has this machine's part knows the others.
+    It has if rank 0 never was on this one. It may have if a world of several processes does not report how many of them
+    are on each machine; a store that has this machine's part knows the others.
     """
     if view.counted is None:
         return view.stored is None or view.stored.machines == 1

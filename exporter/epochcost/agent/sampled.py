@@ -14,7 +14,7 @@ from epochcost.nodes.notices import NoticeFeed
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What the beat reads, and what has a health of its own."""
+    """What the sampling loop reads, and what has a health of its own."""
 
     host: HostSampling
     gpus: GpuSampling

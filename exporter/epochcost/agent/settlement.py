@@ -1,9 +1,8 @@
-"""What counters show: settled dollars, which never fall; and beside them what may still change.
+"""What counters show: settled dollars, which never fall; and, beside them, what may still change.
 
-A price may be learnt after the fact: the poller asks its sources every few minutes, and providers report a change late.
-Prometheus takes a counter that falls for one that began anew. So counters count time up to which the price is
-confirmed, and gauges show the rest. Should a price change even in that time, its counter waits, and its gauge shows by
-how much.
+A price may arrive after the fact: the poller queries its sources every few minutes, and providers report a change late.
+Prometheus takes a counter that falls for one that was reset. So counters count time up to which the price is confirmed,
+and gauges show the rest. Should a price change even in that time, its counter waits, and its gauge shows by how much.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State, is_number
 MAX_CEILINGS = 10_000
 _OF_NODE = {state: f"node/{state.value}" for state in State}
 _OF_RUN = {state: f"run/{state.value}/" for state in State}
-"""Names that are asked for each second: an enum's `value` is slow."""
+"""Names that are looked up each second: an enum's `value` is slow."""
 DUST_USD = 1e-12
 ROUNDING = 1e-9
 """Of a sum of dollars."""
 MOST_TIMES_TOO_HIGH = 100.0
 MAX_COUNT = 1e12
 LATE_SECONDS = 60.0
-"""A source that was asked at an instant is taken to know of all changes until this long before."""
+"""A source that was queried at an instant is assumed to know of all changes until this long before."""
 FRESH_SECONDS = 86400.0
 """A price that its source confirmed longer ago is a dated list's, and as good as the response that has it."""
 MOST_UNSETTLED_SECONDS = 86400.0
@@ -41,8 +40,8 @@ def settled_until(steps: tuple[PriceStep, ...], confirmed_t: float, response_t: 
 
     Args:
         steps: as the source reported them. A price without dates counts from its receipt, so no past changes with it.
-        confirmed_t: when the source was last asked.
-        response_t: when it was heard.
+        confirmed_t: when the source was last queried.
+        response_t: when the response arrived.
         now: the present.
     """
     if len(steps) == 1 and steps[0].ts == -math.inf:
@@ -59,7 +58,7 @@ class Settlement:
         self._pending: dict[Key, float] = {}
 
     def of_node(self, ledger: Ledger, usd: Mapping[State, float]) -> SettledMoney:
-        """Of the machine, whose states have cost ``usd``; ask it first, for the runs then go by the same figures."""
+        """Of the machine, whose states have cost ``usd``; call it first, for the runs then use the same figures."""
         self._pending = ledger.unsettled.dollars(ledger.price)
         pending: dict[State, float] = {}
         for (_, state), dollars in self._pending.items():
@@ -91,12 +90,12 @@ class Settlement:
         Where the price of settled time fell, some show too much for a while. All others then rise by less.
         """
         before = {state: self._most.get(name, 0.0) for state, name in names.items()}
-        shown = {state: usd.get(state, 0.0) for state, value in before.items() if value or state in usd}
-        rises = {state: max(0.0, value - before[state]) for state, value in shown.items()}
-        due, wanted = total - math.fsum(before.values()), math.fsum(rises.values())
-        if not wanted or wanted - due <= ROUNDING * max(1.0, total):
-            return {state: self._at_least(names[state], value) for state, value in shown.items()}
-        part = max(0.0, due) / wanted
+        figures = {state: usd.get(state, 0.0) for state, value in before.items() if value or state in usd}
+        rises = {state: max(0.0, value - before[state]) for state, value in figures.items()}
+        due, rise_usd = total - math.fsum(before.values()), math.fsum(rises.values())
+        if not rise_usd or rise_usd - due <= ROUNDING * max(1.0, total):
+            return {state: self._at_least(names[state], value) for state, value in figures.items()}
+        part = max(0.0, due) / rise_usd
         return {state: self._at_least(names[state], before[state] + part * rise) for state, rise in rises.items()}
 
     def _at_least(self, name: str, value: float) -> float:
@@ -105,10 +104,10 @@ class Settlement:
         self._most[name] = highest
         return highest
 
-    def forget(self, kept: Iterable[RunAccount]) -> None:
+    def forget(self, accounts: Iterable[RunAccount]) -> None:
         """Drop what belongs to runs that are no longer kept, when it has become much."""
         if len(self._most) > MAX_CEILINGS:
-            parts = {account.part for account in kept}
+            parts = {account.part for account in accounts}
             self._most = {
                 name: value
                 for name, value in self._most.items()
@@ -121,14 +120,14 @@ class Settlement:
         Raises:
             ImpossibleStateError: naming the figure.
         """
-        totals = ledger.book.totals(ledger.price)
+        totals = ledger.node_ledger.totals(ledger.price)
         usd_per_second = (
             max((usd for usd in ledger.charged.paid.usd_per_hour if usd), default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
         )
         most = MOST_TIMES_TOO_HIGH * math.fsum(totals.seconds.values()) * usd_per_second
         most += math.fsum(totals.cost_usd.values())
-        # A run may say that it began long before this agent first looked, is charged from then on, and says later that
-        # it had ended long ago: of a run no more is known than that time.
+        # A run may report that it began long before this agent first looked, is charged from then on, and reports later
+        # that it had ended long ago: of a run no more is known than that time.
         most_of_run = max(most, MOST_TIMES_TOO_HIGH * ((ledger.cursor or EARLIEST) - EARLIEST) * usd_per_second)
         for name, value in self._most.items():
             limit = MAX_COUNT if name.startswith("run/count") else most_of_run if name.startswith("run/") else most

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class StateTotals:
     """Device-mean seconds and dollars by state since the ledger began.
 
-    The seconds never decrease. The dollars are exact, and may when a lower price is learnt late; see `SettledMoney`.
+    The seconds never decrease. The dollars are exact, and may fall when a lower price arrives late; see `SettledMoney`.
     """
 
     seconds: Mapping[State, float] = field(default_factory=dict)
@@ -81,9 +81,9 @@ class UsefulSplit:
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """Credit that pays this machine: how much its provider reported, and when it is empty at what is spent then.
+    """Credit that pays this machine: how much its provider reported, and when it will be empty at the current spend.
 
-    ``empty_ts`` is also when the rest is void; None if neither is known. ``as_of_ts`` is when its provider reported it.
+    ``empty_ts`` is also when the rest expires; None if neither is known. ``as_of_ts`` is when its provider reported it.
     ``machine_only``: of what was spent since then only this machine's part is known; others may spend from it too, so
     that there is at most so much, and it is empty sooner.
     """
@@ -96,25 +96,25 @@ class Purse:
 
     @property
     def scope(self) -> str:
-        """Whose spending is in it: label ``scope``."""
+        """Which spending it contains: label ``scope``."""
         return "machine" if self.machine_only else "account"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeTerms:
-    """What is known beside the price of the machine; empty if nothing is. Times on the node timeline.
+    """What is known beyond the price of the machine; empty if nothing is. Times on the node timeline.
 
     Attributes:
-        parts: of what an hour is made now, in $/h; they sum to what is charged.
+        parts: components of the current price, in $/h; they sum to what is charged.
         session_ends: by the name of the limit, when the provider ends this machine.
         free_ends: by the name of the limit, until when nothing is charged.
         free_used: by the name of the limit, seconds of its period that this machine has used up.
         free_account: whose free hours these are; empty if unknown.
-        free_scope: whose use is known, the ``account``'s or only this ``machine``'s.
+        free_scope: which use is known, the ``account``'s or only this ``machine``'s.
         purses: what the account has left.
-        egress_bytes: what was sent, by the interfaces that are named for it.
-        egress_usd: what that has cost by the GB, by extra; in no state's dollars.
-        spot_usd_per_hour: what spot machines of this type cost here, in $/h; None if that is not known.
+        egress_bytes: bytes sent by the configured interfaces.
+        egress_usd: the cost of that traffic, by extra; in no state's dollars.
+        spot_usd_per_hour: price of spot machines of this type here, in $/h; None if unknown.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class NodeView:
     """The machine and what it costs.
 
     ``price_ts`` is when the price was last confirmed by its source; ``unpriced_seconds`` counts accounted seconds whose
-    price is not known yet (their dollars are added when it comes to be known).
+    price is not known yet (their dollars are added once it is known).
     """
 
     node: Node
@@ -166,7 +166,7 @@ class GpuView:
     """One GPU or MIG slice: its last sample, the state it is in, and its integrals.
 
     A GPU whose slices leave nothing over has no seconds of its own. An integral is None if the figure was never
-    given.
+    reported.
     """
 
     sample: GpuSample
@@ -219,7 +219,7 @@ class StoredRun:
 class CountedProgress:
     """What this machine counts of a run's progress: what was done while global rank 0 was here.
 
-    Summed over machines each epoch is counted once. Where rank 0 is no more, it stays as it was then.
+    Summed over machines each epoch is counted once. Once rank 0 has left this machine, it stays as it was then.
 
     Attributes:
         start: position in finished epochs from which it counts: 0, or where it resumed.
@@ -257,7 +257,7 @@ class CountedProgress:
 class RunView:
     """One training run as far as this node sees and pays it.
 
-    Its dollars are exact, as the price is known now, and may fall when a lower one is learnt late; ``settled`` is what
+    Its dollars are exact, as the price is known now, and may fall when a lower one arrives late; ``settled`` is what
     the counters show.
     """
 
@@ -335,7 +335,7 @@ class RunView:
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
     stop: StopRequest | None = None
-    """What the guard asks of it."""
+    """What the guard requests of it."""
     stopped: str = ""
     """The policy of the guard that ended it, as it reports."""
     reported: Mapping[str, float] = field(default_factory=dict)
@@ -352,7 +352,7 @@ class CollectorHealth:
 
     Attributes:
         note: what people should know although it went well.
-        contradictions: answers that contradicted those of who is followed, since the start.
+        contradictions: responses that contradicted those of the source that is followed, since the start.
     """
 
     success: bool
@@ -375,15 +375,15 @@ class Snapshot:
     """Training events processed, by result (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""
+    """Lines and files that were refused, by user and by the exceeded quota; see `UserQuotas`."""
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()
-    """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
+    """The owners of each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose owner is unknown."""
     processes: Mapping[str, tuple[tuple[int, int | None], ...]] = field(default_factory=dict)
     """Processes that compute on each GPU, by UUID: number, and the bytes of its memory that it holds where known."""
     owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Processes and devices whose owner is not known for the form of a path or a name, by source and form."""
+    """Number of processes and devices whose path or name has an unknown format, by source and format."""
     simulated: bool = False
     guard: GuardView | None = None
     """What the guard waits for and has done; None without a policy."""

@@ -56,15 +56,10 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour, settings.price_extras)
     if settings.prices_url:
-        from epochcost.prices.remote import RemotePrice
+        from epochcost.prices.remote import PollerAccess, RemotePrice
 
-        return RemotePrice(
-            settings.prices_url,
-            node,
-            settings.prices_password_file,
-            settings.prices_ca_file,
-            account=settings.prices_account,
-        )
+        access = PollerAccess(settings.prices_password_file, settings.prices_ca_file)
+        return RemotePrice(settings.prices_url, node, access, settings.prices_account)
     return None
 
 
@@ -103,15 +98,15 @@ def owner_feeds(
     gpu_source: str,
 ) -> list[OwnerFeed]:
     """The sources of GPU owners, in order of priority; each is queried on its own thread."""
-    wanted = settings.owners_sources
+    names = settings.owners_sources
     sources: list[OwnerSource] = []
-    if "kubernetes" in wanted:
+    if "kubernetes" in names:
         annotations = _annotations(settings, environ) if settings.owners_hami else None
         sources.append(PodResources(Path(settings.owners_kubernetes_socket), proc, annotations))
-    if "slurm" in wanted:
+    if "slurm" in names:
         sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
-    if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
-        sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
+    if {"slurm", "container", "user"} & set(names) and gpu_source == "nvml":
+        sources.append(ProcessOwners(NvmlProcesses(), names, proc))
     return [OwnerFeed(source, gpus) for source in sources]
 
 

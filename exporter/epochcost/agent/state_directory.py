@@ -19,7 +19,7 @@ MACHINE = Path("/var/lib/epochcost")
 """The ledger of an agent that serves every user of the machine."""
 MAX_BYTES = 2**30
 VOLATILE = {"tmpfs": "in memory", "ramfs": "in memory", "overlay": "a layer of this container"}
-"""File systems that begin anew: with the next boot, or the next container."""
+"""File systems that start empty: with the next boot, or the next container."""
 
 
 def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str], machine: Path = MACHINE) -> Path:
@@ -50,11 +50,11 @@ def _free_or_ours(directory: Path) -> bool:
 def _names_stay(directory: Path) -> bool:
     """Whether no other user can rename or remove what this one makes in ``directory``."""
     try:
-        found = directory.stat()
+        status = directory.stat()
     except OSError:
         return True  # it will be made by this user, or nothing can be kept there at all
-    open_to_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return found.st_uid in trusted_owners() and (not open_to_others or bool(found.st_mode & stat.S_ISVTX))
+    open_to_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in trusted_owners() and (not open_to_others or bool(status.st_mode & stat.S_ISVTX))
 
 
 def _apart(events_dir: Path, environ: Mapping[str, str], machine: Path) -> Path:
@@ -67,7 +67,7 @@ def _apart(events_dir: Path, environ: Mapping[str, str], machine: Path) -> Path:
 
 
 def beside(events_dir: Path) -> Path:
-    """Where anybody may make files: only one that the agent made itself is used."""
+    """Where any user may create files: only a directory that the agent created itself is used."""
     return events_dir / "state"
 
 
@@ -76,18 +76,18 @@ def _serves_the_machine(events_dir: Path) -> bool:
 
 
 def _ours(path: Path) -> bool:
-    """Whether ``path`` is this user's alone to write, or root, who alone can make it, may make it so."""
+    """Whether only this user can write to ``path``, or root, who alone can create it, may make it so."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return os.geteuid() == 0 and os.access(path.parent, os.W_OK | os.X_OK)
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH
 
 
 def adopt(earlier: Path, state_dir: Path) -> None:
-    """Take over the ledger that an agent of the version before kept in ``earlier``, unless there is one already.
+    """Move the ledger that an agent of the previous version kept in ``earlier`` here, unless there is one already.
 
     Raises:
         StateError: when another agent is using it.
@@ -110,7 +110,7 @@ def adopt(earlier: Path, state_dir: Path) -> None:
 
 
 def volatile(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Why what is written to ``path`` does not last, ``tmpfs, in memory``; empty if it does, or nobody knows."""
+    """Why what is written to ``path`` does not last, ``tmpfs, in memory``; empty if it does, or if that is unknown."""
     kind = file_system(path, mounts)
     return f"{kind}, {VOLATILE[kind]}" if kind in VOLATILE else ""
 
@@ -122,13 +122,13 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return ""
-    best, found = -1, ""
+    best, filesystem = -1, ""
     for line in lines:
         mounted, kind = _mount(line)
         # A later mount on the same place hides the earlier one.
         if mounted is not None and (real == mounted or mounted in real.parents) and len(mounted.parts) >= best:
-            best, found = len(mounted.parts), kind
-    return found
+            best, filesystem = len(mounted.parts), kind
+    return filesystem
 
 
 def _mount(line: str) -> tuple[Path | None, str]:
@@ -141,16 +141,16 @@ def _mount(line: str) -> tuple[Path | None, str]:
 
 
 def shut_to_others(events_dir: Path) -> str:
-    """Why users of the machine cannot report to ``events_dir``; empty if they can, or it is not theirs to use."""
+    """Why users of the machine cannot report to ``events_dir``; empty if they can, or are not meant to."""
     if not _serves_the_machine(events_dir):
         return ""
     try:
-        found = events_dir.stat()
+        status = events_dir.stat()
     except OSError as err:
         return str(err)
-    mode = stat.S_IMODE(found.st_mode)
+    mode = stat.S_IMODE(status.st_mode)
     everybody = mode & 0o003 == 0o003  # noqa: PLR2004 - write and enter
-    a_group = mode & 0o030 == 0o030 and found.st_gid != 0  # noqa: PLR2004
+    a_group = mode & 0o030 == 0o030 and status.st_gid != 0  # noqa: PLR2004
     if everybody or a_group:
         return ""
     return f"other users cannot write to {events_dir} (mode {mode:04o}): chmod 1777 {events_dir}"

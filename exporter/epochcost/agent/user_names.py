@@ -1,4 +1,4 @@
-"""Names of users by their numbers, asked in the background: a directory service may take its time."""
+"""Names of users by their numbers, looked up in the background: a directory service may take its time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def system_name(number: int) -> str:
 
 
 class UserNames:
-    """Remembers each name for good; a name that is not known yet is empty until the system has answered.
+    """Remembers each name for good; a name that is not known yet is empty until the lookup has finished.
 
     Root is not a person's name: containers run as root, whichever user started them.
 

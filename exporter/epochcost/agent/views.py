@@ -46,7 +46,7 @@ class _History:
 
 
 class Histories:
-    """The newest finished epochs of each run, rebuilt only when one more has ended or a price was learnt late."""
+    """The newest finished epochs of each run, rebuilt only when one more has ended or a price arrived late."""
 
     def __init__(self) -> None:
         self._made: dict[RunId, _History] = {}
@@ -64,8 +64,8 @@ class Histories:
 
     def forget(self, keep_runs: Iterable[RunId]) -> None:
         """Drop those of runs that are no longer shown."""
-        shown = set(keep_runs)
-        self._made = {run: made for run, made in self._made.items() if run in shown}
+        run_ids = set(keep_runs)
+        self._made = {run: made for run, made in self._made.items() if run in run_ids}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +90,19 @@ class Instant:
 def run_views(at: Instant, keep_seconds: float) -> tuple[RunView, ...]:
     """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
-    When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
-    another user's, must not hide the one that matters.
+    When there are more, each user has an equal part, and of each user the runs open longest stay: a flood of new ones,
+    or of another user's, must not hide the one that matters.
     """
     ledger, now = at.ledger, at.now
     settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
-    shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
-    shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
-    shown = _shared_out(shown)
+    accounts = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
+    accounts.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
+    accounts = _shared_out(accounts)
     at.settlement.forget(ledger.runs.values())
-    totals = ledger.book.totals(ledger.price)
+    totals = ledger.node_ledger.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
-    at.histories.forget(a.run for a in shown)
-    return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in shown)
+    at.histories.forget(a.run for a in accounts)
+    return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in accounts)
 
 
 def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:
@@ -238,7 +238,7 @@ def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
     cut = ledger.useful_cut
     if not cut:
         return UsefulSplit()
-    split = by_activity(cut.totals(ledger.price), ledger.book.totals(ledger.price), runs)
+    split = by_activity(cut.totals(ledger.price), ledger.node_ledger.totals(ledger.price), runs)
     return UsefulSplit(split.seconds, split.usd if ledger.price.times else {})
 
 
@@ -305,7 +305,7 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
 
 
 def _with_late(totals: StateTotals, account: RunAccount, now: float, cost: float | None) -> StateTotals:
-    """What the run pays but was not known to when the time passed (it was thought gone, say): it had no state then."""
+    """Adds what the run pays for time in which it was not known to run (it was thought gone), without a state."""
     seconds, usd = dict(totals.seconds), dict(totals.cost_usd)
     late = account.share.seconds(now) - sum(seconds.values())
     if account.settled.until == 0 and late > LATE_SECONDS:

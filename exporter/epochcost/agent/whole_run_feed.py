@@ -1,4 +1,4 @@
-"""Asks a store for whole runs, on a thread of its own: never on a scrape, never on the meter's beat."""
+"""Queries a store for whole runs, on a thread of its own: never on a scrape, never in the sampling loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from epochcost.asking_thread import AskingThread
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
-"""Between two looks for a run to ask about."""
+"""Interval between two checks for a run to query."""
 SLOWEST_SECONDS = 300.0
 MAX_AGE_SECONDS = 300.0
 """A response older than this is not shown: other machines' parts have grown since."""
@@ -24,7 +24,7 @@ NOT_THERE = (
 
 
 class AsksForRuns(Protocol):
-    """Who is asked."""
+    """The store that is queried."""
 
     def fetch(self, machine: str, parts: Mapping[str, str]) -> Mapping[str, StoredRun]:
         """Return the figures, or raise an exception whose text contains the reason."""
@@ -32,10 +32,10 @@ class AsksForRuns(Protocol):
 
 
 class WholeRunFeed(AskingThread):
-    """Keeps the newest answer, and adds it to the runs of a snapshot.
+    """Keeps the newest response, and adds it to the runs of a snapshot.
 
     Args:
-        source: who is asked.
+        source: the store.
         interval: seconds between two requests; after a failure they double, up to five minutes.
         mono: seconds that never jump.
     """
@@ -66,8 +66,8 @@ class WholeRunFeed(AskingThread):
         stored, came = answer
         if self._mono() - came > max(MAX_AGE_SECONDS, 2 * self._interval):
             return dataclasses.replace(view, store_note=self.error or "the store's last response is too old")
-        found = stored.get(view.run)
-        return dataclasses.replace(view, stored=found, store_note="" if found else NOT_THERE)
+        whole = stored.get(view.run)
+        return dataclasses.replace(view, stored=whole, store_note="" if whole else NOT_THERE)
 
     def _run(self) -> None:
         pause = LOOK_SECONDS

@@ -31,15 +31,15 @@ Identity = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class WholeRunSource:
-    """Asks the store of ``settings``. Credentials and certificates are read at each request, so they may change."""
+    """Queries the store of ``settings``. Credentials and certificates are read at each request, so they may change."""
 
     settings: StoreSettings
 
     def fetch(self, machine: str, parts: Mapping[str, str]) -> dict[str, StoredRun]:
-        """What is stored of runs whose part on this machine is known there; ``parts`` are ids of parts by run.
+        """What the store has of runs whose part on this machine is known there; ``parts`` are ids of parts by run.
 
         Raises:
-            StoreError: when the store cannot be asked, or its response cannot be used.
+            StoreError: when the request fails, or the response cannot be used.
             SettingsError: when the settings cannot be used.
         """
         store = connect(self.settings)
@@ -56,12 +56,12 @@ def stored_runs(
 ) -> dict[str, StoredRun]:
     """Runs of which one series of ``costs`` is this machine's own part.
 
-    Which labels tell two runs of one name apart (a cluster) only the store knows: those that our own part has there.
+    Which labels distinguish two runs of one name (a cluster) only the store knows: those that our own part has there.
 
     Raises:
         StoreError: when our part is there twice, or a figure is.
     """
-    found: dict[str, StoredRun] = {}
+    by_run: dict[str, StoredRun] = {}
     for run, part in parts.items():
         ours = {RUN: run, MACHINE: machine, PART: part}
         own = [s for s in costs if all(s.labels.get(name) == value for name, value in ours.items())]
@@ -72,8 +72,8 @@ def stored_runs(
         if own:
             same = _identity(own[0])
             parts_of_it = [s for s in costs if _identity(s) == same]
-            found[run] = _stored(own[0], parts_of_it, [s for s in figures if _identity(s) == same])
-    return found
+            by_run[run] = _stored(own[0], parts_of_it, [s for s in figures if _identity(s) == same])
+    return by_run
 
 
 def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> StoredRun:

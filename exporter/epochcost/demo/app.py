@@ -1,4 +1,4 @@
-"""``epochcost demo``: play hours of a simulated fleet into a real Prometheus, then go on live until ended."""
+"""``epochcost demo``: play hours of a simulated fleet into a real Prometheus, then continue live until it is ended."""
 
 from __future__ import annotations
 

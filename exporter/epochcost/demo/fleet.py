@@ -10,10 +10,10 @@ from epochcost.demo.scenario import (
     HOUR,
     Attempt,
     Job,
-    Kept,
     Kind,
     Machine,
     Offer,
+    PlannedKeep,
     Script,
     Steps,
     Stranger,
@@ -51,7 +51,7 @@ JOBS = (
     Job("translator-4", "translator", 60, 160_000, user="raj"),
     *(Job(f"sweep-lr-{trial}", "sweep-lr", 100, 53_040, user="raj") for trial in range(1, 6)),
 )
-"""Some say their team, the others belong to that of their machine, or to none."""
+"""Some report their team, the others belong to that of their machine, or to none."""
 
 
 def _llm(load: float, rank: int = 0) -> tuple[Attempt, ...]:
@@ -113,7 +113,7 @@ UNPRICED = Machine(
 
 
 def _notebook(user: str, until: float, every: float = 1800.0, busy: float = 300.0) -> tuple[Stranger, ...]:
-    """Somebody who runs a cell now and then, and holds the GPU's memory in between."""
+    """A user who runs a cell now and then, and holds the GPU's memory in between."""
     cells = (k * every for k in range(int(until / every)))
     return tuple(
         one
@@ -124,7 +124,7 @@ def _notebook(user: str, until: float, every: float = 1800.0, busy: float = 300.
 
 NOTEBOOK = Machine(
     "sim-lab-01", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
-    strangers=_notebook("grace", DAY), keeps=(Kept(3600, DAY, "grace", "a notebook is open until tonight"),),
+    strangers=_notebook("grace", DAY), keeps=(PlannedKeep(3600, DAY, "grace", "a notebook is open until tonight"),),
 )  # fmt: skip
 COMPILING = Machine(
     "sim-lab-02", P3, "us-east-1", "us-east-1b", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
@@ -184,7 +184,7 @@ OFFERS = (
     ),
     *_offers("vast", replace(G5, provider="vast", instance_type="1x RTX 4090", gpu_model=DESK.gpu_model), "", 0.41),
 )  # fmt: skip
-"""A market of its own for every source; `vast` is nobody's, and fails for an hour."""
+"""A market of its own for every source; no machine uses `vast`, which fails for an hour."""
 
 FLEET = Script(
     machines=(

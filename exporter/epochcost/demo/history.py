@@ -28,7 +28,7 @@ LOOKBACK_SECONDS = 1.5 * STEP_SECONDS
 EVALUATION_LOOKBACK_SECONDS = STEP_SECONDS - 0.05
 """Less than a step: of two series that follow each other, as those of two hours, rules see one at a time."""
 EVALUATED_SECONDS = 29.62
-"""After each step, so much later, rules are evaluated: a Prometheus rarely does so at the instant of a scrape."""
+"""Delay after each step with which rules are evaluated: a Prometheus rarely does so at the instant of a scrape."""
 ALERT_SECONDS = 60.0
 """How often the past's alerts are evaluated."""
 LONG_BLOCKS = "--max-block-duration=54h"
@@ -37,7 +37,7 @@ LONG_BLOCKS = "--max-block-duration=54h"
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """One alert of one set of labels, from when its condition held to when it held no more."""
+    """One alert of one set of labels, from when its condition became true to when it became false."""
 
     alert: str
     labels: Mapping[str, str]
@@ -80,7 +80,7 @@ class History:
     def _evaluated(self, url: str, rules: Iterable[Rule], names: Collection[str]) -> Iterator[str]:
         """What the rules among ``rules`` that have one of ``names`` would have recorded, as OpenMetrics lines."""
         begin = self.start_ts + 2 * STEP_SECONDS + EVALUATED_SECONDS
-        # What is due in the last second is left to the Prometheus that goes on from here.
+        # What is due in the last second is left to the Prometheus that continues from here.
         for rule in rules:
             if rule["record"] not in names:
                 continue
@@ -97,7 +97,7 @@ class History:
         return path
 
     def _stored(self, text: Path) -> list[Path]:
-        """Blocks of what ``text`` says, which is removed."""
+        """Blocks of the content of ``text``, which is removed."""
         before = set(self.data.iterdir())
         if text.stat().st_size:
             _promtool("create-blocks-from", LONG_BLOCKS, "openmetrics", str(text), str(self.data))
@@ -141,7 +141,7 @@ def prometheus_command(config: Path, data: Path, address: tuple[str, int]) -> li
         "--storage.tsdb.retention.time=50y",
         f"--web.listen-address={address[0]}:{address[1]}",
         "--log.level=warn",
-        # The past's alerts have waited already: let them go on where they stood.
+        # The past's alerts have waited already: let them continue from there.
         "--rules.alert.for-grace-period=0s",
     ]
 
@@ -173,7 +173,7 @@ def over(url: str, query: str, start: float, end: float, step: float) -> list[di
 
 
 def _nameless(expr: str) -> str:
-    """What ``expr`` takes over from other series still has their names, and is then several in pieces."""
+    """The series that ``expr`` copies from others still have their names, and are then several in pieces."""
     return f"max without () (\n{expr}\n)"
 
 

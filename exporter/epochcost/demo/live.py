@@ -1,4 +1,4 @@
-"""The demo's present: the simulated agents and the poller go on in real time and are scraped like real ones."""
+"""The demo's present: the simulated agents and the poller continue in real time and are scraped like real ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GONE = "simulated: this machine cannot be reached"
 
 
 class Live:
-    """Serves everybody under a path of its own, ``/sim-a100-01/metrics``, and moves their time on.
+    """Serves each machine under its own path, ``/sim-a100-01/metrics``, and advances their time.
 
     Args:
         fleet: its state at ``t`` seconds since the beginning of the simulation.
@@ -42,11 +42,11 @@ class Live:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Its URL."""
         return self._server.url
 
     def start(self) -> None:
-        """Go on from where history ended."""
+        """Continue from where the history ended."""
         self._server.start()
         self._thread.start()
 
@@ -80,7 +80,7 @@ class Live:
             try:
                 self.catch_up()
             except Exception:  # noqa: PERF203
-                # The next second plays on from where this one stood.
+                # The next second continues from the end of this one.
                 log.exception("the simulated machines could not be advanced")
 
     def _agent_routes(self, agent: PlayedAgent) -> dict[str, Route]:

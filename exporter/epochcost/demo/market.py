@@ -18,7 +18,7 @@ from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.poller.source_poller import SourcePoller
 from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import usd_per_hour_at
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Refused, Want
 from epochcost.prices.store import PriceStore
 
 log = logging.getLogger("epochcost.demo")
@@ -26,7 +26,7 @@ REFRESH_SECONDS = 300.0
 
 
 class SimulatedSource:
-    """Answers with what the script says of one source; see `epochcost.prices.price_source.Source`."""
+    """Responds with the script's content for one source; see `epochcost.prices.price_source.Source`."""
 
     provider = ""
     refresh_seconds = REFRESH_SECONDS
@@ -37,7 +37,7 @@ class SimulatedSource:
         self._script = script
         self._epoch_ts = epoch_ts
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - it has little, and gives all of it
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - it has little, and returns all of it
         """What it knows at ``now``.
 
         Raises:
@@ -104,7 +104,7 @@ class Market:
         self.registry.register(Guarded(PollerCollector(self.snapshot), "prices", log))
 
     def advance(self, t: float) -> None:
-        """Ask every source whose time has come."""
+        """Poll every source that is due."""
         self._t = t
         if t - self._refreshed_t >= REFRESH_SECONDS:
             self._refreshed_t = t
@@ -117,11 +117,11 @@ class Market:
 
     def snapshot(self) -> PollerSnapshot:
         """What the poller exports now."""
-        book = self.store.book
+        merged = self.store.merged
         return PollerSnapshot(
             t=self._epoch_ts + self._t,
-            prices=book.prices,
-            facts=book.facts,
+            prices=merged.prices,
+            facts=merged.facts,
             sources={attempts.source.name: attempts.health for attempts in self._pollers},
         )
 
@@ -130,10 +130,10 @@ class Market:
         if node.purchase_option is None:
             return None
         key = PriceKey(node.provider, node.region, node.zone, node.instance_type, node.purchase_option)
-        price = self.store.book.find(key)
+        price = self.store.merged.find(key)
         if price is None:
             return None
-        on_demand = self.store.book.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
+        on_demand = self.store.merged.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
         now = self._epoch_ts + self._t
         listed = usd_per_hour_at(on_demand, now) if on_demand is not None else None
         return Quote(price.steps, listed, price.source, price.fetched_ts)

@@ -40,9 +40,9 @@ def needed(*names: str) -> str:
     return path
 
 
-def free_port(host: str, wanted: int) -> int:
-    """``wanted``, or another one when somebody has it already."""
-    for port in (wanted, 0):
+def free_port(host: str, preferred: int) -> int:
+    """``preferred``, or another one when that is in use."""
+    for port in (preferred, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -54,7 +54,7 @@ def free_port(host: str, wanted: int) -> int:
 
 
 class Program:
-    """A program that answers ``/-/ready``; its end is the end of the ``with``.
+    """A program that serves ``/-/ready``; its end is the end of the ``with``.
 
     Raises:
         DemoError: when it does not come up, with the end of its log.

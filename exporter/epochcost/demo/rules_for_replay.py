@@ -16,7 +16,7 @@ Rule = dict[str, Any]
 
 
 class DemoError(Exception):
-    """The demo cannot be played; the text says why and what helps."""
+    """The demo cannot be played; the text contains the reason and what helps."""
 
 
 def config_dir(chosen: str = "") -> Path:
@@ -71,7 +71,8 @@ def passes(rules: Sequence[Rule]) -> Iterator[list[Rule]]:
     """Split ``rules`` so that each pass reads only what earlier passes wrote: promtool does not order them itself.
 
     Rules that remember (they read a range of what is made from themselves) form a cycle. Each round of them knows
-    one step more of it, so they come two times more often than the circle has members, before anybody reads them.
+    one step more of it, so they come two times more often than the circle has members, before any other rule reads
+    them.
     """
     names = [rule["record"] for rule in rules]
     reads = {

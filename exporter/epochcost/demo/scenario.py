@@ -1,8 +1,8 @@
 """The nouns of a simulated fleet: what happens on each machine and in the market, and when.
 
-A script says what *happens* (a process starts, a GPU works, a price changes), never what the ledger should make of it,
-so that the truth of every figure can be computed from it by other means than the code under test. All times are seconds
-since the beginning of the simulation, money is US dollars, ratios are 0-1, memory is bytes.
+A script contains what *happens* (a process starts, a GPU works, a price changes), never what the ledger should make of
+it, so that the truth of every figure can be computed from it by other means than the code under test. All times are
+seconds since the beginning of the simulation, money is US dollars, ratios are 0-1, memory is bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from epochcost.model import PurchaseOption
 GIB = 2**30
 HOUR = 3600.0
 REPORT_SECONDS = 15.0
-"""A simulated training says where it is this often, and at the end of each epoch."""
+"""A simulated training run reports its position this often, and at the end of each epoch."""
 BLOCK_SECONDS = 300.0
 """Within one block the load of a GPU is constant, so that its integral is known."""
 DRIVER_FILL = 0.002
@@ -28,7 +28,7 @@ COMPILING_CPU, QUIET_CPU = 0.55, 0.003
 """Of all CPUs, while a training run compiles on them, and while nothing runs."""
 FOREVER = math.inf
 CLUSTER = "simulated"
-"""On every target, or a name that begins so: nobody takes the demo's dollars for real ones."""
+"""On every target, or as the prefix of a name: the demo's dollars must not be taken for real ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Attempt:
         memory_fill: share of each GPU's memory in use.
         batch_size: samples a step.
         from_epoch: the checkpoint's position; 0 for a beginning.
-        status: how it ends: ``finished``, ``preempted``, ``failed``, or ``lost`` (without a word).
+        status: how it ends: ``finished``, ``preempted``, ``failed``, or ``lost`` (without a report).
         hangs_at: from when on it makes no progress, its GPUs busy all the same.
         waiting_gpus: indices of GPUs that it holds and does not use.
         compiles: before its first step it compiles: its GPUs idle, its CPUs busy; else it loads data over the network.
@@ -95,7 +95,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """Somebody uses the machine's GPUs and reports no run; without load he only holds their memory."""
+    """A user of the machine's GPUs who reports no run; without load, only their memory is allocated."""
 
     start: float
     end: float
@@ -105,8 +105,8 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Somebody puts the guard's actions on a machine off."""
+class PlannedKeep:
+    """A user postpones the guard's actions on a machine."""
 
     start: float
     end: float
@@ -128,7 +128,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an hour of a machine type costs somewhere, and which simulated source says so.
+    """The hourly price of a machine type somewhere, and its simulated source.
 
     Attributes:
         dated: for a list's row its date; None for a price that is confirmed at every refresh.
@@ -165,18 +165,18 @@ class Machine:
 
     Attributes:
         cluster: label of its target.
-        team: that it is paid for.
+        team: the team that pays for it.
         boots: when it is booted (before the beginning: long ago).
         agent_starts: when its agent first runs.
         gone: when it is taken away; its target stays in Prometheus.
-        notice: when its provider says that it will be.
-        rebalance: when its provider says that it may be.
-        priced: whether its agent asks the poller.
-        unreadable: (GPU, from, to) in which the driver does not answer for it.
+        notice: when its provider announces that it will be.
+        rebalance: when its provider announces that it may be.
+        priced: whether its agent queries the poller.
+        unreadable: (GPU, from, to) in which the driver does not respond for it.
         asleep: (from, to) in which the agent serves and does not sample.
-        contradicted: (from, to) in which a second poller answers it otherwise, once a minute.
-        guarded: whether its agent has a guard, which only says what it would do.
-        keeps: who puts that off.
+        contradicted: (from, to) in which a second poller contradicts the first, once a minute.
+        guarded: whether its agent has a guard, which only reports what it would do.
+        keeps: by which users that is postponed.
     """
 
     name: str
@@ -199,14 +199,14 @@ class Machine:
     asleep: tuple[tuple[float, float], ...] = ()
     contradicted: tuple[tuple[float, float], ...] = ()
     guarded: bool = False
-    keeps: tuple[Kept, ...] = ()
+    keeps: tuple[PlannedKeep, ...] = ()
 
     def attempt_at(self, t: float) -> Attempt | None:
         """The attempt that runs at ``t``."""
         return next((a for a in self.attempts if a.start <= t < a.end), None)
 
     def stranger_at(self, t: float) -> Stranger | None:
-        """Who uses it at ``t`` without a run."""
+        """The users at ``t`` without a run."""
         return next((s for s in self.strangers if s.start <= t < s.end), None)
 
     def compiles_at(self, t: float) -> bool:
@@ -246,7 +246,7 @@ class Machine:
         return user.memory_fill if user is not None else DRIVER_FILL
 
     def sees(self, device: int, t: float) -> bool:
-        """Whether the driver answers for the device at ``t``."""
+        """Whether the driver responds for the device at ``t``."""
         return not any(gpu == device and start <= t < end for gpu, start, end in self.unreadable)
 
     def samples(self, t: float) -> bool:
@@ -259,8 +259,8 @@ class Script:
     """A whole simulated world.
 
     Attributes:
-        failing: (source, from, to) in which a source of prices does not answer.
-        refused: (source, offer's instance type, from, to) in which a source gives a price of zero for it.
+        failing: (source, from, to) in which a source of prices does not respond.
+        refused: (source, offer's instance type, from, to) in which a source returns a price of zero for it.
         credits: (source, dollars, $/h) of accounts: what is left, and what is spent by time.
         poller_down: (from, to) in which the poller cannot be reached.
         budget_usd_per_month: of the fleet.

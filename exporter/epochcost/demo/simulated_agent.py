@@ -100,7 +100,7 @@ class PlayedAgent:
         self._ticked = t, inputs
         if self._guard is not None and t - self._guarded_t >= GUARD_SECONDS:
             self._guarded_t = t
-            self.show()  # a guard decides whether or not anybody looks
+            self.show()  # a guard decides whether or not there is a scrape
 
     def show(self) -> None:
         """Describe the newest tick: `snapshot`."""
@@ -115,13 +115,13 @@ class PlayedAgent:
         return replace(_FINE, contradictions=contradictions) if self.machine.priced else _NO_POLLER
 
     def _complete(self, snapshot: Snapshot, t: float) -> Snapshot:
-        shown = {gpu.sample.uuid for gpu in snapshot.gpus}
+        uuids = {gpu.sample.uuid for gpu in snapshot.gpus}
         owners = combined([run_owners(self._meter.ledger.runs_on()), self._life.strangers(t)])
         whole = replace(
             snapshot,
             runs=tuple(replace(run, owner_user=self._users[run.run]) for run in snapshot.runs),
             node=replace(snapshot.node, preemption=self._life.notice(t)),
-            owners=tuple(owner for owner in owners if owner.uuid in shown),
+            owners=tuple(owner for owner in owners if owner.uuid in uuids),
             simulated=True,
         )
         if self._guard is None:
@@ -129,12 +129,12 @@ class PlayedAgent:
         return replace(whole, guard=self._guard.view(whole, self._life, self._meter.ledger, t))
 
     def _ask(self, t: float) -> None:
-        """Ask the poller for the price, as often as an agent does, if it can be reached."""
+        """Request the price from the poller, as often as an agent does, if it can be reached."""
         if self.machine.priced and t - self._requested_t >= REFRESH_SECONDS and self._market.up(t):
             self._requested_t = t
             quote = self._market.quote(self.node)
             if quote is not None:
-                self._quote = quote  # the same price again is heard anew: it holds still
+                self._quote = quote  # the same price received again: it is still valid
 
 
 class Fleet:
@@ -147,7 +147,7 @@ class Fleet:
         self.agents = [PlayedAgent(machine, script, self.market, epoch_ts) for machine in script.machines]
 
     def advance(self, t: float) -> None:
-        """Let everybody do what is due at ``t``, and describe it."""
+        """Let all parts do what is due at ``t``, and describe it."""
         self._tick(t)
         self._show()
 
@@ -166,6 +166,6 @@ class Fleet:
             t = start + k * TICK_SECONDS
             self._tick(t)
             if t % every == 0:
-                self._show()  # what nobody looks at is not described: that is half of the work
+                self._show()  # what is not scraped is not described: that is half of the work
                 yield t
         self._show()

@@ -1,4 +1,4 @@
-"""The guard of a simulated machine: the agent's own, with the ready policies, and dry: it says what it would do."""
+"""The guard of a simulated machine: the agent's own, with the ready policies, and dry: it reports what it would do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from epochcost.guard.policy_file import policies
 from epochcost.ledger import Ledger
 
 FRESH_SECONDS = 15.0
-"""Three beats of a machine that is played."""
+"""Three ticks of a simulated machine."""
 SIMULATED_PID = 1
 POLICIES = """
 dry_run: true
@@ -45,11 +45,11 @@ class PlayedGuard:
 
     def view(self, snapshot: Snapshot, life: Life, ledger: Ledger, t: float) -> GuardView:
         """What it waits for and has decided at ``t``."""
-        for kept in self._machine.keeps:
-            if kept.start <= t < kept.end:
-                key = f"file keep.{kept.user}"
-                until = self._epoch_ts + kept.end
-                self._guard.keeps.put(Keep(key, None, MACHINE, until, f"user {kept.user}", kept.why))
+        for keep in self._machine.keeps:
+            if keep.start <= t < keep.end:
+                key = f"file keep.{keep.user}"
+                until = self._epoch_ts + keep.end
+                self._guard.keeps.put(Keep(key, None, MACHINE, until, f"user {keep.user}", keep.why))
         facts = Facts(
             wall_ts=self._epoch_ts + t,
             fresh_seconds=FRESH_SECONDS,

@@ -32,7 +32,7 @@ CAPPED_ABOVE = 0.9
 CORRECTED_EVERY = 3600.0
 """Seconds between two memory errors that were corrected."""
 BEFORE = 1e-3
-"""A reading tells of the time before it."""
+"""A reading describes the time before it."""
 
 
 class Life:
@@ -83,7 +83,7 @@ class Life:
         return GpuReading(self._epoch_ts + t, tuple(samples), DRIVER)
 
     def _counters(self, index: int, load: float, seconds: float, t: float) -> dict[str, Any]:
-        """What GPUs say of their own parts, and of what goes wrong in them."""
+        """What GPUs report of their own parts, and of their errors."""
         self._capped[index] += seconds * max(0.0, load - CAPPED_ABOVE) / (1 - CAPPED_ABOVE)
         return {
             "sm_active_ratio": SM * load,
@@ -135,7 +135,7 @@ class Life:
         return tuple(dict.fromkeys(a.run for a in self.machine.attempts if a.start <= t < a.end))
 
     def strangers(self, t: float) -> tuple[GpuOwner, ...]:
-        """Who uses its GPUs without a run."""
+        """The users of its GPUs without a run."""
         user = self.machine.stranger_at(t - BEFORE)
         return tuple(GpuOwner(u, "user", user.user, 1.0, user=user.user) for u in self.uuids) if user else ()
 
@@ -212,7 +212,7 @@ def _attempt(attempt: Attempt, job: Job, high_water: float) -> Iterator[tuple[fl
 def _reports(attempt: Attempt, high_water: float) -> Iterator[tuple[float, float]]:
     """(time, position) of each report: every 15 s, at the ends of epochs, where lost work is caught up, at a hang."""
     last = min(attempt.end, attempt.hangs_at)
-    beats = ((t, attempt.position(t)) for t in _every(attempt.first_step, last))
+    reports = ((t, attempt.position(t)) for t in _every(attempt.first_step, last))
     first, end = math.floor(attempt.from_epoch) + 1, math.floor(attempt.position(last) + 1e-9)
     ends = ((attempt.reaches(k), float(k)) for k in range(first, end + 1))
     marks = []
@@ -220,7 +220,7 @@ def _reports(attempt: Attempt, high_water: float) -> Iterator[tuple[float, float
         marks.append((attempt.reaches(high_water), high_water))
     if attempt.hangs_at < attempt.end:
         marks.append((attempt.hangs_at, attempt.position(attempt.hangs_at)))
-    return heapq.merge(beats, ends, sorted(marks))
+    return heapq.merge(reports, ends, sorted(marks))
 
 
 def _every(start: float, end: float) -> Iterator[float]:

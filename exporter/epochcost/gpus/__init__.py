@@ -28,7 +28,7 @@ SOURCES: Mapping[str, Callable[[], GpuSource]] = {
     "amd": _amd,
     "tpu": _tpu,
 }
-"""Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver.
+"""Device sources by name, in the order in which ``auto`` tries them. A factory does not touch the driver.
 
 A ``dcgm`` exporter is used only if it is named. What a node does not have is not imported.
 """
@@ -53,8 +53,8 @@ def choose_source(name: str, pci: Path = PCI, dcgm_url: str = "") -> Chosen:
     that is not loaded (yet), where the kernel's list of devices in ``pci`` has a GPU for it.
 
     Raises:
-        NoDriverError: when a source asked for by name finds nothing of its kind.
-        ValueError: for a name that is not known.
+        NoDriverError: when a source that was requested by name finds nothing of its kind.
+        ValueError: for an unknown name.
     """
     if name == "none":
         return Chosen(None, "GPUs are not read, as configured")
@@ -99,7 +99,7 @@ def _failing(source: GpuSource, err: GpuError) -> Chosen:
 
 
 def _waited_for(source: GpuSource) -> Chosen:
-    """An exporter that does not answer may be started after the agent: its GPUs are unknown until then."""
+    """An exporter that does not respond may be started after the agent: its GPUs are unknown until then."""
     try:
         return Chosen(source, _describe(source))
     except GpuError as err:

@@ -22,7 +22,7 @@ NOT_INITIALIZED, DRIVER_NOT_LOADED = 32, 34
 NO_FIGURE = frozenset({2, 3, 10, 40})
 """Not supported, not yet implemented, no permission, no data: that figure is left out."""
 ALL_ONES = frozenset({0xFFFF, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF})
-"""How the firmware says "not available" where the package has not turned it into ``N/A``."""
+"""The firmware's "not available", if the package has not turned it into ``N/A``."""
 
 
 def _amdsmi() -> Any:  # noqa: ANN401 - amdsmi has no types
@@ -30,7 +30,7 @@ def _amdsmi() -> Any:  # noqa: ANN401 - amdsmi has no types
         import amdsmi
     except ImportError as err:
         raise NoDriverError(f"the Python package amdsmi is missing: pip install 'epochcost[amd]' ({err})") from err
-    except (OSError, KeyError, AttributeError) as err:  # KeyError is how the package says that it found no library
+    except (OSError, KeyError, AttributeError) as err:  # KeyError is how the package reports that it found no library
         raise NoDriverError(f"AMD's library libamd_smi.so of ROCm cannot be loaded here: {err!r}") from err
     return amdsmi
 
@@ -61,7 +61,7 @@ class AmdSource:
         return GpuReading(t, gpus, self._version)
 
     def close(self) -> None:
-        """Let go of the driver; a later read takes it up again."""
+        """Close the driver; a later read opens it again."""
         sdk, self._sdk, self._reopen_at = self._sdk, None, math.inf
         if sdk is None:
             return
@@ -97,8 +97,8 @@ class AmdSource:
         uuid = self._called("amdsmi_get_gpu_device_uuid", handle) or self._called("amdsmi_get_gpu_device_bdf", handle)
         return GpuSample(str(number), _text(uuid) or f"unknown-{number}", _text(asic.get("market_name")))
 
-    def _called(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401 - each call has its own answer
-        """What a call of who a GPU is answers; None if it has no response."""
+    def _called(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401 - each call has its own result
+        """The result of a call about a GPU's identity; None if it has none."""
         try:
             return getattr(self._sdk, call)(*arguments)
         except (self._sdk.AmdSmiException, AttributeError) as err:
@@ -151,7 +151,7 @@ def _memory_total(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _power(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401
-    """MI300 tells what is drawn now, older boards a mean: whichever is there."""
+    """MI300 reports the current power, older boards a mean: whichever is there."""
     answer = sdk.amdsmi_get_power_info(handle)
     powers = (_number(answer.get(name)) for name in ("current_socket_power", "average_socket_power"))
     return {"power_watts": next((watts for watts in powers if watts), None)}
@@ -165,7 +165,7 @@ def _energy(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401
 
 
 def _temperature(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Degrees, although the package's text says thousandths; of the hottest spot, which is what throttles."""
+    """Degrees, although the package's documentation says thousandths; of the hottest spot, which is what throttles."""
     current = sdk.AmdSmiTemperatureMetric.CURRENT
     degrees = _number(sdk.amdsmi_get_temp_metric(handle, sdk.AmdSmiTemperatureType.HOTSPOT, current), 1000)
     return {"temperature_celsius": degrees or None}
@@ -189,15 +189,15 @@ FIGURES: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
     "amdsmi_get_temp_metric": _temperature,
     "amdsmi_get_gpu_total_ecc_count": _ecc,
 }
-"""What is asked of each GPU at each reading, by the call that is made."""
+"""What is read from each GPU at each reading, by driver call."""
 
 
 VITAL = "amdsmi_get_gpu_activity"
-"""A GPU that fails to answer it cannot be read; of any other call that fails only the figure is left out."""
+"""A GPU for which it fails cannot be read; if any other call fails only its figure is left out."""
 
 
 def _number(value: object, most: float = 1e18) -> float | None:
-    """``value`` where it is a figure: the package also says ``N/A``, the firmware all ones."""
+    """``value`` if it is a figure: the package may also return ``N/A``, the firmware all ones."""
     return value if is_number(value) and value not in ALL_ONES and 0 <= value <= most else None
 
 

@@ -21,7 +21,7 @@ MOST_BY_ROUNDING = 1.01
 
 
 class ImplausibleError(ValueError):
-    """A source gave a figure that no GPU has; the text holds it."""
+    """A source returned a figure that no GPU has; the text contains it."""
 
 
 def percent(value: float) -> float:
@@ -61,7 +61,7 @@ def temperature(celsius: float) -> float:
 
 
 def memory(used: float, total: float) -> tuple[int, int]:
-    """Bytes in use, and in all: neither is believed where they do not go together."""
+    """Bytes in use, and in all: neither is used if they do not fit together."""
     if not (0 < total <= MAX_MEMORY_BYTES and 0 <= used <= total):
         raise ImplausibleError(f"{used} of {total} bytes used")
     return int(used), int(total)
@@ -87,7 +87,7 @@ def or_none(
     about: str = "",
     complaints: MutableMapping[str, str] | None = None,
 ) -> float | None:
-    """``check(value)``, None without a value, or for an impossible one, whose reason is put into ``complaints``."""
+    """``check(value)``, None without a value, or for an impossible one, with its reason put into ``complaints``."""
     if value is None:
         return None
     try:

@@ -8,11 +8,11 @@ from epochcost.model import GpuReading
 
 
 class GpuError(Exception):
-    """The GPUs could not be read; the text names the call, the GPU where it is one GPU's, and the driver's answer."""
+    """The GPUs could not be read; the text names the call, the GPU where it is one GPU's, and the driver's error."""
 
 
 class NoDriverError(GpuError):
-    """There is nothing of this kind to read here: no driver, no library, or no GPU behind it."""
+    """There is nothing of this kind to read here: no driver, no library, or no GPU."""
 
 
 class DriverAwayError(NoDriverError):
@@ -24,7 +24,7 @@ class RestartNeededError(GpuError):
 
 
 class GpuSource(Protocol):
-    """The GPUs of this node, as one driver, recording or service tells of them."""
+    """The GPUs of this node, as reported by one driver, recording or service."""
 
     @property
     def name(self) -> str:
@@ -38,4 +38,4 @@ class GpuSource(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the driver; a later `read` takes it up again. Never raises."""
+        """Close the driver; a later `read` opens it again. Never raises."""

@@ -35,7 +35,7 @@ def slices_of(model: str) -> int | None:
 
 
 def slice_ratio(model: str, profile: str, memory_bytes: float | None = None) -> float | None:
-    """The part of its GPU that a slice is; None if neither its profile nor its memory tells.
+    """The part of its GPU that a slice is; None if neither its profile nor its memory determines it.
 
     Args:
         model: name of the GPU.
@@ -45,13 +45,13 @@ def slice_ratio(model: str, profile: str, memory_bytes: float | None = None) -> 
     whole = slices_of(model)
     if whole is None:
         return None
-    found = _PROFILE.match(profile)
-    size = int(found[1]) if found else _size_by_memory(model, whole, memory_bytes)
+    match = _PROFILE.match(profile)
+    size = int(match[1]) if match else _size_by_memory(model, whole, memory_bytes)
     return size / whole if size is not None and 0 < size <= whole else None
 
 
 def _size_by_memory(model: str, whole: int, memory_bytes: float | None) -> int | None:
-    """The size of a slice with so much memory, where only one size has it: on a GPU of seven, the least and the whole.
+    """The size of a slice with this much memory, if only one size has it: on a GPU of seven, the least and the whole.
 
     How much the GPU has is a part of its name.
     """

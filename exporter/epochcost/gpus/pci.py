@@ -1,4 +1,4 @@
-"""Which GPUs are plugged in, whether or not a driver answers for them: the kernel's list of the PCI bus."""
+"""Which GPUs are plugged in, whether or not a driver works for them: the kernel's list of the PCI bus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _is_nvidia_gpu(device: Path) -> bool:
 
 
 def attribute(device: Path, name: str) -> str:
-    """What the kernel says of ``device``; empty if it says nothing."""
+    """What the kernel reports of ``device``; empty if nothing."""
     try:
         return (device / name).read_text(encoding="ascii", errors="replace").strip()
     except OSError:

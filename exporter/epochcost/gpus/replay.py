@@ -48,7 +48,7 @@ class Moment:
 class ReplaySource:
     """Plays a recording by the clock of its reader: each moment holds until the next, the last one for good.
 
-    The first moment is met by the first `read`, or at ``start`` (node timeline) where given; with ``repeat_after``
+    The first moment is that of the first `read`, or ``start`` (node timeline) if set; with ``repeat_after``
     seconds the recording begins again.
     """
 

@@ -1,4 +1,4 @@
-"""Reads the GPUs at a steady beat on a thread of its own, so that a driver that hangs does not delay anything else."""
+"""Reads the GPUs at a steady interval on a thread of its own, so that a hanging driver does not delay anything else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Sampler:
     """Calls ``source.read`` every ``interval`` seconds until `stop`, whatever the source does.
 
     The newest good reading stays in `latest` with its own ``t``: its users check its age. Reads never overlap
-    and never bunch up: a beat missed during a slow read is left out, the next one falls on the old grid.
+    and never bunch up: a tick missed during a slow read is left out, the next one falls on the old grid.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Sampler:
         clock: Callable[[], float],
         restart_needed: Callable[[str], None] | None = None,
     ) -> None:
-        """``clock`` gives seconds on the node timeline; ``interval`` is in seconds, above 0.
+        """``clock`` returns seconds on the node timeline; ``interval`` is in seconds, above 0.
 
         ``restart_needed`` is called with the reason, once, when only a new process can read the GPUs again.
         """
@@ -79,7 +79,7 @@ class Sampler:
         self._thread.start()
 
     def stop(self, timeout: float = 2.0) -> bool:
-        """End the beat and close the source; False when a read is still stuck in the driver after ``timeout`` seconds.
+        """Stop reading and close the source; False when a read is still stuck in the driver after ``timeout`` seconds.
 
         A stuck thread cannot be ended from here; it is a daemon, so the process can end without it.
         """
@@ -102,7 +102,7 @@ class Sampler:
         try:
             t = self._reading_since = self._clock()
             latest = self._source.read(t)
-        except Exception as err:  # noqa: BLE001 - whatever one source does wrong, the beat continues and reports it
+        except Exception as err:  # noqa: BLE001 - whatever one source does wrong, the sampler continues and reports it
             failure = err
         finally:
             self._reading_since = None
@@ -116,7 +116,7 @@ class Sampler:
         self._attempts = ReadStats(latest, error, seconds)
 
     def _restart_reason(self, failure: Exception | None) -> str | None:
-        """The failure as text; a change is logged, not every beat."""
+        """The failure as text; a change is logged, not every tick."""
         before = self._attempts.error
         if failure is None:
             if before:
@@ -131,6 +131,6 @@ class Sampler:
 
 
 def next_beat(due: float, interval: float, now: float) -> float:
-    """The first beat after ``now`` on the grid that ``due`` lies on; ``due`` + ``interval`` while on time."""
+    """The first tick after ``now`` on the grid of ``due``; ``due`` + ``interval`` while on time."""
     missed = max(0, math.floor((now - due) / interval))
     return due + (missed + 1) * interval

@@ -1,1 +1,1 @@
-"""The guard: what is paid for nothing ends by itself, where a policy requests it."""
+"""The guard: ends what is paid for nothing, if a policy requests it."""

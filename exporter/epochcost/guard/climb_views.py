@@ -7,7 +7,7 @@ from typing import Any
 
 from epochcost.guard.conditions import MACHINE
 from epochcost.guard.decisions import StopRequest, Waiting
-from epochcost.guard.keeps import KeepBook
+from epochcost.guard.keeps import KeepList
 from epochcost.guard.ladder import Climb
 from epochcost.guard.observation import Observation
 from epochcost.guard.policy import StepKind
@@ -26,7 +26,7 @@ def sentence(climb: Climb, kind: StepKind | None) -> str:
 
 
 def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
-    """What each run is asked to do now; of several policies, the strictest one's."""
+    """The current request to each run; of several policies, the strictest one's."""
     requests: dict[RunId, StopRequest] = {}
     for climb in climbs:
         for run, at_once in climb.stop_runs.items():
@@ -36,8 +36,8 @@ def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
     return requests
 
 
-def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
-    """The climb as of ``t``, with the link by which its subject may be kept once it was asked."""
+def waiting(climb: Climb, t: float, keeps: KeepList) -> Waiting:
+    """The climb as of ``t``, with the link by which its subject may be kept, once an ``ask`` step was taken."""
     due = climb.due_t()
     may_be_kept = climb.next_step and not climb.policy.dry_run
     return Waiting(

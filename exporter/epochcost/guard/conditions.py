@@ -20,10 +20,12 @@ BYTES_OF_MB = 1e6
 BUSY_CORES = 0.9
 """One process that computes for minutes keeps a whole one busy."""
 JUST_BEGUN = 0.75
-"""Of what counts as busy over minutes: so much in the last half minute may be its beginning. Half of one core, say, is
-what the daemons of a machine with two hundred use all the time."""
+"""Part of what counts as busy over minutes: this much in the last half minute may be its beginning.
+
+Half of one core is what the daemons of a machine with two hundred use all the time.
+"""
 ABOVE_REST = 2.0
-"""A GPU that draws so many times what it was seen to draw at rest works, whatever its reported utilisation."""
+"""A GPU that draws this many times its power at rest is working, whatever its reported utilisation."""
 _STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}
 
 
@@ -34,8 +36,8 @@ class Finding:
     Attributes:
         subject: a run, or `MACHINE`.
         usd_per_hour: what would no longer be paid.
-        runs: those that a checkpoint would be asked of.
-        people: whose ``keep`` counts.
+        runs: those that would be asked to save a checkpoint.
+        people: users whose ``keep`` counts.
     """
 
     subject: str
@@ -75,7 +77,7 @@ def exemption(policy: Policy, finding: Finding, observation: Observation) -> str
         return ""
     if observation.interactive is None:
         return "whether somebody is logged in cannot be seen from here"
-    typing = [person.shown for person, seconds in observation.interactive if seconds <= unless.interactive_seconds]
+    typing = [person.label for person, seconds in observation.interactive if seconds <= unless.interactive_seconds]
     return f"{typing[0]} is at a terminal" if typing else ""
 
 
@@ -119,11 +121,11 @@ def saving(finding: Finding, observation: Observation) -> str:
 def reason_against_ending(
     subject: str, allowed: Iterable[str], observation: Observation, rest_watts: Mapping[str, float]
 ) -> str:
-    """Who else would be affected by a command that ends the machine, for ``subject``; empty if no one.
+    """Others that a command that ends the machine would affect, for ``subject``; empty if there are none.
 
     Args:
-        subject: a run: the others on the machine must be among ``allowed``. Of the machine itself its own condition
-            has looked at everybody.
+        subject: a run: the others on the machine must be among ``allowed``. For the machine itself, its own condition
+            has considered every user.
         allowed: runs whose evidence is complete as well.
     """
     if subject == MACHINE:
@@ -149,7 +151,7 @@ def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
     rest = rest_watts.get(gpu.uuid)
     if gpu.power_watts is None or (rest is None and gpu.held is False):
         return True
-    if rest is None:  # somebody holds it, and what it draws at rest is not known: only its multiprocessors can show it
+    if rest is None:  # a process holds it, and its power at rest is unknown: only its multiprocessors can show it
         return True if gpu.sm_active_ratio is not None else None
     return gpu.power_watts <= ABOVE_REST * rest
 
@@ -174,7 +176,7 @@ def _of_run(when: When, run: RunSeen, observation: Observation, rest_watts: Mapp
     named = (
         _any(select.runs, run.run)
         and _any(select.experiments, run.experiment)
-        and _any(select.owners, run.user.shown)
+        and _any(select.owners, run.user.label)
         and _any(select.teams, run.team or observation.team)
     )
     if not named or run.void or run.usd_per_hour is None:
@@ -252,23 +254,23 @@ def _past(when: When, observation: Observation) -> Condition | None:
 
 def _nothing_runs(when: When, observation: Observation, rest_watts: Mapping[str, float]) -> Condition | None:
     """The whole machine: every GPU in one of the wanted states. One without GPUs has no witness, and is left alone."""
-    wanted = DOES_NOTHING & set(when.conditions)
-    if not wanted or not observation.gpus or observation.open_runs:
+    of_idleness = DOES_NOTHING & set(when.conditions)
+    if not of_idleness or not observation.gpus or observation.open_runs:
         return None
-    conditions = [_nothing_on(gpu, wanted, rest_watts) for gpu in observation.gpus]
+    conditions = [_nothing_on(gpu, of_idleness, rest_watts) for gpu in observation.gpus]
     present = [condition for condition in conditions if condition is not None]
     if len(present) < len(conditions):
         return None
     return Condition.HELD_IDLE if Condition.HELD_IDLE in present else present[0]
 
 
-def _nothing_on(gpu: GpuSeen, wanted: frozenset[Condition], rest_watts: Mapping[str, float]) -> Condition | None:
+def _nothing_on(gpu: GpuSeen, conditions: frozenset[Condition], rest_watts: Mapping[str, float]) -> Condition | None:
     if gpu.runs or gpu.held is None or does_nothing(gpu, rest_watts) is not True:
         return None
     if gpu.held or gpu.owners:
-        # Memory that is held, or a GPU that a job was given: it may be ended only if its owner is known.
-        return Condition.HELD_IDLE if Condition.HELD_IDLE in wanted and gpu.owners else None
-    return next((condition for condition in wanted if _STATES.get(condition) is gpu.state), None)
+        # Memory that is held, or a GPU allocated to a job: it may be ended only if its owner is known.
+        return Condition.HELD_IDLE if Condition.HELD_IDLE in conditions and gpu.owners else None
+    return next((condition for condition in conditions if _STATES.get(condition) is gpu.state), None)
 
 
 def _excluded(select: Selector, runs: list[RunSeen], finding: Finding, observation: Observation) -> bool:
@@ -279,7 +281,7 @@ def _excluded(select: Selector, runs: list[RunSeen], finding: Finding, observati
         named = named or (bool(select.experiments) and _any(select.experiments, run.experiment))
         named = named or (bool(select.teams) and _any(select.teams, run.team))
     named = named or (bool(select.teams) and _any(select.teams, observation.team))
-    return named or (bool(select.owners) and any(_any(select.owners, p.shown) for p in finding.people))
+    return named or (bool(select.owners) and any(_any(select.owners, p.label) for p in finding.people))
 
 
 def _any(patterns: tuple[str, ...], *names: str) -> bool:
@@ -288,4 +290,4 @@ def _any(patterns: tuple[str, ...], *names: str) -> bool:
 
 
 def _all(patterns: tuple[str, ...], people: tuple[Person, ...]) -> bool:
-    return bool(people) and all(_any(patterns, person.shown) for person in people)
+    return bool(people) and all(_any(patterns, person.label) for person in people)

@@ -12,7 +12,7 @@ from epochcost.model import RunId
 
 @dataclass(frozen=True, slots=True)
 class StopRequest:
-    """What a training run is asked.
+    """A request to a training run.
 
     Attributes:
         at: ``checkpoint`` (at its next one, or the end of its epoch) or ``now``.
@@ -32,7 +32,7 @@ class Notice:
         result: as in `epochcost.guard.account.Result`.
         text: one sentence.
         next_ts: when the next step follows, node timeline; None if there is none.
-        keep_link: what a link needs to put it off; empty in a dry run.
+        keep_link: what a link needs to postpone it; empty in a dry run.
     """
 
     policy: str
@@ -72,8 +72,8 @@ class Waiting:
     Attributes:
         seconds: since it was first seen, without a gap.
         next_step: empty when all steps are taken.
-        next_ts: when it is taken, if everything still holds; None if something else than time is waited for.
-        keep_link: see `Notice`; only once it was asked.
+        next_ts: when it is taken, if the condition still holds; None if it waits for something other than time.
+        keep_link: see `Notice`; only once an ``ask`` step was taken.
     """
 
     policy: str

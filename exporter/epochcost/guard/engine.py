@@ -21,7 +21,7 @@ from epochcost.guard.conditions import (
 )
 from epochcost.guard.decisions import Decisions, GuardView, Notice, Order, Outcome
 from epochcost.guard.evidence import SECONDS_PER_HOUR, Continuity, Evidence, RestWatts
-from epochcost.guard.keeps import KeepBook, people_with
+from epochcost.guard.keeps import KeepList, people_with
 from epochcost.guard.ladder import Climb
 from epochcost.guard.observation import Observation
 from epochcost.guard.placeholders import PlaceholderError, filled
@@ -39,17 +39,17 @@ class Guard:
     """Climbs the ladders of all policies.
 
     Args:
-        policies: what is wanted.
+        policies: those in effect.
         keep_file: looks for a policy's keep files.
 
     Attributes:
-        keeps: who wants something kept.
+        keeps: what users want kept.
         account: what was done.
     """
 
     def __init__(self, policies: PolicySet, keep_file: KeepFiles = lambda *_: "") -> None:
         self.policies = policies
-        self.keeps = KeepBook()
+        self.keeps = KeepList()
         self.account = Account()
         self._keep_file = keep_file
         self._continuity = Continuity()
@@ -69,7 +69,7 @@ class Guard:
         self._continuity = Continuity("the policies have changed")
 
     def users(self) -> tuple[int, ...]:
-        """Who had a run here not long ago."""
+        """Users who had a run here recently."""
         return tuple(self._regulars.last_seen_t)
 
     def hold_off(self, until_t: float, because: str) -> None:
@@ -129,7 +129,7 @@ class Guard:
         self._drop([key for key in over if key in self._climbs], observation)
 
     def _with_users(self, finding: Finding, observation: Observation) -> Finding:
-        """The whole machine may also be kept by those who had a run here not long ago, or are logged in."""
+        """The whole machine may also be kept by users who had a run here recently, or are logged in."""
         if finding.subject != MACHINE:
             return finding
         typing = [person.uid for person, _ in observation.interactive or () if person.uid is not None]
@@ -255,7 +255,7 @@ class Guard:
         return Order(climb.policy.name, climb.finding.subject, command, tuple(argv), reason)
 
     def _also_complete(self, climb: Climb) -> list[str]:
-        """Runs of which the same policy has all evidence, and that have been asked as this one was."""
+        """Runs for which the same policy has all evidence, and that were sent the same request as this one."""
         others = [c for (name, _), c in self._climbs.items() if name == climb.policy.name]
         return [c.finding.subject for c in others if c.complete and c.next_step >= climb.next_step]
 
@@ -351,7 +351,7 @@ class Guard:
         """
         if state["v"] != STATE_VERSION:
             raise ValueError(f"version {state['v']!r}")
-        keeps, account = KeepBook.restored(state["keeps"]), Account.restored(state["account"])
+        keeps, account = KeepList.restored(state["keeps"]), Account.restored(state["account"])
         action_times, regulars = [t for t in state["acted"] if is_number(t)], Regulars.restored(state["users"])
         if len(action_times) != len(state["acted"]):
             raise ValueError("times are not numbers")
@@ -362,7 +362,7 @@ class Guard:
         self._rest.by_uuid = rest
 
     def promises(self) -> dict[str, Any]:
-        """What must not be forgotten even where all else is lost: who keeps what, and who may."""
+        """What must not be forgotten even if all else is lost: the keeps, and the users who may keep the machine."""
         return {
             "v": STATE_VERSION,
             "keeps": self.keeps.state(),
@@ -378,7 +378,7 @@ class Guard:
         """
         if state["v"] != STATE_VERSION:
             raise ValueError(f"version {state['v']!r}")
-        keeps, regulars = KeepBook.restored(state["keeps"]), Regulars.restored(state["users"], later)
+        keeps, regulars = KeepList.restored(state["keeps"]), Regulars.restored(state["users"], later)
         blind = state["blind"]
         if blind is not None:
             until_t, because = blind

@@ -1,4 +1,4 @@
-"""How long something has been known without a gap. Whatever is not known starts the wait anew."""
+"""How long something has been known without a gap. Anything unknown restarts the wait."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from epochcost.guard.observation import Observation
 SECONDS_PER_HOUR = 3600.0
 MAX_GPUS = 1000
 LEAST_WATTS = 1.0
-"""A sensor that says less says nothing."""
+"""A sensor that reports less is not used."""
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Continuity:
 
 
 class RestWatts:
-    """The least that each GPU was seen to draw while nobody held it: its rest, as far as this agent knows."""
+    """The lowest power of each GPU while no process held it: its power at rest, as far as this agent knows."""
 
     def __init__(self) -> None:
         self.by_uuid: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Runs one command at a time: without a shell, until a deadline, with so much output and no more."""
+"""Runs one command at a time: without a shell, with a deadline, and with bounded output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_OUTPUT_BYTES = 1 << 20
 """A command that prints more has gone wrong, and is killed."""
 MOST_OUTPUT_BYTES = 2000
-"""Of its last words, for the log."""
+"""End of its output that is kept for the log."""
 LOOK_SECONDS = 0.2
 _READ_BYTES = 65536
 
@@ -47,14 +47,14 @@ class Executor:
         return ended
 
     def wait(self, seconds: float) -> None:
-        """Until the command under way has ended, at most so long."""
+        """Wait until the running command has ended, at most this long."""
         if self._thread is not None:
             self._thread.join(seconds)
 
     def _run(self, order: Order) -> None:
         try:
             error, output = run(order.argv, order.command.deadline_seconds)
-        except Exception as err:  # noqa: BLE001 - whatever it is, the guard must hear that the command has not run
+        except Exception as err:  # noqa: BLE001 - whatever it is, the guard must learn that the command has not run
             error, output = f"{type(err).__name__}: {err}", ""
         if error:
             log.error("guard: command %s: %s%s", order.command.name, error, f": {output}" if output else "")
@@ -64,7 +64,7 @@ class Executor:
 
 
 def run(argv: Sequence[str], deadline_seconds: float) -> tuple[str, str]:
-    """Run a command to its end; why it failed (empty for success), and its last words."""
+    """Run a command to its end; returns why it failed (empty for success), and the end of its output."""
     until = time.monotonic() + deadline_seconds
     try:
         process = subprocess.Popen(  # noqa: S603 - no shell, and the user's own command

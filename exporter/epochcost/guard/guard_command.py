@@ -42,7 +42,7 @@ def check(settings: GuardSettings, out: TextIO = sys.stdout) -> int:
 
 
 def play(settings: GuardSettings, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
-    """Say what the policies would have ended."""
+    """Print what the policies would have ended."""
     policies, now = _read(settings), time.time()
     begin, end = moment(settings.begin, "--from", now), min(moment(settings.end, "--to", now), now)
     if end - begin < 60:  # noqa: PLR2004 - a minute
@@ -74,7 +74,7 @@ def _sentence(policy: Policy) -> str:
     when = policy.when
     states = " or ".join(condition.value for condition in when.conditions)
     dollars = f" and has cost {USD.format(when.from_usd)} meanwhile" if when.from_usd else ""
-    mode = "dry run, says what it would do" if policy.dry_run else "acts"
+    mode = "dry run, reports what it would do" if policy.dry_run else "acts"
     steps = ", then ".join(_step(step) for step in policy.ladder)
     return f"{policy.name} ({mode}): what is {states} for {spelled(when.for_seconds)}{dollars}: {steps}."
 

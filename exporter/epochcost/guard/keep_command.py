@@ -96,9 +96,9 @@ def _written(directory: Path, number: int, wish: Wish) -> str:
 
 
 def _number(directory: Path, subject: str) -> int | None:
-    """Which of this user's names to write: that of the keep of ``subject``, else the first that nobody has taken.
+    """Which of this user's names to write: that of the keep of ``subject``, else the first free one.
 
-    Where all are taken, his last one gives way. None if all are others'.
+    If all are taken, the user's last one is replaced. None if all are others'.
     """
     there = [_is_own(directory, name) for name in names_of(os.geteuid())]
     same = (n for n, is_own in enumerate(there) if is_own and _subject(directory, n) == subject)

@@ -1,8 +1,8 @@
-"""Keeps that users write as files: ``keep.UID`` beside the events. Whose file it is, is whose wish it is.
+"""Keeps that users write as files: ``keep.UID`` beside the events. A file counts for its owner.
 
-The shared directory is anybody's. So a file there counts by the user that owns it, and only under the name that is
-his; each user has ten names, so that others who take some of them in advance do not take them all. In a directory of
-one user's own the file is called ``keep`` (or ``keep.1`` and so on), and is his whose the directory is.
+The shared directory is open to every user. So a file there counts for the user that owns it, and only under that user's
+names; each user has ten names, so that others cannot easily take all of them in advance. In a directory of one user's
+own the file is called ``keep`` (or ``keep.1`` and so on), and counts for the directory's user.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.guard.conditions import MACHINE, Finding
-from epochcost.guard.keeps import MAX_WHY, Keep, KeepBook
+from epochcost.guard.keeps import MAX_WHY, Keep, KeepList
 from epochcost.settings import between
 from epochcost.shown_text import printable
 from epochcost.untrusted_files import UntrustedFileError, open_regular, trusted_owners
@@ -26,7 +26,7 @@ NAMES_PER_USER = 10
 OWN_NAMES = tuple(f"keep.{n}" if n else "keep" for n in range(NAMES_PER_USER))
 """In a directory of one user."""
 MOST_CHANGES, PER_SECONDS = 20, 3600.0
-"""So often a user may change them in so long: each is a log line and a series."""
+"""How often a user may change them in how long: each change is a log line and a series."""
 MAX_BYTES = 1024
 _RUN = "run="
 _KEY = "file "
@@ -57,8 +57,8 @@ class OwnPlace:
 
     Attributes:
         opened: a descriptor of it, while it is the same directory.
-        user_of: whose a file in it is; never root's.
-        by: who that is, for people.
+        user_of: the user that a file in it counts for; never root.
+        by: that user, for people.
     """
 
     path: str
@@ -75,7 +75,7 @@ class _Name:
         key: under which it is remembered.
         path: from ``directory``, where that is a descriptor.
         owners: the users who may own the file; None for any.
-        whose: the user it counts for.
+        whose: returns the user it counts for.
     """
 
     key: str
@@ -134,15 +134,15 @@ class KeepFiles:
         """What was read of each: inode and time of change."""
 
     def look(
-        self, book: KeepBook, uids: Iterable[int], t: float, wall_ts: float, places: Iterable[OwnPlace] = ()
+        self, keeps: KeepList, uids: Iterable[int], t: float, wall_ts: float, places: Iterable[OwnPlace] = ()
     ) -> None:
-        """Take in what the users ``uids`` have written, and each in his own place; forget what they have deleted."""
+        """Read what the users ``uids`` have written, each also in their own place; forget what they deleted."""
         self.problems = {}
-        found = {one.key for one in self._shared(uids) if self._is_there(one, book, t, wall_ts)}
+        seen = {one.key for one in self._shared(uids) if self._is_there(one, keeps, t, wall_ts)}
         for place in places:
-            found |= self._own(place, book, t, wall_ts)
-        self._read = {name: was for name, was in self._read.items() if name in found}
-        book.forget(t, [key for key in book.keeps if key.startswith(_KEY) and key.removeprefix(_KEY) not in found])
+            seen |= self._own(place, keeps, t, wall_ts)
+        self._read = {name: was for name, was in self._read.items() if name in seen}
+        keeps.forget(t, [key for key in keeps.keeps if key.startswith(_KEY) and key.removeprefix(_KEY) not in seen])
 
     def _shared(self, uids: Iterable[int]) -> list[_Name]:
         return [
@@ -151,14 +151,14 @@ class KeepFiles:
             for name in names_of(uid)
         ]
 
-    def _own(self, place: OwnPlace, book: KeepBook, t: float, wall_ts: float) -> set[str]:
+    def _own(self, place: OwnPlace, keeps: KeepList, t: float, wall_ts: float) -> set[str]:
         try:
             with place.opened() as fd:
                 names = [
                     _Name(f"{place.path}/{name}", name, None, functools.partial(_whose, place, name), fd, place.by)
                     for name in OWN_NAMES
                 ]
-                return {one.key for one in names if self._is_there(one, book, t, wall_ts)}
+                return {one.key for one in names if self._is_there(one, keeps, t, wall_ts)}
         except FileNotFoundError:
             return set()
         except OSError as err:  # what cannot be seen now is kept as it was
@@ -171,9 +171,9 @@ class KeepFiles:
             raise TooOftenError(f"user {uid} has changed it {MOST_CHANGES} times in an hour: read again later")
         self._changes[uid] = [*changes, t]
 
-    def _is_there(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> bool:
+    def _is_there(self, one: _Name, keeps: KeepList, t: float, wall_ts: float) -> bool:
         try:
-            self._look_at(one, book, t, wall_ts)
+            self._look_at(one, keeps, t, wall_ts)
         except FileNotFoundError:
             return False
         except TooOftenError as err:  # the previous wish stays in effect
@@ -183,15 +183,15 @@ class KeepFiles:
             return False
         except OSError as err:
             self.problems[one.key] = err.strerror or type(err).__name__
-            return not isinstance(err, UntrustedFileError)  # what cannot be read now may still be his
+            return not isinstance(err, UntrustedFileError)  # what cannot be read now may still be the user's
         return True
 
-    def _look_at(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> None:
+    def _look_at(self, one: _Name, keeps: KeepList, t: float, wall_ts: float) -> None:
         fd, status = open_regular(one.path, owners=one.owners, directory=one.directory)
         key = f"{_KEY}{one.key}"
         try:
             stamp = (status.st_ino, status.st_mtime_ns)
-            if self._read.get(one.key) == stamp and key in book.keeps:
+            if self._read.get(one.key) == stamp and key in keeps.keeps:
                 return
             if status.st_size > MAX_BYTES:
                 raise KeepFileError(f"longer than {MAX_BYTES} bytes")
@@ -201,7 +201,7 @@ class KeepFiles:
         # A clock that was set back makes no keep shorter; one that is ahead makes none longer.
         age = max(0.0, wall_ts - status.st_mtime)
         left = min(wish.seconds, self.longest_seconds) - age
-        uid, known = one.whose(status), book.keeps.get(key)
+        uid, known = one.whose(status), keeps.keeps.get(key)
         by = one.by or f"user {uid}"
         if known is None or (known.subject, known.why) != (wish.subject, wish.why):
             self._count_change(uid, t)
@@ -209,7 +209,7 @@ class KeepFiles:
             log.info("guard: %s keeps %s for %.0f s: %s", by, what, left, wish.why or "-")
         until_t = t + left if known is None else max(t + left, known.until_t if known.why == wish.why else 0.0)
         counts_for_all = uid in trusted_owners()
-        book.put(Keep(key, None if counts_for_all else uid, wish.subject, until_t, by, wish.why))
+        keeps.put(Keep(key, None if counts_for_all else uid, wish.subject, until_t, by, wish.why))
         self._read[one.key] = stamp
 
 

@@ -1,4 +1,4 @@
-"""Who wants something kept, until when and why. A user's word counts for what is his; root's for the whole machine."""
+"""What users want kept, until when and why. A user's keep counts for their own runs; root's for the whole machine."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ MAX_KEEPS = 6000
 """More than all users together may have, so that no user's can be kept out by those of others."""
 MAX_WHY = 80
 LINK_SECONDS = 7 * 86400.0
-"""For so long a link that was sent can be used."""
+"""How long a link that was sent can be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """One wish to keep.
+    """One request to keep something.
 
     Attributes:
         key: which file or link it came by; a newer one of the same key replaces it.
-        uid: whose it is; None for one that counts for its subject regardless of its author (root, a link with its
-            token).
+        uid: its user; None for one that counts for its subject regardless of its author (root, a link with its token).
         subject: a run; `MACHINE` for all that is this user's.
         until_t: node timeline.
         by, why: for people.
@@ -48,7 +47,7 @@ class Keep:
         return self.subject in (MACHINE, finding.subject, *finding.runs)
 
 
-class KeepBook:
+class KeepList:
     """All keeps that count now, and the secret of the links.
 
     Attributes:
@@ -67,7 +66,7 @@ class KeepBook:
         return True
 
     def forget(self, t: float, gone: Iterable[str] = ()) -> None:
-        """Drop those that are over at ``t``, and those whose file is gone."""
+        """Drop those that have expired at ``t``, and those whose file is gone."""
         dropped = set(gone)
         self.keeps = {k: keep for k, keep in self.keeps.items() if keep.until_t > t and k not in dropped}
 
@@ -97,7 +96,7 @@ class KeepBook:
         return {"secret": self._secret.hex(), "keeps": [asdict(keep) for keep in self.keeps.values()]}
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> KeepBook:
+    def restored(cls, state: Mapping[str, Any]) -> KeepList:
         """What `state` described.
 
         Raises:
@@ -118,7 +117,7 @@ class KeepBook:
 
 
 def _bytes(text: str) -> bytes:
-    """Whatever stands in ``text``: JSON can say half a character."""
+    """``text`` without what cannot be encoded: JSON may contain half a character."""
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -21,8 +21,8 @@ class Climb:
         tries: how often the command of this step has failed.
         retry_t: not before then.
         under_way: its command is running.
-        ended: its command has succeeded, or its stop was asked for; then it must be gone until ``retry_t``.
-        stop_runs: runs of which a stop is asked, and whether at once.
+        ended: its command has succeeded, or its stop was requested; then it must be gone by ``retry_t``.
+        stop_runs: runs that are asked to stop, and whether at once.
         limited: it waits for the limit of actions, which was counted.
     """
 

@@ -70,20 +70,20 @@ def _value(it: Located, node: Any, path: Path, yaml: Any) -> Any:  # noqa: ANN40
     if isinstance(node, yaml.SequenceNode):
         return [_value(it, one, (*path, n), yaml) for n, one in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key, value in node.value:
             name = str(getattr(key, "value", ""))
             at = (*path, name)
             it.lines[at] = key.start_mark.line + 1
-            if name in found:
+            if name in mapping:
                 raise it.error(at, "occurs twice")
-            found[name] = _value(it, value, at, yaml)
-        return found
+            mapping[name] = _value(it, value, at, yaml)
+        return mapping
     return _scalar(node)
 
 
 def _scalar(node: Any) -> str | None:  # noqa: ANN401
-    """Text as it is written (``off`` is a word, not a truth): who takes a field knows how it is read."""
+    """Text as it is written (``off`` is a word, not a boolean): the code that takes a field knows how it is read."""
     return None if node.tag.endswith(":null") else str(node.value)
 
 
@@ -97,12 +97,12 @@ class Fields:
         self._known: list[str] = []
 
     def has(self, name: str) -> bool:
-        """Whether the field is given."""
+        """Whether the field is present."""
         self._known.append(name)
         return self._value.get(name) is not None
 
     def raw(self, name: str) -> Any:  # noqa: ANN401
-        """As it is; None if it is not given."""
+        """The value as it is; None if it is absent."""
         self._known.append(name)
         return self._value.get(name)
 
@@ -124,7 +124,7 @@ class Fields:
         return tuple(self._parse(name, one, parse) for one in entries)
 
     def inner(self, name: str) -> Fields | None:
-        """A mapping within; None if it is not given."""
+        """A mapping within; None if it is absent."""
         raw = self.raw(name)
         return None if raw is None else Fields(self._it, raw, (*self._path, name))
 

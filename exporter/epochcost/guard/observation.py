@@ -20,7 +20,7 @@ class Person:
     name: str = ""
 
     @property
-    def shown(self) -> str:
+    def label(self) -> str:
         """For people, and for patterns."""
         return self.name or (f"user {self.uid}" if self.uid is not None else "")
 
@@ -30,11 +30,11 @@ class GpuSeen:
     """One GPU or MIG slice that was read just now.
 
     Attributes:
-        state: where the ledger puts this second.
+        state: the ledger's state of this second.
         utilization_ratio: None if it is not known.
-        sm_active_ratio, power_watts: further witnesses; None if the hardware gives none.
+        sm_active_ratio, power_watts: further measurements; None if the hardware has none.
         held: whether a process holds its memory while it does nothing; None if that is not known.
-        owners: who uses it without a run; empty if nobody is known to.
+        owners: those who use it without a run; empty if none are known.
         runs: open runs on it.
     """
 
@@ -53,7 +53,7 @@ class RunSeen:
     """One run on this machine.
 
     Attributes:
-        user: who began it.
+        user: the user who began it.
         open: whether a process of it is running here.
         confirmed_usd: dollars of the whole run so far whose price is confirmed; None if only a part is known.
         usd_per_hour: what its share of this machine costs.
@@ -88,16 +88,16 @@ class Observation:
         t: on the node timeline, which never jumps.
         wall_ts: the wall clock, for hours of the day.
         fresh_seconds: a longer step between two observations is a gap.
-        clock_jumps: jumps of the wall clock so far; one more starts every wait anew.
+        clock_jumps: jumps of the wall clock so far; one more restarts every wait.
         void: why nothing positive is known now; empty if it is.
         gpus: all of the machine's; empty if it has none, or none are known.
         cpu_ratio: utilisation of its CPUs; None if that is not known.
-        busy_cores: how many of them were busy, as a mean over minutes; None if that is not known.
+        busy_cores: how many of them were busy, as a mean over minutes; None if unknown.
         io_bytes_per_second: of disks and network, in the same span.
         busy_cores_lately, io_bytes_per_second_lately: the same two as means over half a minute.
-        interactive: who typed on a terminal, and how many seconds ago; None if that cannot be seen.
+        interactive: users who typed on a terminal, and how many seconds ago; None if that cannot be seen.
         session_end_ts: when its provider ends it.
-        credit_usd: what is left of the account; None if unknown.
+        credit_usd: remaining credit of the account; None if unknown.
         pods: (namespace, name) on its GPUs, as the kubelet reports.
     """
 

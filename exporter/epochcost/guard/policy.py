@@ -47,7 +47,7 @@ class Command:
 
     Attributes:
         argv: program and arguments; ``{run}`` and the like are filled in, see `placeholders`.
-        scope: what it ends; one that ends the machine is not run while anybody else uses the machine.
+        scope: what it ends; one that ends the machine is not run while others use the machine.
         deadline_seconds: after it the command is killed, and has failed.
     """
 
@@ -59,10 +59,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step; the next follows after ``wait_seconds``, if everything still holds.
+    """One step; the next follows after ``wait_seconds``, if the condition still holds.
 
     Attributes:
-        command: of ``stop``; None asks the training alone (``epochcost exec`` then ends its command by signals).
+        command: of ``stop``; None only requests it of the training process (``epochcost exec`` then ends its command by
+            signals).
         tries: how often a command that failed is run at most.
         retry_seconds: between two of them, and until a machine that a command ended must be gone.
     """
@@ -106,12 +107,12 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """What must hold without a gap, for how long, and from how many dollars on.
+    """What must be true without a gap, for how long, and from how many dollars on.
 
     Attributes:
         session_seconds: so long after the boot the machine's session is over.
         session_left_seconds: or so long before the provider's own limit ends it.
-        credit_usd: the account counts as empty at so many dollars.
+        credit_usd: the account counts as empty at this many dollars.
     """
 
     conditions: tuple[Condition, ...]
@@ -126,13 +127,13 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Except:
-    """What puts a policy off.
+    """What postpones a policy.
 
     Attributes:
         keep_files: while one of these is there.
-        interactive_seconds: while somebody has typed on a terminal so recently; None does not ask.
-        busy_cpu_ratio: while the machine's CPUs do so much: data are being prepared, say. None does not ask.
-        busy_cores: or while so many of them are busy, as a mean over minutes: one alone is little of 96.
+        interactive_seconds: while a user has typed on a terminal this recently; None: not checked.
+        busy_cpu_ratio: while the machine's CPUs are this busy: data may be being prepared. None: not checked.
+        busy_cores: or while this many of them are busy, as a mean over minutes: one alone is little of 96.
         busy_io_mbps: nor while its disks and network move this many MB a second: data are being fetched.
         select: runs, users, teams and machines that it leaves alone.
     """

@@ -1,4 +1,4 @@
-"""Who had a run on this machine not long ago: they may keep it."""
+"""Users who had a run on this machine recently: they may keep it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Regulars:
         self.last_seen_t: dict[int, float] = {}
 
     def see(self, uids: Iterable[int], t: float) -> None:
-        """These have one now; who had none for a week is forgotten, and of very many those unseen for longest."""
+        """These users have one now; those without one for a week are forgotten, and of too many the least recent."""
         for uid in uids:
             self.last_seen_t.pop(uid, None)
             self.last_seen_t[uid] = t

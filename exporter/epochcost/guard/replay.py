@@ -15,7 +15,7 @@ from epochcost.store.promql_client import Series
 
 LEAST_STEP_SECONDS = 60.0
 MOST_POINTS = 10_000
-"""Of one question; a Prometheus gives 11,000."""
+"""Samples of one query; Prometheus returns at most 11,000."""
 NEARLY_ALL = 0.98
 """Of a step's seconds: the rest is where a state begins or ends."""
 Key = tuple[str, ...]
@@ -64,8 +64,8 @@ class Acted:
     """What a policy would have ended.
 
     Attributes:
-        usd: what went on being paid for nothing after it, until that ended by itself.
-        runs: that were open on the machine, and would have been hit.
+        usd: what was wasted after it, until the condition ended by itself.
+        runs: open runs on the machine, which would have been ended.
     """
 
     t: float
@@ -88,10 +88,10 @@ class Past:
         self._points: dict[str, Points] = {}
         for name, (labels, query) in QUERIES.items():
             filled = query.replace("WINDOW", f"{2 * self.step:.0f}s")
-            found = store.over(filled, begin, end, self.step)
+            result = store.over(filled, begin, end, self.step)
             self._points[name] = {
                 tuple(series.labels.get(label, "") for label in labels): {self._index(t): v for t, v in series.points}
-                for series in found
+                for series in result
             }
         self.steps = self._index(end) + 1
 

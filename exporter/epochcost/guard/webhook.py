@@ -25,7 +25,7 @@ class Sender:
 
     Attributes:
         error: why the last notice could not be delivered; empty when it was.
-        failures: notices that were given up.
+        failures: notices that were dropped.
     """
 
     def __init__(self, webhook: Webhook, pause_seconds: float = PAUSE_SECONDS) -> None:
@@ -39,7 +39,7 @@ class Sender:
         self._stop = threading.Event()
 
     def send(self, notice: Notice, machine: str, keep_url: str) -> None:
-        """Send ``notice`` soon; the oldest gives way where too many wait."""
+        """Send ``notice`` soon; the oldest is dropped if too many wait."""
         document = body(notice, machine, keep_url)
         with self._lock:
             self._waiting.append(json.dumps(document, allow_nan=False).encode())
@@ -48,11 +48,11 @@ class Sender:
                 self._thread.start()
 
     def stop(self) -> None:
-        """Give up what still waits."""
+        """Drop what still waits."""
         self._stop.set()
 
     def wait(self, seconds: float) -> None:
-        """Until all is sent or given up, at most so long."""
+        """Wait until all is sent or dropped, at most this long."""
         thread = self._thread
         if thread is not None:
             thread.join(seconds)

@@ -1,10 +1,10 @@
-"""The only way out to servers of others over HTTP: bounded in time and size as a whole, and led nowhere else.
+"""The only client for third-party HTTP servers: bounded in time and size as a whole, without redirects elsewhere.
 
 Example::
 
     answer = ask(Request("https://prices.example/v1/price"), Bounds.within(5.0, max_bytes=1 << 20))
 
-or, for a response that is too long to be held, piece by piece::
+or, for a response that is too long for memory, piece by piece::
 
     with open_stream(request, bounds) as stream:
         for piece in stream.pieces():

@@ -1,4 +1,4 @@
-"""A socket, all of whose reads together end by a deadline and hold so many bytes at most."""
+"""A socket with one deadline and one maximum of bytes for all reads together."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class BoundedReads(io.RawIOBase):
         self._room = 6 * self._most + _FEWEST_BYTES
 
     def makefile(self, mode: str, *_: object) -> io.BufferedReader:
-        """As a socket's: HTTPResponse asks for nothing else of it."""
+        """As a socket's: HTTPResponse uses nothing else of it."""
         if mode != "rb":
             raise ValueError(f"mode {mode!r}: only rb is known")
         return io.BufferedReader(self)
@@ -51,7 +51,7 @@ class BoundedReads(io.RawIOBase):
 
         Raises:
             DeadlineError: when there is no time left.
-            TooLongError: when more came than there is room for.
+            TooLongError: when more came than is allowed.
         """
         self._sock.settimeout(self._bounds.left())
         count = self._sock.recv_into(buffer)

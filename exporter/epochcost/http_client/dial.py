@@ -79,7 +79,7 @@ def connected(target: Target, proxy: Proxy | None, tls: ssl.SSLContext | None, b
 
 
 def write(sock: socket.socket, block: bytes, bounds: Bounds) -> None:
-    """Send all of ``block`` (``sendall`` over TLS would begin the time anew with each piece)."""
+    """Send all of ``block`` (``sendall`` over TLS would restart the timeout with each piece)."""
     view = memoryview(block)
     while view:
         sock.settimeout(bounds.left())
@@ -131,13 +131,13 @@ def _resolved(host: str, port: int, bounds: Bounds) -> list[_Address]:
         return _lookup(host, port)
     if not _lookups.acquire(timeout=bounds.left()):
         raise DeadlineError(f"its name was not resolved in time: {MAX_LOOKUPS} other lookups are blocked")
-    found: queue.SimpleQueue[list[_Address] | Exception] = queue.SimpleQueue()
+    resolved: queue.SimpleQueue[list[_Address] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
-            found.put(_lookup(host, port))
+            resolved.put(_lookup(host, port))
         except Exception as err:  # noqa: BLE001 - raised again in the waiting thread
-            found.put(err)
+            resolved.put(err)
         finally:
             _lookups.release()
 
@@ -147,7 +147,7 @@ def _resolved(host: str, port: int, bounds: Bounds) -> list[_Address]:
         _lookups.release()
         raise ConnectError(f"no thread is left to resolve its name: {err}") from None
     try:
-        answer = found.get(timeout=bounds.left())
+        answer = resolved.get(timeout=bounds.left())
     except queue.Empty:
         raise DeadlineError("its name was not resolved in time") from None
     if isinstance(answer, Exception):
@@ -191,7 +191,7 @@ def _tunnel(sock: socket.socket, target: Target, proxy: Proxy, bounds: Bounds) -
 
 
 def why(err: Exception) -> str:
-    """A fault of the network in words, without what it was about."""
+    """A network error in words, without its subject."""
     if isinstance(err, socket.gaierror) and err.strerror:
         return f"its name does not resolve: {err.strerror}"
     if isinstance(err, OSError) and err.strerror:

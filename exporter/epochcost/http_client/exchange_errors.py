@@ -6,7 +6,7 @@ from epochcost.shown_text import one_line
 
 
 class ExchangeError(Exception):
-    """No usable answer. The text is one printable line of bounded length, without a URL, a header or a secret."""
+    """No usable response. The text is one printable line of bounded length, without a URL, a header or a secret."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(one_line(reason))

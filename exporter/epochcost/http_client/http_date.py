@@ -1,4 +1,4 @@
-"""When a server, or a client, says that it is: the header ``Date`` of HTTP."""
+"""The clock of a server, or a client: the header ``Date`` of HTTP."""
 
 from __future__ import annotations
 

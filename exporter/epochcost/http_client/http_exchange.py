@@ -79,7 +79,7 @@ def ask(request: Request, bounds: Bounds, tls: ssl.SSLContext | None = None) -> 
     """The whole response, whatever its status.
 
     Args:
-        request: what is asked.
+        request: to send.
         bounds: for all of it.
         tls: which certificates are trusted; None for the system's.
 
@@ -116,7 +116,7 @@ def _begun(
         sock = opened.enter_context(connected(target, proxy, tls, bounds))
         write(sock, block, bounds)
         reads = BoundedReads(sock, bounds)
-        # HTTPResponse asks of its socket only that it can make a file.
+        # HTTPResponse needs of its socket only that it can make a file.
         response = HTTPResponse(cast("socket.socket", reads), method=request.method)
         opened.callback(response.close)
         response.begin()
@@ -140,7 +140,7 @@ def _same_host(request: Request, target: Target, stream: Stream) -> str:
 
 @contextlib.contextmanager
 def _faults() -> Iterator[None]:
-    """Every fault of the way there and back as one of ours."""
+    """Every network error as one of ours."""
     try:
         yield
     except ExchangeError:
@@ -151,7 +151,7 @@ def _faults() -> Iterator[None]:
         raise BrokenOffError(f"the response was cut off after {len(err.partial)} bytes of a chunk") from None
     except LineTooLong:
         raise TooLongError("a line of the response headers is too long") from None
-    except ssl.SSLError as err:  # who wants a certificate says so only after it was asked
+    except ssl.SSLError as err:  # a server that requires a certificate reports it only after the request
         if not err.reason:
             raise BrokenOffError("the TLS connection was cut off") from None
         raise ConnectError(f"TLS failed: {err.reason}", err.reason) from None

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from epochcost.http_client.exchange_errors import DeadlineError, InvalidRequestError
 
 SCHEMES: Mapping[str, int] = {"http": 80, "https": 443}
-"""What may be asked, with the usual port; everything else (file, ftp, data, ...) is refused."""
+"""Allowed schemes, with the usual port; everything else (file, ftp, data, ...) is refused."""
 MAX_HEAD_BYTES = 64 * 1024
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -26,7 +26,7 @@ class Bounds:
     Attributes:
         deadline: by the monotonic clock; from the name's resolution to the last byte of the response.
         max_bytes: of the response's body.
-        max_head_bytes: of everything before it, interim answers included.
+        max_head_bytes: of everything before it, interim responses included.
     """
 
     deadline: float
@@ -35,7 +35,7 @@ class Bounds:
 
     @classmethod
     def within(cls, seconds: float, max_bytes: int) -> Bounds:
-        """From now on, so many seconds."""
+        """Bounds from now on, for ``seconds``."""
         return cls(time.monotonic() + seconds, max_bytes)
 
     def left(self) -> float:
@@ -59,7 +59,7 @@ class Request:
         method: ``GET``, ``POST``, ...
         headers: sent beside ours; their values may be secrets.
         body: None for none.
-        same_host_redirects: how many are followed, of a GET and only to the scheme, host and port that were asked; any
+        same_host_redirects: how many are followed, of a GET and only to the scheme, host and port of the request; any
             other is a response like every other.
         by_proxy: whether the proxies of the environment are used (``http_proxy``, ``no_proxy``, ...).
     """

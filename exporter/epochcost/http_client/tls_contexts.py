@@ -24,7 +24,7 @@ def _context(ca_file: str, _: object) -> ssl.SSLContext:
 
 def _stamp(path: str) -> tuple[int, int, int] | None:
     try:
-        found = os.stat(Path(path)) if path else None  # noqa: PTH116 - its fields alone are needed
+        status = os.stat(Path(path)) if path else None  # noqa: PTH116 - its fields alone are needed
     except OSError:
         return None
-    return None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+    return None if status is None else (status.st_mtime_ns, status.st_size, status.st_ino)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class CallUntilFailure:
-    """Calls what it is given until that fails for the first time; never raises.
+    """Calls functions until one fails for the first time; never raises.
 
     Attributes:
         broken: what failed; empty as long as nothing did.

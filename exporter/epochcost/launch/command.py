@@ -40,11 +40,11 @@ from epochcost.training.summary import RunTotals, summary
 OUT, ERR = 1, 2
 LOOK_SECONDS = 2.0
 REPORTED_FROM_SECONDS = 1.0
-"""A command that took less needs no word on a terminal about its progress."""
+"""After a shorter command nothing about its progress is printed on a terminal."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run what ``argv`` says; the exit code, unless the command died by a signal: then so do we."""
+    """Run the command of ``argv``; returns the exit code, unless the command died by a signal: then so do we."""
     flags = read(argv, environ)
     if flags.read:
         from epochcost.launch.read_log import main as read_log
@@ -160,9 +160,9 @@ class Launch:
                 if progress.form is not Form.SETTING and self._tracker.tracks:
                     self._reporter.note(named_metrics(line))
         self._report(self._tracker.news(at))
-        wanted = self._reader.wants_all
+        every = self._reader.wants_all
         for stream in self._lines:
-            stream.every = wanted
+            stream.every = every
 
     def _report(self, news: list[ProgressSnapshot]) -> None:
         for one in news:
@@ -214,7 +214,7 @@ class Launch:
         self._report(self._tracker.finish(Moment.now()))
 
     def _speechless(self) -> bool:
-        """Whether a person is watching who should know that nothing was recognised."""
+        """Whether a user at a terminal should know that nothing was recognised."""
         reporter = self._reporter
         known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
         known = known or not any(lines.seen for lines in self._lines)

@@ -100,7 +100,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _append_of_job(environ: Mapping[str, str], args: argparse.Namespace, figures: Mapping[str, object]) -> None:
-    """The same where nobody names the run: it is one of the launcher's job, and the one of this shell."""
+    """The same without a named run: it is one of the launcher's job, and the one of this shell."""
     processes, directory = processes_above(), events_dir(environ)
     launch = LaunchContext(environ, launched_job(environ), job_run_id(environ), sorted(args.values))
     with locked_directory(lambda: directory):
@@ -179,7 +179,7 @@ def _line(kind: str, run: str, pid: int | None, figures: Mapping[str, object]) -
 
 
 def _append(directory: Path, run: str, line: bytes) -> None:
-    """To this user's file of that run: what another has put there would make the line his."""
+    """To this user's file of that run: in another user's file the line would count for that user."""
     name = shell_file(run)
     own_name = f"{name}-{os.geteuid()}"
     for stem in (name, own_name, *(f"{own_name}-{number}" for number in range(2, MOST_NAMES))):

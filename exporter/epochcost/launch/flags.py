@@ -30,8 +30,8 @@ class Flags:
         read: a log to read instead of running a command; empty for none, ``-`` for the standard input.
         watch: files to read.
         find: whether to look for files.
-        verbose: say at the end what was read.
-        stop_signals: sent one after another where the guard of this machine asks the run to stop; empty for none.
+        verbose: print at the end what was read.
+        stop_signals: sent one after another if the guard of this machine asks the run to stop; empty for none.
         stop_wait: seconds between two of them.
     """
 
@@ -178,11 +178,11 @@ def _number(text: str) -> float:
     return _checked(text, float, 0, 1e12, "a number above 0")
 
 
-def _checked(text: str, make: Callable[[str], float], least: float, most: float, wanted: str) -> float:
+def _checked(text: str, make: Callable[[str], float], least: float, most: float, expected: str) -> float:
     try:
         number = make(text)
     except ValueError:
         number = math.nan
     if not least <= number <= most or number == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not {expected}")
     return number

@@ -19,7 +19,7 @@ class Moment:
         return cls(time.time(), time.monotonic())
 
     def later(self, seconds: float) -> Moment:
-        """So many seconds after it."""
+        """The moment ``seconds`` later."""
         return Moment(self.ts + seconds, self.mono + seconds)
 
     def toward(self, other: Moment, share: float) -> Moment:

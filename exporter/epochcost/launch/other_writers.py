@@ -1,4 +1,4 @@
-"""Who else writes events of this run, or of this command, in the same directory."""
+"""Other writers of events of this run, or of this command, in the same directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_ANCESTORS = 64
 MAX_SECONDS = 1e11
 NOBODY = -1
 WRITER, EXEC = "writer", "exec"
-"""What marks the lines of writers like us: two of them never step back for one another."""
+"""Marks the lines of writers like us: two of them never give way to each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class OtherWriters:
 
     Args:
         directory: of the events.
-        run: whose writers are neighbours wherever they are.
-        pid: of the command, whose descendants are neighbours whatever their run.
+        run: whose other writers count wherever they run.
+        pid: of the command, whose descendants count whatever their run.
     """
 
     def __init__(self, directory: Path, run: str, pid: int) -> None:
@@ -54,7 +54,7 @@ class OtherWriters:
         if changed == self._changed_ns and not self._again:
             return []
         self._changed_ns, self._again = changed, False
-        found: list[OtherWriter] = []
+        writers: list[OtherWriter] = []
         for name in self._listed() - self._known:
             head, owner = self._head(name)
             if head is None:
@@ -62,8 +62,8 @@ class OtherWriters:
                 continue
             self._known.add(name)
             if (one := self._neighbour(name, head, owner)) is not None:
-                found.append(one)
-        return sorted(found, key=lambda one: one.mono)
+                writers.append(one)
+        return sorted(writers, key=lambda one: one.mono)
 
     def _listed(self) -> set[str]:
         try:
@@ -72,7 +72,7 @@ class OtherWriters:
             return set()
 
     def _head(self, name: str) -> tuple[bytes | None, int]:
-        """The first line (empty if there is none to be had, None if it may come yet), and whose file it is."""
+        """The first line (empty if there is none, None if it may come yet), and the owner of the file."""
         try:
             beginning, owner = _beginning(self._directory / name)
         except OSError:
@@ -93,7 +93,7 @@ class OtherWriters:
         run, ts, mono = event.get("run"), _time(event.get("ts")), _time(event.get("mono"))
         if not isinstance(run, str) or ts is None or mono is None:
             return None
-        # Another user may write any name and number into his file: it is a file of his, and says nothing of us.
+        # Another user may write any name and number into a file: it proves nothing about our run.
         pid, mine = event.get("pid"), owner == os.geteuid()
         by_name = run == self._run and mine
         if not by_name and not (self._ours(pid, event.get("pidns")) and (mine or owner == _user_of(pid))):
@@ -113,11 +113,11 @@ class OtherWriters:
 
 
 def _beginning(path: Path) -> tuple[bytes, int]:
-    """The directory may be anybody's: a pipe in place of the file would block the command's output for ever."""
+    """Any user may write to the directory: a pipe in place of the file would block the command's output for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        found = os.fstat(fd)
-        return (os.read(fd, HEAD_BYTES) if stat.S_ISREG(found.st_mode) else b"\n"), found.st_uid
+        status = os.fstat(fd)
+        return (os.read(fd, HEAD_BYTES) if stat.S_ISREG(status.st_mode) else b"\n"), status.st_uid
     finally:
         os.close(fd)
 
@@ -130,7 +130,7 @@ def _time(value: object) -> float | None:
 
 
 def _user_of(pid: object) -> int:
-    """Whose the process is: the command may have given up root."""
+    """User of the process: the command may have given up root."""
     try:
         return Path(f"/proc/{pid}").stat().st_uid
     except OSError:

@@ -42,7 +42,7 @@ class Command:
     Attributes:
         pid: of the command.
         ended: readable when the command has ended.
-        wait_status: as `os.waitpid` gives it; None while it runs.
+        wait_status: as `os.waitpid` returns it; None while it runs.
         was_terminated: SIGTERM was passed on.
     """
 
@@ -77,7 +77,7 @@ class Command:
             info = signal.sigwaitinfo(self._watched)
             number, by_terminal = signal.Signals(info.si_signo), info.si_code == _FROM_KERNEL
             if number is signal.SIGHUP and os.getsid(0) == os.getpid():
-                by_terminal = False  # a terminal that hangs up says so to the session's first process alone
+                by_terminal = False  # a terminal that hangs up signals the session's first process alone
             if number is signal.SIGCHLD:
                 self._reap()
             elif number is signal.SIGTSTP:
@@ -99,7 +99,7 @@ class Command:
             self._send(signal.SIGWINCH)
 
     def _reap(self) -> None:
-        """Every child that ended: as the first process of a container we inherit those that nobody else waits for."""
+        """Every child that ended: as the first process of a container we inherit those that have lost their parent."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -145,7 +145,7 @@ def _start(argv: Sequence[str], environ: Mapping[str, str], outputs: Mapping[int
             for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, programs expect neither
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execvpe(argv[0], list(argv), dict(environ))  # noqa: S606 - what the user asked for
+            os.execvpe(argv[0], list(argv), dict(environ))  # noqa: S606 - the user's command
         except OSError as err:
             os.write(failure, str(err.errno or errno.EINVAL).encode())
         finally:

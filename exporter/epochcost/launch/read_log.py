@@ -27,11 +27,11 @@ MOST_ENDS = 40
 def main(flags: Flags) -> int:
     """Print what the log holds; 0, or 1 where it cannot be read."""
     try:
-        found, end, tracker, own = follow(flags)
+        snapshots, end, tracker, own = follow(flags)
     except OSError as err:
         sys.stderr.write(f"epochcost exec: {flags.read}: {err.strerror or err}\n")
         return 1
-    last, ends = _last(found)
+    last, ends = _last(snapshots)
     out = [f"epoch {news.ended}: {_where(news, end)}" for news in ends]
     if len(out) > MOST_ENDS:
         out = [*out[: MOST_ENDS // 2], f"... {len(out) - MOST_ENDS} more ...", *out[-MOST_ENDS // 2 :]]
@@ -61,31 +61,33 @@ def follow(flags: Flags) -> tuple[list[ProgressSnapshot], float, ProgressTracker
     own = OwnPatterns(flags.rows)
     reader, lines = LineReader(own), Lines(every=True)
     tracker = ProgressTracker(flags.plan, Moment(0.0, 0.0), timed=False)
-    found: list[ProgressSnapshot] = []
+    snapshots: list[ProgressSnapshot] = []
     number, drawn = 1.0, 0.0
     for data in _chunks(flags.read):
         for line, newline in lines.each(data):
             drawn += 1
             if line:
-                _take(reader, tracker, line, Moment(number, drawn), found)
+                _take(reader, tracker, line, Moment(number, drawn), snapshots)
             number += newline
     if lines.rest:
-        _take(reader, tracker, lines.rest, Moment(number, drawn + 1), found)
-    found += tracker.finish(Moment(number + 1, drawn + 2))
-    return found, number, tracker, own
+        _take(reader, tracker, lines.rest, Moment(number, drawn + 1), snapshots)
+    snapshots += tracker.finish(Moment(number + 1, drawn + 2))
+    return snapshots, number, tracker, own
 
 
-def _take(reader: LineReader, tracker: ProgressTracker, line: bytes, at: Moment, found: list[ProgressSnapshot]) -> None:
+def _take(
+    reader: LineReader, tracker: ProgressTracker, line: bytes, at: Moment, snapshots: list[ProgressSnapshot]
+) -> None:
     progress = reader.parse(line)
     if progress is not None:
         tracker.take(progress, at, line)
-        found += tracker.news(at)
+        snapshots += tracker.news(at)
 
 
-def _last(found: list[ProgressSnapshot]) -> tuple[ProgressSnapshot, list[ProgressSnapshot]]:
+def _last(snapshots: list[ProgressSnapshot]) -> tuple[ProgressSnapshot, list[ProgressSnapshot]]:
     last = ProgressSnapshot()
     ends: list[ProgressSnapshot] = []
-    for news in found:
+    for news in snapshots:
         if news.retract:
             last, ends = ProgressSnapshot(), []
             continue

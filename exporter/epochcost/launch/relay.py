@@ -14,7 +14,7 @@ from epochcost.launch.terminal import OutputTerminal
 
 READ_BYTES = 65536
 WRITE_BYTES = 4096
-"""What a pipe that is ready takes without making us wait (PIPE_BUF), for the other stream's sake."""
+"""What a ready pipe accepts without blocking (PIPE_BUF), so that the other stream is not delayed."""
 TICK_MS = 100
 LAST_WORDS_MS = 100
 """How long a terminal may take to hand over what was written into it before the command ended."""
@@ -93,7 +93,7 @@ class Relay:
 
     @property
     def open(self) -> bool:
-        """Whether anybody still holds one of the streams."""
+        """Whether any process still holds one of the streams."""
         return any(stream.open for stream in self._streams)
 
     def run(self) -> None:
@@ -103,7 +103,7 @@ class Relay:
         self.drain()
 
     def drain(self) -> None:
-        """What is there now, and no more: others that hold the streams may go on writing for ever."""
+        """Relay what is there now, and no more: other holders of the streams may write for ever."""
         patience = LAST_WORDS_MS if any(s.terminal is not None and s.open for s in self._streams) else 0
         while self.open:
             waiting = any(stream.pending for stream in self._streams)

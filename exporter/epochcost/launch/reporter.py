@@ -78,7 +78,7 @@ class Reporter:
             self.tick()
 
     def note(self, metrics: Mapping[str, float]) -> None:
-        """Numbers that stood beside the progress; they go with the next line about it."""
+        """Numbers printed beside the progress; they are sent with the next event about it."""
         if metrics:
             self._reported.take(metrics)
 
@@ -108,7 +108,7 @@ class Reporter:
             self._put("progress", self._clamped(at), _position(self._last))
 
     def step_back(self, other: OtherWriter) -> None:
-        """Another writer of this command has begun, at a known moment: from then on the run's progress is its matter.
+        """Another writer of this command has begun, at a known moment: from then on it reports the run's progress.
 
         The agent follows the run's first writer. So a second file of ours, begun a moment after the other's, keeps the
         run open to the command's end, and the first one ends. Where the training has named a run of its own, ours is
@@ -127,7 +127,7 @@ class Reporter:
     def end(self, status: str, exit_status: int, stopped: str = "") -> None:
         """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it.
 
-        ``stopped``: the policy of the guard that asked for it.
+        ``stopped``: the policy of the guard that requested it.
         """
         if self._writer is None:
             return
@@ -189,7 +189,7 @@ class Reporter:
 
 
 def _onwards(before: ProgressSnapshot, now: ProgressSnapshot) -> ProgressSnapshot:
-    """What ``now`` does not say stays as it was; steps and samples of a bar that began anew never go back."""
+    """What ``now`` does not contain stays as it was; steps and samples of a bar that restarted never go back."""
     return ProgressSnapshot(
         ended=now.ended,
         epoch=before.epoch if now.epoch is None else now.epoch,

@@ -1,7 +1,7 @@
-"""Which run a shell means that names none: within a launcher's job, the one that it has started.
+"""The run of a shell that names none: within a launcher's job, the one that it has started.
 
-``epochcost event start`` gets its run's id as a training process does (`epochcost.training.run_name`). Each line says
-which processes are above the command: what a shell reports later belongs to the open run that was last reported from
+``epochcost event start`` gets its run's id as a training process does (`epochcost.training.run_name`). Each line
+contains the processes above the command: what a shell reports later belongs to the open run that was last reported from
 nearest to it, so that two loops side by side in one job are two runs.
 """
 
@@ -106,6 +106,6 @@ def _newest_of(runs: Sequence[_ShellRun], processes: Sequence[str]) -> str:
 def _unclear(runs: Sequence[str], job: str) -> str:
     are = "is" if len(runs) == 1 else "are"
     return (
-        f"{', '.join(sorted(runs))} of job {job} {are} reported by other shells of this machine: say which run is "
+        f"{', '.join(sorted(runs))} of job {job} {are} reported by other shells of this machine: specify which run is "
         "meant with --run or EPOCHCOST_RUN"
     )

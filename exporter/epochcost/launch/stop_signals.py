@@ -1,4 +1,4 @@
-"""Where the guard of this machine asks a run to stop: the signals that its command understands, one after another."""
+"""If the guard of this machine asks a run to stop: the signals that its command understands, one after another."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from epochcost.training.cost import StopRequest
 class StopSignals:
     """Sends the next signal when the one before has not ended the command in time.
 
-    A training run that reports by itself reads the request by itself: it gets no signal before it is asked to stop at
-    once. Nothing is killed before that.
+    A training run that reports by itself reads the request by itself: it gets no signal before it is asked to stop
+    at once. Nothing is killed before that.
 
     Args:
         signals: in the order in which they are sent.
@@ -34,7 +34,7 @@ class StopSignals:
         self._sent_at = -math.inf
 
     def look(self, request: StopRequest | None, now: float, *, reports_itself: bool) -> None:
-        """What is asked at ``now`` (monotonic seconds)."""
+        """The request at ``now`` (monotonic seconds)."""
         if request is None or not self._left or now - self._sent_at < self._wait:
             return
         if not request.at_once and (reports_itself or self._left[0] is signal.SIGKILL):

@@ -32,7 +32,7 @@ class OutputTerminal:
         self.resize()
 
     def resize(self) -> bool:
-        """Take over the real terminal's size; True when it has changed."""
+        """Apply the real terminal's size; True when it has changed."""
         try:
             size = fcntl.ioctl(self.real, termios.TIOCGWINSZ, bytes(_SIZE.size))
             if size == self._size:

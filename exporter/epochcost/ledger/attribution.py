@@ -56,7 +56,7 @@ def works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
 
 
 def watts(run: RunId, devices: Sequence[Device], current: Claims) -> float | None:
-    """What the run's devices draw for it; one with two runs half for each. None unless each of them says."""
+    """Power that the run's devices draw for it; one with two runs half for each. None unless all of them report it."""
     total = 0.0
     for device, runs in zip(devices, current.by_device, strict=True):
         if run in runs and device.weight:

@@ -1,4 +1,4 @@
-"""What an hour of the machine is charged at: what is paid for it, and within free windows only so much."""
+"""What is charged for an hour of the machine: its price, and within free windows what is still charged there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ChargedPrice:
         self.free, self.free_usd_per_hour = following_windows(windows), usd_per_hour
 
     def forget_from(self, t: float) -> None:
-        """From ``t`` on the machine is another one, whose price is not known yet."""
+        """From ``t`` on this is another machine, whose price is not known yet."""
         self.floor = t
         self.paid = self.paid.forget_from(t)
         self.free = tuple((start, min(end, t)) for start, end in self.free if start < t)

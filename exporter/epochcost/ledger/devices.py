@@ -21,12 +21,12 @@ class Device:
         index: the driver's index, by which a training process may name it.
         utilization_ratio: over the span; None if it could not be read.
         memory_used_bytes: at the end of the span; None if it could not be read.
-        measured: the utilisation is a measurement; a guess decides where the time goes, and is not integrated.
-        weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A GPU
-            that is cut into slices keeps what they leave over, so that the weights of the node sum to its GPUs.
-        held_idle: whether a process holds its memory while it does nothing; None if that is not known.
-        sm_active_ratio: mean share of its streaming multiprocessors that were busy; None if it does not say.
-        power_watts: what it draws; None if it does not say.
+        measured: the utilisation is a measurement; an estimate decides the state, and is not integrated.
+        weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A
+            partitioned GPU keeps what its slices leave over, so that the weights of the node sum to its GPUs.
+        held_idle: whether a process holds its memory while it does nothing; None if unknown.
+        sm_active_ratio: mean share of its streaming multiprocessors that were busy; None if not reported.
+        power_watts: what it draws; None if not reported.
     """
 
     uuid: str
@@ -42,7 +42,7 @@ class Device:
 
 @dataclass(slots=True)
 class DeviceTotals:
-    """Integrals of one device since the ledger began; None if the device never gave the figure."""
+    """Integrals of one device since the ledger began; None if the device never reported the figure."""
 
     seconds: dict[State, float] = field(default_factory=dict)
     utilization_seconds: float | None = None
@@ -52,7 +52,7 @@ class DeviceTotals:
     """The state that took most of the last span."""
 
 
-class DeviceBook:
+class DeviceLedger:
     """Seconds by state, utilisation and memory integrals of each device; no money (a node is paid as a whole)."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class DeviceBook:
     def add(self, device: Device, seconds: float, shares: Mapping[State, float]) -> None:
         """Account ``seconds`` of ``device``, split over states by ``shares``, which sum to 1."""
         totals = self.devices.pop(device.uuid, None) or DeviceTotals()
-        self.devices[device.uuid] = totals  # those that are here stand last
+        self.devices[device.uuid] = totals  # devices that are present come last
         while len(self.devices) > MOST_REMEMBERED:
             del self.devices[next(iter(self.devices))]
         for state, share in shares.items():
@@ -76,7 +76,7 @@ class DeviceBook:
             totals.held_idle_seconds = (totals.held_idle_seconds or 0.0) + device.held_idle * seconds
 
     def state(self) -> dict[str, Any]:
-        """The book as JSON-able data."""
+        """The totals as JSON-able data."""
         return {
             uuid: [
                 {s.value: v for s, v in t.seconds.items()},
@@ -88,12 +88,12 @@ class DeviceBook:
         }
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> DeviceBook:
-        """The book that `state` described."""
-        book = cls()
+    def restored(cls, state: Mapping[str, Any]) -> DeviceLedger:
+        """The totals that `state` described."""
+        it = cls()
         for uuid, (seconds, *integrals) in state.items():
             known = [None if integral is None else float(integral) for integral in integrals]
             utilization, memory, held = (*known, None, None, None)[:3]  # an older version wrote fewer
             by_state = {State(s): float(v) for s, v in seconds.items()}
-            book.devices[uuid] = DeviceTotals(by_state, utilization, memory, held)
-        return book
+            it.devices[uuid] = DeviceTotals(by_state, utilization, memory, held)
+        return it

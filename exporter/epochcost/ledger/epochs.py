@@ -45,7 +45,7 @@ class Epochs:
     counted: bool = True
     """Global rank 0 is on this machine."""
     at_work: bool = False
-    """It trains, though it has reported no step yet: it says so, or its devices have worked for a while."""
+    """It trains, though it has reported no step yet: it reports so, or its devices have worked for a while."""
     busy_since: float | None = None
     """Since when its devices have worked without a break, before it has reported anything."""
     base: float = 0.0
@@ -55,7 +55,7 @@ class Epochs:
     fresh: bool = True
     """This attempt began at step 0."""
     heard_start: bool = True
-    """This attempt was heard of from its start."""
+    """This attempt's start event was received."""
     whole_t: float | None = None
     """When the position, as progress reported it, became the whole number that it is."""
     attempt_start: float | None = None
@@ -78,10 +78,10 @@ class Epochs:
     that is known."""
 
     def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
-        """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
+        """A process of the run has started while none of it was running; ``anew``: after an attempt that finished.
 
-        What comes then is new work and none done again, wherever it begins: its positions count on from the highest.
-        ``heard_start`` False if it was not heard at its start, but later.
+        What follows is new work and not repeated work, wherever it begins: its positions count on from the highest.
+        ``heard_start`` False if its start event was not received, only later ones.
         """
         self.heard_start = heard_start
         self.anew = anew
@@ -134,7 +134,7 @@ class Epochs:
         if position is not None:
             self._stand_at(position, t, first_position(event, position - self.base, resumed=self.resumed))
         self._begin(t)
-        # Who says how many steps an epoch has will report them, and has not begun before the first.
+        # A process that reports the steps of an epoch will report each, and has not begun before the first.
         self.at_work = event.steps is None or bool(event.step)
 
     def _begin_counts(self, event: TrainingEvent) -> None:
@@ -164,7 +164,7 @@ class Epochs:
             counted.position = value
 
     def _stand_at(self, position: float, t: float, first: float) -> None:
-        """The process says where it is without having worked since: a first position, or a jump back."""
+        """The process reports its position without having worked since: a first position, or a jump back."""
         if self.position is None:
             self._first_position(first + self.base)
             self._advance(position, t)
@@ -196,7 +196,7 @@ class Epochs:
             self.at_work = False  # its steps are reported, and none is done
 
     def _begin(self, t: float) -> None:
-        """An epoch runs from ``t`` on; where a first word says that work was done before it, from the run's start."""
+        """An epoch runs from ``t`` on, or from the run's start if the first event reports work done before it."""
         if self.begin_t is not None:
             return
         first, position = self.attempt_start, self.position
@@ -207,7 +207,7 @@ class Epochs:
             self.begin_t, self.begin_position = t, position or 0.0
 
     def _end(self, event: TrainingEvent, position: float | None) -> None:
-        """The last words of a process count like any others, and end an epoch that is whole; they take nothing back."""
+        """The last events of a process count like any others, and end an epoch that is whole; they retract nothing."""
         back = position is not None and self.position is not None and position < self.position - WHOLE
         if not back and (position is not None or reports_work(event)):
             self._progress(event, position)
@@ -216,8 +216,8 @@ class Epochs:
     def _end_epochs_before(self, position: float, t: float) -> None:
         """A run that is well into an epoch has finished the ones before, whether it reported so or not.
 
-        Jobs that count steps or tokens never say so. The end is where the position was whole; where no report hit that,
-        it is put where the position must have passed it, between the report before and this one.
+        Jobs that count steps or tokens never report it. The end is where the position was whole; where no report hit
+        that, it is put where the position must have passed it, between the report before and this one.
         """
         if self.position is not None and position > self.position + WHOLE:
             self._end_whole_epoch()
@@ -289,7 +289,7 @@ class Epochs:
     def work(self, start: float, end: float, *, busy: bool) -> None:
         """Its devices did something, or nothing, from ``start`` to ``end``.
 
-        A run of which nothing but its start is heard has begun to work when they have been busy for a while.
+        A run of which only the start was received has begun to work when its devices have been busy for a while.
         """
         if self.begun or not busy:
             self.busy_since = None
@@ -355,12 +355,12 @@ class Epochs:
         return State.USEFUL
 
     def state(self, *, finished: bool = True) -> dict[str, Any]:
-        """As JSON-able data, without the ``finished`` epochs if so wished."""
-        kept = self.finished if finished else []
+        """As JSON-able data, optionally without the ``finished`` epochs."""
+        epochs = self.finished if finished else []
         return {
             **{name: getattr(self, name) for name in _SAVED},
             "phase": self.phase.value,
-            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in kept],
+            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in epochs],
             "amounts": [[c.position, c.executed] for c in (self.steps, self.samples, self.tokens)],
             "intervals": list(self.intervals),
         }

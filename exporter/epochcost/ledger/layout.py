@@ -12,16 +12,16 @@ ALL = Device("node", "node")
 """The whole machine, if no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 GONE_PREFIX = "gone/"
-"""Before the index of a device that has left the driver's list: the driver may have given its own to another one."""
+"""Precedes the index of a device that has left the driver's list: the driver may have reassigned the index."""
 LEAST = 1e-9
-"""What a slice still counts for whose place is another's: who names it means it, and not the whole machine."""
+"""Weight of a slice whose place another has: a run that names it means it, and not the whole machine."""
 
 
 def with_held(devices: Sequence[Device], before: Iterable[Placed], held: Collection[str]) -> list[Device]:
     """``devices``, and those of ``before`` that are not among them and that runs hold: ``held``, by their uuids.
 
     A run's claim on devices that were known stays its claim when one vanishes. Its GPU does not count for more
-    meanwhile, whatever the driver says that is left over, or was made, in place of a slice.
+    meanwhile, whatever the driver reports as left over, or as created, in place of a slice.
     """
     seen = {device.uuid for device in devices}
     missing = [placed for placed in before if placed[0] not in seen and placed[0] in held]

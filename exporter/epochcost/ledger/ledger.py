@@ -10,7 +10,7 @@ from typing import Any
 from epochcost.ledger.alike import Alike
 from epochcost.ledger.attribution import split_between_runs, state_without_run, watts, works
 from epochcost.ledger.charged_price import ChargedPrice, finite, infinite
-from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.devices import Device, DeviceLedger
 from epochcost.ledger.layout import ALL, NO_GPU, with_held
 from epochcost.ledger.ledger_settings import LedgerSettings
 from epochcost.ledger.node_ledger import Key, NodeLedger
@@ -40,11 +40,11 @@ class Ledger:
         self.price = PriceTrack()
         """The track of `charged`."""
         self.charged = ChargedPrice()
-        self.book = NodeLedger()
+        self.node_ledger = NodeLedger()
         self.useful_cut = NodeLedger()
-        """Of the book's useful time the parts that are known, see `epochcost.ledger.useful_cut`."""
+        """The parts of the node's useful time that are known, see `epochcost.ledger.useful_cut`."""
         self.unsettled = Unsettled(0.0)
-        self.devices = DeviceBook()
+        self.devices = DeviceLedger()
         self.runs: dict[RunId, RunAccount] = {}
         self.cursor: float | None = None
         """Everything before this instant is accounted."""
@@ -57,14 +57,14 @@ class Ledger:
         self._stale_from: float | None = None
         """In `many_events`: the instant from which the shares are to be computed again; else None."""
         self._alike: Alike | None = None
-        """In `many_events`: the newest span, of which nothing is in the books yet."""
+        """In `many_events`: the newest span, which is not entered yet."""
         self._whole: Sequence[Device] | None = None
         """The newest devices, where they are all of the layout."""
 
     # -- time --------------------------------------------------------------------------------------------------------
 
     def begin(self, start: float, seen_from: float, boot: float) -> None:
-        """Open the books in a boot of the machine.
+        """Open the ledger in a boot of the machine.
 
         Args:
             start: the instant from which its time is accounted; never one that is accounted already, as a container's
@@ -80,9 +80,9 @@ class Ledger:
         self.cursor, self.boot_until, self.floor = start, seen_from, boot
 
     def advance(self, to: float, devices: Sequence[Device], *, observed: bool = True) -> None:
-        """Account the time up to ``to``, in which the devices did what ``devices`` say.
+        """Account the time up to ``to``, in which the devices did what ``devices`` contain.
 
-        ``observed`` False means that nothing was read: what needs a reading is ``unknown``.
+        ``observed`` False means that nothing was read: states that need a reading become ``unknown``.
         """
         if self.cursor is None or to <= self.cursor:
             return
@@ -147,7 +147,7 @@ class Ledger:
             self._enter()
 
     def _enter(self) -> None:
-        """Put the span that was kept into the books."""
+        """Enter the span that was held back."""
         span, self._alike = self._alike, None
         if span is None:
             return
@@ -170,8 +170,8 @@ class Ledger:
             for (_, state), share in split.items():
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
-        self.book.add(start, end, shares, self.price)
-        if cut or self.useful_cut:  # from then on without gaps, so that its spans join as the book's do
+        self.node_ledger.add(start, end, shares, self.price)
+        if cut or self.useful_cut:  # from then on without gaps, so that its spans join as the node's do
             nothing: dict[Key, float] = {(run, part): 0.0 for run in states for part in (ACTIVE, REST)}
             self.useful_cut.add(start, end, {**nothing, **cut}, self.price)
         self.unsettled.add(start, end, shares)
@@ -206,7 +206,7 @@ class Ledger:
         """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
         account = self.runs.get(event.run)
         if account is None or not account.only_moves(event):
-            self._enter()  # what it changes must find the time before it in the books
+            self._enter()  # the time before the event must be entered before it changes anything
         if account is None:
             if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return "ignored"
@@ -234,7 +234,7 @@ class Ledger:
         Args:
             now: the present instant.
             longer_than: seconds of silence.
-            watched: writers whose life the reader sees for itself.
+            watched: writers that the reader itself sees to be alive.
         """
         seen = set(watched)
         for account in self.open_runs():
@@ -246,8 +246,8 @@ class Ledger:
     def reached_elsewhere(self, run: RunId, part: str, position: float, finished_ts: float | None = None) -> None:
         """The run had come to ``position`` on other machines: what this ``part`` does below it is done again.
 
-        ``finished_ts`` is when a training run of it last finished, as who says so knows: one who does not know yet that
-        it finished here speaks of the training before.
+        ``finished_ts`` is when a training run of it last finished, as known to the reporting machine: one that does not
+        know yet that it finished here means the training run before.
         """
         account = self.runs.get(run)
         if account is None or account.part != part:
@@ -281,9 +281,9 @@ class Ledger:
 
     @contextmanager
     def many_events(self) -> Iterator[None]:
-        """Within the block neither shares nor books are kept up to date, however many events there are: at its end.
+        """Within the block neither shares nor accounts are kept up to date, however many events there are: at its end.
 
-        A thousand processes that come and go at times long past would else have all be computed again at each.
+        Otherwise a thousand processes that came and went long ago would each cause everything to be recomputed.
         """
         self._stale_from = math.inf
         try:
@@ -319,7 +319,7 @@ class Ledger:
         closed = [account for account in self.runs.values() if not account.is_open]
         for account in first_to_forget(closed)[: MAX_RUNS // 4]:
             del self.runs[account.run]
-        self.book.drop_run_names(self.runs)
+        self.node_ledger.drop_run_names(self.runs)
         self.useful_cut.drop_run_names(self.runs)
 
     def settle(self, until: float) -> None:
@@ -330,7 +330,7 @@ class Ledger:
     # -- price -------------------------------------------------------------------------------------------------------
 
     def set_price(self, steps: Sequence[PriceStep], now: float) -> bool:
-        """Take what a price source says at ``now``; True when anything changed. The past is priced again by it."""
+        """Take the report of a price source at ``now``; True when anything changed. The past is priced again by it."""
         self.charged.learn(steps, now)
         return self._charge()
 
@@ -349,7 +349,7 @@ class Ledger:
         if track == self.price:
             return False
         self.price = track
-        self.book.reprice()
+        self.node_ledger.reprice()
         self.useful_cut.reprice()
         for account in self.runs.values():
             account.reprice()
@@ -366,7 +366,7 @@ class Ledger:
             "floor": finite(self.floor),
             **self.charged.state(),
             "layout": self._layout,
-            "book": self.book.state(),
+            "book": self.node_ledger.state(),
             "useful_cut": self.useful_cut.state(),
             "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
@@ -390,10 +390,10 @@ class Ledger:
         it.charged = ChargedPrice.restored(state)
         it.price = it.charged.track()
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
-        it.book = NodeLedger.restored(state["book"])
+        it.node_ledger = NodeLedger.restored(state["book"])
         if "useful_cut" in state:  # before it was kept nothing is known of it
             it.useful_cut = NodeLedger.restored(state["useful_cut"])
         it.unsettled = Unsettled.restored(state["unsettled"])
-        it.devices = DeviceBook.restored(state["devices"])
+        it.devices = DeviceLedger.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it

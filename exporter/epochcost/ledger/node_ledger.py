@@ -1,4 +1,4 @@
-"""The node's book: seconds and dollars by (run, state), in spans that can be priced again."""
+"""The node's ledger: seconds and dollars by (run, state), in spans that can be priced again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOLD_AFTER_SECONDS = 32 * 86400.0
 
 @dataclass(slots=True)
 class Interval:
-    """Seconds by key over ``start`` to ``end``; they sum to its length. Packed, it changes no more."""
+    """Seconds by key over ``start`` to ``end``; they sum to its length. Once packed, it does not change."""
 
     start: float
     end: float
@@ -46,9 +46,9 @@ class Totals:
 class NodeLedger:
     """Device-mean seconds by (run, state); the dollars are the price's integral over each span, split like its seconds.
 
-    So the dollars of all keys sum to the integral of the price over everything accounted, whatever was learnt when.
-    Within a span (60 s, after two hours 3600 s) a price change that was learnt late is spread over the span's keys in
-    proportion; one known in time cuts the span and is exact for every key.
+    So the dollars of all keys sum to the integral of the price over everything accounted, whatever arrived when. Within
+    a span (60 s, after two hours 3600 s) a price change that arrived late is spread over the span's keys in proportion;
+    one known in time cuts the span and is exact for every key.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class NodeLedger:
         return bool(self.spans or self._folded.seconds)
 
     def totals(self, price: PriceTrack) -> Totals:
-        """Seconds and dollars by key since the book began."""
+        """Seconds and dollars by key since the ledger began."""
         if self._cached is None:
             totals = Totals(dict(self._folded.seconds), dict(self._folded.cost_usd), self._folded.unpriced_seconds)
             for span in self.spans:
@@ -130,26 +130,26 @@ class NodeLedger:
         self._pack()
 
     def _pack(self) -> None:
-        """What is joined to hours changes no more."""
+        """What is joined to hours does not change any more."""
         for span in self.spans[self._first_unpacked : self._first_fine]:
             span.seconds = self._packing.packed(span.seconds)
         self._first_unpacked = max(self._first_unpacked, self._first_fine)
 
     def drop_run_names(self, keep: Iterable[RunId]) -> None:
-        """Put the seconds of runs that are no longer kept under an empty id, so that the book stays small."""
-        kept = {None, *keep}
+        """Put the seconds of runs that are no longer kept under an empty id, so that the ledger stays small."""
+        runs = {None, *keep}
         for span in self.spans:
-            span.seconds = _renamed(span.seconds, kept)
+            span.seconds = _renamed(span.seconds, runs)
         self._keys.clear()
         self._packing.clear()
         self._first_unpacked = 0
         self._pack()
-        self._folded.seconds = _renamed(self._folded.seconds, kept)
-        self._folded.cost_usd = _renamed(self._folded.cost_usd, kept)
+        self._folded.seconds = _renamed(self._folded.seconds, runs)
+        self._folded.cost_usd = _renamed(self._folded.cost_usd, runs)
         self._cached = None
 
     def state(self) -> dict[str, Any]:
-        """The book as JSON-able data."""
+        """The ledger as JSON-able data."""
         table: KeyTable[Key] = KeyTable()
         spans = [[span.start, span.end, *_row(span.seconds, table)] for span in self.spans]
         return {
@@ -160,13 +160,13 @@ class NodeLedger:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> NodeLedger:
-        """The book that `state` described."""
-        book = cls()
+        """The ledger that `state` described."""
+        it = cls()
         sets = [load([*key, 0.0] for key in keys) for keys in state.get("keys", ())]  # an older version packed nothing
-        book.spans = [Interval(float(start), float(end), _seconds(row, sets)) for start, end, *row in state["spans"]]
+        it.spans = [Interval(float(start), float(end), _seconds(row, sets)) for start, end, *row in state["spans"]]
         seconds, usd, unpriced = state["folded"]
-        book._folded = Totals(load(seconds), load(usd), float(unpriced))
-        return book
+        it._folded = Totals(load(seconds), load(usd), float(unpriced))
+        return it
 
 
 def _settle(span: Interval, price: PriceTrack, totals: Totals) -> None:
@@ -214,10 +214,10 @@ def _runs(keys: Iterable[Key]) -> set[RunId | None]:
     return {run for run, _ in keys}
 
 
-def _renamed(seconds: Mapping[Key, float], kept: set[RunId | None]) -> dict[Key, float]:
+def _renamed(seconds: Mapping[Key, float], runs: set[RunId | None]) -> dict[Key, float]:
     renamed: dict[Key, float] = {}
     for (run, state), value in seconds.items():
-        key = (run if run in kept else RunId(""), state)
+        key = (run if run in runs else RunId(""), state)
         renamed[key] = renamed.get(key, 0.0) + value
     return renamed
 

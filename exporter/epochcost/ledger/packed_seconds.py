@@ -1,4 +1,4 @@
-"""Seconds by key of a span that changes no more, in a tenth of the memory: kept for 32 days, 24 or more a day."""
+"""Seconds by key of a span that no longer changes, in a tenth of the memory: kept for 32 days, 24 or more a day."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PackedSeconds(Mapping[K, float], Generic[K]):
 
     Attributes:
         keys_in_order: one object for all mappings with these keys.
-        values_in_order: as long as those.
+        values_in_order: one for each key.
     """
 
     __slots__ = ("keys_in_order", "values_in_order")

@@ -63,9 +63,9 @@ class PriceTrack:
     def learn(self, steps: Sequence[PriceStep], now: float, floor: float = -math.inf) -> PriceTrack:
         """Add what a source reported at ``now`` about the time from ``floor`` on (before it the machine was another).
 
-        From its first step on the source's history replaces ours; before it, ours stays. A source without dates (first
-        step at ``-inf``) cannot say when its price changed: a differing price counts from ``now`` on, and fills only
-        what was not known before.
+        From its first step on the source's history replaces ours; before that step, ours stays. A source without dates
+        (first step at ``-inf``) does not report when its price changed: a differing price counts from ``now`` on, and
+        fills only what was not known before.
         """
         ours = list(zip(self.times, self.usd_per_hour, strict=True))
         before = [pair for pair in ours if pair[0] < floor]
@@ -87,8 +87,8 @@ class PriceTrack:
 
     def forget_from(self, t: float) -> PriceTrack:
         """From ``t`` on the price is not known (the machine became another one)."""
-        kept = [(at, p) for at, p in zip(self.times, self.usd_per_hour, strict=True) if at < t]
-        return _track([*kept, (t, None)])
+        steps = [(at, p) for at, p in zip(self.times, self.usd_per_hour, strict=True) if at < t]
+        return _track([*steps, (t, None)])
 
 
 Pair = tuple[float, float | None]
@@ -114,20 +114,20 @@ def _with_undated(ours: list[Pair], theirs: list[Pair], floor: float, now: float
 
 def _track(pairs: Iterable[tuple[float, float | None]]) -> PriceTrack:
     """Merge steps that change nothing, so that the track stays as small as the price is calm."""
-    kept: list[tuple[float, float | None]] = []
+    steps: list[tuple[float, float | None]] = []
     for t, price in pairs:
-        if not kept or kept[-1][1] != price:
-            kept.append((t, price))
-    if kept and kept[0][1] is None:
-        kept.pop(0)
-    kept = kept[-MAX_STEPS:]
-    return PriceTrack(tuple(t for t, _ in kept), tuple(p for _, p in kept))
+        if not steps or steps[-1][1] != price:
+            steps.append((t, price))
+    if steps and steps[0][1] is None:
+        steps.pop(0)
+    steps = steps[-MAX_STEPS:]
+    return PriceTrack(tuple(t for t, _ in steps), tuple(p for _, p in steps))
 
 
 def following_windows(windows: Iterable[Window]) -> tuple[Window, ...]:
     """Those of ``windows`` that can be, each after the one before."""
-    kept: list[Window] = []
+    free: list[Window] = []
     for start, end in windows:
-        if EARLIEST <= start < end < math.inf and (not kept or kept[-1][1] <= start):
-            kept.append((start, end))
-    return tuple(kept)
+        if EARLIEST <= start < end < math.inf and (not free or free[-1][1] <= start):
+            free.append((start, end))
+    return tuple(free)

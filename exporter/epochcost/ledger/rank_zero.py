@@ -1,7 +1,7 @@
 """What is counted here of a run's progress: what was done while its global rank 0 was on this machine.
 
-Every machine follows the epochs, for it has to say what they cost it. But progress is one for the whole run: were it
-counted on each machine, no sum over machines would be right. So it is counted where rank 0 is, and nowhere else.
+Every machine follows the epochs, for it has to report what they cost there. But progress is one for the whole run: were
+it counted on each machine, no sum over machines would be right. So it is counted where rank 0 is, and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from epochcost.model import Phase
 
 WORK = ("executed", "steps", "samples", "tokens")
 PHASE_NAMES = {phase: f"phase/{phase.value}" for phase in Phase}
-"""Asked for each second: an enum's `value` is slow."""
+"""Looked up each second: an enum's `value` is slow."""
 
 
 class Process(Protocol):
@@ -52,7 +52,7 @@ class CountedHere:
     start: float | None = None
     position: float | None = None
     high_water: float = 0.0
-    _kept: dict[str, float] = field(default_factory=dict)
+    _frozen: dict[str, float] = field(default_factory=dict)
     """What was counted by the time rank 0 left."""
     _skipped: dict[str, float] = field(default_factory=dict)
     """What was done while rank 0 was elsewhere."""
@@ -66,17 +66,17 @@ class CountedHere:
         done = _done(epochs, phases)
         if leads:
             self.attempt_t = epochs.started_t
-            self._skipped = {name: value - self._kept.get(name, 0) for name, value in done.items()}
+            self._skipped = {name: value - self._frozen.get(name, 0) for name, value in done.items()}
         else:
-            self._kept = self._counted(done)
+            self._frozen = self._counted(done)
             self.position, self.high_water = epochs.reached, epochs.high_water
         self.leads = leads
         self.led = self.led or leads
 
     def disown(self) -> None:
         """What was taken for rank 0 has only started it: as long as it has done nothing, it has not led."""
-        if self.start is None and not any(self._kept.get(name) for name in WORK):
-            self.led, self._kept = False, {}
+        if self.start is None and not any(self._frozen.get(name) for name in WORK):
+            self.led, self._frozen = False, {}
 
     def follow(self, epochs: Epochs) -> None:
         """Note where the counting began, once that is known."""
@@ -88,16 +88,18 @@ class CountedHere:
 
     def amounts(self, epochs: Epochs, phases: Mapping[Phase, float]) -> dict[str, float]:
         """Counted so far: ``executed`` and ``lost`` epochs, ``steps``, ``samples``, ``tokens``, seconds of phases."""
-        return self._counted(_done(epochs, phases)) if self.leads else dict(self._kept)
+        return self._counted(_done(epochs, phases)) if self.leads else dict(self._frozen)
 
     def _counted(self, done: Mapping[str, float]) -> dict[str, float]:
         """None of it ever falls: a difference of sums may, in its last digit, and would be taken for a restart."""
-        return {name: max(self._kept.get(name, 0), value - self._skipped.get(name, 0)) for name, value in done.items()}
+        return {
+            name: max(self._frozen.get(name, 0), value - self._skipped.get(name, 0)) for name, value in done.items()
+        }
 
     def state(self) -> list[Any]:
         """As JSON-able data."""
         known = [self.leads, self.led, self.start, self.position, self.high_water]
-        return [*known, self._kept, self._skipped, self.attempt_t]
+        return [*known, self._frozen, self._skipped, self.attempt_t]
 
     @classmethod
     def restored(cls, state: list[Any]) -> CountedHere:
@@ -106,11 +108,11 @@ class CountedHere:
         Raises:
             ValueError, TypeError: when it is not what `state` makes.
         """
-        leads, led, start, position, high_water, kept, skipped, *more = state
-        if led and not leads and not {"lost", *WORK} <= dict(kept).keys():
-            raise ValueError(f"counted: {', '.join(sorted(map(str, kept)))[:120]} are not all that was")
+        leads, led, start, position, high_water, counts, skipped, *more = state
+        if led and not leads and not {"lost", *WORK} <= dict(counts).keys():
+            raise ValueError(f"counted: {', '.join(sorted(map(str, counts)))[:120]} are not all that was")
         (attempt_t,) = more or [None]
-        return cls(bool(leads), bool(led), start, position, float(high_water), dict(kept), dict(skipped), attempt_t)
+        return cls(bool(leads), bool(led), start, position, float(high_water), dict(counts), dict(skipped), attempt_t)
 
 
 def _done(epochs: Epochs, phases: Mapping[Phase, float]) -> dict[str, float]:

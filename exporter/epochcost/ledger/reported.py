@@ -14,10 +14,10 @@ MAX_NAMES = 8
 class ReportedValues:
     """The newest value of each name, in the order in which the names came.
 
-    They are those of one attempt: the next may have others, and its first word takes the place of all of them.
+    They are those of one attempt: the next may have others, and its first report replaces all of them.
 
     Attributes:
-        attempt: whose they are.
+        attempt: the attempt that they belong to.
         writer: the process that reported it last.
         values: by name.
     """
@@ -27,7 +27,7 @@ class ReportedValues:
     values: dict[str, float] = field(default_factory=dict)
 
     def take(self, metrics: Iterable[tuple[str, float | None]], attempt: int, writer: str) -> None:
-        """Keep what a process says in ``attempt``; None takes a name back."""
+        """Keep what a process reports in ``attempt``; None removes a name."""
         if attempt != self.attempt:
             self.values = {}
         self.attempt, self.writer = attempt, writer

@@ -24,9 +24,9 @@ class BeforeReports:
 
     Attributes:
         facts: `FACTS` as they were.
-        epochs: as `Epochs.state` says, without the finished ones:
-        finished: so many of these were there, and are kept still.
-        counted: as `CountedHere.state` says.
+        epochs: as `Epochs.state` returned it, without the finished ones.
+        finished: how many finished epochs there were, which are still kept.
+        counted: as `CountedHere.state` returned it.
         dollars: of the epochs that are no longer kept: ``epoch_usd``, ``epochs``, ``epochs_here``.
     """
 
@@ -47,7 +47,7 @@ class BeforeReports:
         )
 
     def folded(self, epochs: Sequence[Epoch], dollars: Sequence[float | None]) -> None:
-        """``epochs``, the oldest, are no longer kept one by one; ``dollars`` are theirs."""
+        """``epochs``, the oldest, are no longer kept one by one; their cost was ``dollars``."""
         mine = min(self.finished, len(epochs))
         self.finished -= mine
         for epoch, usd in zip(epochs[:mine], dollars[:mine], strict=True):

@@ -43,7 +43,7 @@ class RunAccount:
         self.part = part
         """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
         self.user: int | None = None
-        """Who began the run; None if that is not known."""
+        """User who began the run; None if unknown."""
         self.facts = Facts()
         self.members = Members()
         self.leader: str | None = None
@@ -73,7 +73,7 @@ class RunAccount:
     # -- processes ---------------------------------------------------------------------------------------------------
 
     def _changed(self) -> None:
-        """A process came or went. Both figures are kept, for they are asked of every run at every event."""
+        """A process came or went. Both figures are stored, for they are read for every run at every event."""
         ends = [member.end for member in self.members.values()]
         self.is_open = None in ends
         self.ended_t = max((end for end in ends if end is not None), default=None) if not self.is_open else None
@@ -129,7 +129,7 @@ class RunAccount:
         return changed
 
     def _hear(self, event: TrainingEvent, member: Member, facts_before: Mapping[str, Any]) -> None:
-        """What a process says of its progress: followed, taken back, or kept for when it comes to be followed."""
+        """What a process reports about its progress: followed, retracted, or kept until the process is followed."""
         if event.kind is EventKind.RETRACT:
             self.retracted += self._retract(event.writer)  # it was a guess, and a wrong one
         elif self._leads(event):
@@ -138,7 +138,7 @@ class RunAccount:
             member.unheard = event
 
     def _leads(self, event: TrainingEvent) -> bool:
-        """Whether the run's progress is what this process says."""
+        """Whether the run's progress is what this process reports."""
         if self.leader == event.writer:
             return True
         unreported = not self.epochs.stepped and self.epochs.position is None
@@ -147,8 +147,8 @@ class RunAccount:
         return self.leader == event.writer
 
     def _follow(self, event: TrainingEvent, facts_before: Mapping[str, Any]) -> None:
-        kept = self.before_reports
-        mine = kept is not None and kept.writer == event.writer
+        before = self.before_reports
+        mine = before is not None and before.writer == event.writer
         if event.kind is EventKind.START and mine:
             self.before_reports = None
         elif event.kind is not EventKind.START and not mine and reports_position(event):
@@ -177,7 +177,7 @@ class RunAccount:
         return True
 
     def _member(self, event: TrainingEvent) -> Member | None:
-        """The process that wrote ``event``; one that starts anew in the same file is another."""
+        """The process that wrote ``event``; a new start in the same file is another process."""
         member = self.members.get(event.writer)
         if member is not None and member.end is not None and event.kind is EventKind.START:
             self.members[f"{event.writer}#{len(self.members)}"] = self.members.pop(event.writer)
@@ -194,7 +194,7 @@ class RunAccount:
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=rank_of(event))
         if member.rank == 0:
             if self.leader and self.members.is_first_rank_zero(event.writer, self.leader, self.epochs.started_t):
-                self._retract(self.leader)  # rank 0 says the same itself
+                self._retract(self.leader)  # rank 0 reports the same itself
                 self.leader = event.writer
             elif self.epochs.position is None:
                 self.leader = event.writer
@@ -209,7 +209,7 @@ class RunAccount:
             and self._leads(event)
             and (self.epochs.position is None or reporter == event.writer)
         ):
-            self._follow(event, facts_before)  # not the last words of one that has only come to be followed
+            self._follow(event, facts_before)  # not the last events of a process that has only just come to be followed
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
         self._changed()
@@ -222,7 +222,7 @@ class RunAccount:
         return member.end
 
     def _note_finish(self, t: float) -> None:
-        """Its last process has ended: a training run has finished here if it says so, and if rank 0 was one of them."""
+        """Its last process has ended: a training run has finished here if it reports that, and included rank 0."""
         if self.is_open or self.status is not EndStatus.FINISHED or self.epochs.reached is None:
             return
         if holds_rank_zero(m for m in self.members.values() if m.start >= self.epochs.started_t):
@@ -262,7 +262,7 @@ class RunAccount:
     def cost(self, start: float, end: float, price: PriceTrack) -> float | None:
         """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known.
 
-        Nor is it where the share changed so often that what it was at ``start`` is no longer kept.
+        None, too, if the share changed so often that its value at ``start`` is no longer kept.
         """
         if start < self.settled.cut_t:
             return None
@@ -348,7 +348,7 @@ class RunAccount:
         return usd, here
 
     def reprice(self) -> None:
-        """Prices or shares of the past have changed: what was computed is computed again when asked."""
+        """Prices or shares of the past have changed: what was computed is computed again when it is read."""
         self._epoch_usd, self._epoch_sum = [], None
 
     # -- persistence -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from epochcost.ledger.shares import Placed, named
 from epochcost.model import TrainingEvent
 
 MEMBERS_KEPT = 64
-"""Processes of one run that are remembered after their end, so that what is learnt late can still be put right."""
+"""Processes of one run that are remembered after their end, so that what arrives late can still be corrected."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Members(dict[str, Member]):
         return any(m.open_at(t) for m in self.values())
 
     def leaves_it_to_rank_zero(self, writer: str) -> bool:
-        """Whether rank 0 of its world is running here: what this process says of the progress, rank 0 says too."""
+        """Whether rank 0 of its world is running here: rank 0 reports the progress that this process reports."""
         process = self.get(writer)
         return process is not None and bool(process.rank) and any(m.rank == 0 and m.end is None for m in self.values())
 

@@ -28,7 +28,7 @@ class Energy:
     seconds: float = 0.0
 
     def add(self, seconds: float, watts: float | None) -> None:
-        """``seconds`` passed, in which the run's devices drew ``watts``; None if one of them did not say."""
+        """``seconds`` passed, in which the run's devices drew ``watts``; None if one of them did not report it."""
         if watts is not None:
             self.joules += watts * seconds
             self.seconds += seconds

@@ -1,4 +1,4 @@
-"""Who pays for the node: shares of runs, from the devices they use and the times they were open."""
+"""How the node's cost is split: shares of runs, from the devices they use and the times they were open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from epochcost.model import RunId
 Placed = tuple[str, str, float]
 """A device of the node: its uuid, index and weight."""
 ABBREVIATED = ("GPU-", "MIG-")
-"""What a UUID that may be given in part begins with."""
+"""Prefix of a UUID that may be abbreviated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Claims:
         by_device: for each device, in order, the runs on it.
         weights: what each device counts for, see `Device`; at least one is above 0.
         whole_node: the runs pay for the whole node, also for devices that no run uses.
-        users: who began each run. A device is shared between users first, then between the runs of each: nobody takes
-            more of it by calling one training run many runs.
+        users: the user who began each run. A device is shared between users first, then between the runs of each: no
+            user gets more of it by splitting one training run into many runs.
     """
 
     by_device: tuple[tuple[RunId, ...], ...]
@@ -72,20 +72,20 @@ def claims(
     whole_node: bool,
     users: Mapping[RunId, int | None] | None = None,
 ) -> Claims:
-    """Match what each open run says it uses with the node's devices.
+    """Match the devices that each open run reports with the node's devices.
 
     Args:
         open_runs: device indices or UUIDs by run; None means all of the node.
         devices: (uuid, index, weight) of each device; a node without GPUs is one device. Index ``0:1`` is a slice of
-            the device with index ``0``: who names that one uses its slices.
+            the device with index ``0``: a run that names that one uses its slices.
         whole_node, users: see `Claims`.
 
-    A run whose devices have never been among the node's (a container's own numbering, say) is taken to use all of them:
+    A run whose devices have never been among the node's (numbered by a container, say) is taken to use all of them:
     the node is paid because of it.
     """
     by_device: list[list[RunId]] = [[] for _ in devices]
-    for run, wanted in open_runs.items():
-        mine = _used(wanted, devices)
+    for run, names in open_runs.items():
+        mine = _used(names, devices)
         if not sum(devices[i][2] for i in mine):
             mine = list(range(len(devices)))
         for i in mine:
@@ -94,15 +94,15 @@ def claims(
     return Claims(tuple(tuple(runs) for runs in by_device), weights, whole_node, users or {})
 
 
-def named(wanted: frozenset[str], devices: Sequence[Placed]) -> list[Placed]:
-    """The devices that ``wanted`` names, by UUID or index."""
-    return [devices[i] for i in _used(wanted, devices)]
+def named(names: frozenset[str], devices: Sequence[Placed]) -> list[Placed]:
+    """The devices that ``names`` names, by UUID or index."""
+    return [devices[i] for i in _used(names, devices)]
 
 
-def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:
-    if wanted is None:
+def _used(names: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:
+    if names is None:
         return list(range(len(devices)))
-    named = {_whole_uuid(name, devices) for name in wanted}
+    named = {_whole_uuid(name, devices) for name in names}
     whole = {index for uuid, index, _ in devices if uuid in named or index in named}
     return [
         i
@@ -112,7 +112,7 @@ def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]
 
 
 def _whole_uuid(name: str, devices: Sequence[Placed]) -> str:
-    """CUDA takes as many digits of a UUID as tell one device from the others (``GPU-8932f937``)."""
+    """CUDA takes as many digits of a UUID as distinguish one device from the others (``GPU-8932f937``)."""
     if not name.startswith(ABBREVIATED) or name in ABBREVIATED:
         return name
     matching = [uuid for uuid, _, _ in devices if uuid.startswith(name)]
@@ -143,7 +143,7 @@ class ShareTrack:
                 self.shares.append(share)
 
     def cost(self, start: float, end: float, price: PriceTrack) -> tuple[float, float]:
-        """Dollars of this share of the node from ``start`` to ``end``, and the seconds whose price is not known."""
+        """Dollars of this share of the node from ``start`` to ``end``, and the seconds whose price is unknown."""
         usd = unpriced = 0.0
         i = max(0, bisect_right(self.times, start) - 1)
         while i < len(self.times) and self.times[i] < end:

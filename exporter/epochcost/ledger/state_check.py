@@ -31,7 +31,7 @@ LONGEST_FREE = 63 * 86400.0
 
 
 class ImpossibleStateError(ValueError):
-    """A saved state cannot be true; the text says where."""
+    """A saved state cannot be true; the text names the place."""
 
 
 def check_ledger(ledger: Ledger, latest: float) -> None:
@@ -49,7 +49,7 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     _check_free(ledger.charged.free, latest)
     usd = ledger.charged.free_usd_per_hour
     _require(is_number(usd) and 0 <= usd <= MAX_USD_PER_HOUR, f"free_usd_per_hour: {usd!r} is not a price")
-    _check_book(ledger.book, ledger.cursor)
+    _check_node_ledger(ledger.node_ledger, ledger.cursor)
     _check_spans(ledger.useful_cut.spans, "useful_cut", ledger.cursor, whole=False)
     _check_folded(ledger.useful_cut)
     _check_spans(ledger.unsettled._blocks, "unsettled", ledger.cursor)  # noqa: SLF001 - of the same package
@@ -94,13 +94,13 @@ def _check_spans(spans: Sequence[Interval], where: str, cursor: float | None, *,
         _require(sums or (not whole and total < length), f"{where}: {span.start!r}: no sum")
 
 
-def _check_book(book: NodeLedger, cursor: float | None) -> None:
-    _check_spans(book.spans, "book", cursor)
-    _check_folded(book)
+def _check_node_ledger(node_ledger: NodeLedger, cursor: float | None) -> None:
+    _check_spans(node_ledger.spans, "book", cursor)
+    _check_folded(node_ledger)
 
 
-def _check_folded(book: NodeLedger) -> None:
-    folded = book._folded  # noqa: SLF001 - of the same package
+def _check_folded(node_ledger: NodeLedger) -> None:
+    folded = node_ledger._folded  # noqa: SLF001 - of the same package
     _check_amounts((*folded.seconds.values(), *folded.cost_usd.values(), folded.unpriced_seconds), "book: folded")
     most = math.fsum(folded.seconds.values()) / 3600 * MAX_USD_PER_HOUR
     _require(math.fsum(folded.cost_usd.values()) <= most + TOLERANCE, "book: folded: no machine costs as much")
@@ -118,11 +118,19 @@ def _check_device(totals: DeviceTotals, where: str) -> None:
 
 def check_run(account: RunAccount, where: str, latest: float) -> None:
     """As `check_ledger`, of one run."""
-    kept = account.reported
-    for part in (account.facts, account.epochs, account.counted, account.share, account.settled, account.energy, kept):
+    reported = account.reported
+    for part in (
+        account.facts,
+        account.epochs,
+        account.counted,
+        account.share,
+        account.settled,
+        account.energy,
+        reported,
+    ):
         check_types(part, where)
-    _require(len(kept.values) <= MAX_NAMES, f"{where}: reports {len(kept.values)} values")
-    _require(all(name and name.isprintable() for name in kept.values), f"{where}: reports a value without a name")
+    _require(len(reported.values) <= MAX_NAMES, f"{where}: reports {len(reported.values)} values")
+    _require(all(name and name.isprintable() for name in reported.values), f"{where}: reports a value without a name")
     for member in account.members.values():
         check_types(member, where)
         ends = member.start if member.end is None else member.end
@@ -194,7 +202,7 @@ def ascending(times: Sequence[float]) -> bool:
 
 
 def check_types(record: Any, where: str) -> None:  # noqa: ANN401 - any dataclass
-    """Raise unless each field of a dataclass holds what its annotation says, numbers finite.
+    """Raise unless each field of a dataclass matches its annotation, numbers finite.
 
     Raises:
         ImpossibleStateError: naming the field.
@@ -207,7 +215,7 @@ def check_types(record: Any, where: str) -> None:  # noqa: ANN401 - any dataclas
 
 
 def fits(value: Any, hint: Any) -> bool:  # noqa: ANN401 - whatever an annotation may be
-    """Whether ``value`` is what a type says: of classes, None, unions, lists, tuples, mappings and what they hold."""
+    """Whether ``value`` matches a type: of classes, None, unions, lists, tuples, mappings and what they hold."""
     kind, parts = typing.get_origin(hint), typing.get_args(hint)
     if kind in (Union, types.UnionType):
         return any(fits(value, part) for part in parts)

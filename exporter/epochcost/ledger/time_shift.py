@@ -27,13 +27,13 @@ def earlier(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         **_moved(state, LEDGER, seconds),
         "price": [[_at(t, seconds), usd] for t, usd in state["price"]],
         "free": _spans(state.get("free", ()), seconds),
-        **{name: _book(state[name], seconds) for name in ("book", "useful_cut") if name in state},
+        **{name: _intervals(state[name], seconds) for name in ("book", "useful_cut") if name in state},
         "unsettled": [_at(until, seconds), _spans(blocks, seconds)],
         "runs": {run: _run(account, seconds) for run, account in state["runs"].items()},
     }
 
 
-def _book(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def _intervals(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     return {**state, "spans": _spans(state["spans"], seconds)}
 
 

@@ -1,4 +1,4 @@
-"""A second cut of useful time: how much of it the streaming multiprocessors were active in, where the hardware says.
+"""A second split of useful time: by whether the streaming multiprocessors were active, if the hardware reports it.
 
 A GPU counts as busy while any kernel runs, though it may use a fifth of it. The state stays one; the two parts here and
 what is not known of it sum to it, in seconds and in dollars.

@@ -60,7 +60,7 @@ class State(str, Enum):
 
 
 UNSETTLED = "unsettled"
-"""What rules and dashboards show beside the states of a run: dollars whose price may still change."""
+"""What rules and dashboards show beside the states of a run: dollars that may still change."""
 NOT_WASTED = (State.USEFUL.value, State.UNATTRIBUTED.value, State.UNKNOWN.value, UNSETTLED)
 """Not called waste: work without a reported run may be useful, and unobserved time is not known to be wasted."""
 
@@ -99,7 +99,7 @@ class Phase(str, Enum):
 
 
 class EndStatus(str, Enum):
-    """How a run, or one attempt of it, ended. ``LOST``: its process died without a word."""
+    """How a run, or one attempt of it, ended. ``LOST``: its process died without a report."""
 
     FINISHED = "finished"
     FAILED = "failed"
@@ -135,7 +135,7 @@ class Node:
         purchase_option: how the machine is paid; None if unknown.
         source: which identity source it is from (``configured``, ``aws``, ...).
         reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
-        team: who pays for it, as configured.
+        team: the team that pays for it, as configured.
     """
 
     node: str
@@ -155,10 +155,11 @@ class PreemptionNotice:
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
-        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty if it does not say.
-        at_ts: when, as the provider's clock says; None if it does not say, or has begun.
-        seen_ts: when the agent first heard it, on the node timeline; None from a source, which knows no clock of ours.
-        provider_clock: the provider's clock when it announced it; None if that is not known.
+        action: what will be done, in the provider's term (``terminate``, ``preempt``); empty if not reported.
+        at_ts: when, by the provider's clock; None if not reported, or if it has begun.
+        seen_ts: when the agent first received it, on the node timeline; None from a source, which has no access to the
+            timeline.
+        provider_clock: the provider's clock when it announced it; None if unknown.
         at_t: `at_ts` on the node timeline; None from a source.
     """
 
@@ -244,7 +245,7 @@ class ClockReading:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """What a machine type holds, as its provider says. None if the provider does not say."""
+    """The hardware of a machine type, as reported by its provider. None if not reported."""
 
     provider: str
     instance_type: str
@@ -266,9 +267,9 @@ class TrainingEvent:
         run: the run's id, safe as a label.
         writer: which stream it came from (file name), one per process; two writers of one run are its members.
         experiment: groups runs of the same model and data.
-        team: who pays for the run, as its environment says.
-        slurm_account, slurm_partition, slurm_job_id: whom Slurm charges for it, where it runs on this machine, and the
-            job's number.
+        team: the team that pays for the run, from its environment.
+        slurm_account, slurm_partition, slurm_job_id: the account that Slurm charges, the partition of this machine, and
+            the job's number.
         rank, local_rank, node_rank, nodes, world: of the process in its job.
         gpus: device indices or UUIDs that the process uses; None for all of the node.
         epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); whole for ``EPOCH_END``.
@@ -278,9 +279,9 @@ class TrainingEvent:
         memory_peak_bytes: the most device memory the process ever held.
         job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
-        user: who began the run, as the system counts users; None if that is not known.
+        user: the user id that began the run; None if unknown.
         stopped: the policy of the guard by which it ended.
-        metrics: numbers that the program reports, by name; None takes one back.
+        metrics: numbers that the program reports, by name; None retracts one.
         from_output: whether ``epochcost exec`` made the event from a program's output: its progress is a guess.
     """
 

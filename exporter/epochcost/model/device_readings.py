@@ -1,4 +1,4 @@
-"""What devices and the machine reported at one instant, and who uses a GPU."""
+"""What devices and the machine reported at one instant, and the owners of GPUs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class GpuOwner:
-    """Who uses one GPU, or a part of it. Empty strings where unknown; the shares of one GPU sum to 1.
+    """The owner of one GPU, or of a part of it. Empty strings where unknown; the shares of one GPU sum to 1.
 
     Attributes:
         uuid: of the GPU.
@@ -28,33 +28,33 @@ class GpuOwner:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """One GPU at one instant. None if it does not say; ``readable`` False if it could not be asked at all.
+    """One GPU at one instant. None if not reported; ``readable`` False if it could not be read at all.
 
     Attributes:
         index: the driver's index, as a label ("0"); of a MIG slice the GPU's and its own ("0:1").
         uuid: ``GPU-...`` or ``MIG-...``.
         model: as the driver names it (``NVIDIA H100 80GB HBM3``).
-        readable: False when the device failed to answer; then every figure is None.
+        readable: False when reading the device failed; then every figure is None.
         utilization_ratio: share of the last sample period in which a kernel ran, 0-1.
         memory_used_bytes: allocated, reserved memory apart.
         memory_total_bytes: of the whole device.
-        power_watts: drawn now.
+        power_watts: current power.
         energy_joules: since the driver was loaded; where the card has no counter, the integral of its power since the
             agent's start.
         temperature_celsius: of the core.
-        memory_reserved_bytes: held by the driver and the firmware, for nobody's use.
+        memory_reserved_bytes: held by the driver and the firmware, not usable by programs.
         sm_active_ratio, tensor_active_ratio, dram_active_ratio: activity since the sample before, 0-1.
         throttle_seconds: seconds in which the clocks were held down, by reason, since the agent's start.
         ecc_errors: memory errors by kind (``corrected``, ``uncorrected``) since the driver was loaded.
         xid_errors: critical errors that the driver reported, by Xid number, since the agent's start.
-        mig: whether the GPU is in MIG mode, cut into slices.
+        mig: whether the GPU is in MIG mode, partitioned into slices.
         parent_uuid: of a slice, the GPU that it is a part of.
-        gpu_fraction: what it counts for of a whole GPU; one cut into slices keeps what they leave over.
-        gpu_instance: of a slice, the number that the driver gave its part of the GPU.
+        gpu_fraction: its weight in a whole GPU; a partitioned one keeps what its slices leave over.
+        gpu_instance: of a slice, the driver's number for its part of the GPU.
         instance_profile, instance_start: the number of that part's profile, and the memory slice it begins with.
         power_active: where a slice has no utilisation: whether its GPU draws more than at rest and the slice holds
             memory. A guess from the power of the whole GPU.
-        stuck_call: the driver's call that has not come back, where one is stuck.
+        stuck_call: the driver call that has not returned, if one is stuck.
         stuck_seconds: for how long.
     """
 
@@ -93,7 +93,7 @@ class GpuReading:
     Attributes:
         read_seconds: what reading took, of the slowest GPU where they are read side by side; None if unknown.
         slowest_call: of the driver, in that reading; empty if unknown.
-        call_failures: answers since the agent's start that were neither a figure nor a refusal, by call and code.
+        call_failures: results since the agent's start that were neither a figure nor a refusal, by call and code.
     """
 
     t: float

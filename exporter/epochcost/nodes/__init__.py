@@ -42,29 +42,29 @@ def identify(
     """
     known = ConfiguredSource(configured).identify()
     for name, factory in sources.items():
-        found = factory(root).identify()
-        if found is not None:
-            known = merged(known, safe(found, name), name)
+        identity = factory(root).identify()
+        if identity is not None:
+            known = merged(known, safe(identity, name), name)
     return known if known.node else replace(known, node=host_name())
 
 
-def filled(known: Node, found: Mapping[str, Node]) -> Node:
-    """``known`` with its gaps filled from what each source of ``found`` returned, in that order; see `identify`."""
-    for name, node in found.items():
+def filled(known: Node, identities: Mapping[str, Node]) -> Node:
+    """``known`` with its gaps filled from ``identities`` by source, in that order; see `identify`."""
+    for name, node in identities.items():
         known = merged(known, safe(node, name), name)
     return known
 
 
 def is_complete(node: Node) -> bool:
-    """Whether nothing is left to ask for."""
+    """Whether nothing is left to look up."""
     return all(getattr(node, field) for field in (*TEXTS, "purchase_option"))
 
 
-def safe(found: Node, name: str) -> Node:
-    """``found`` without the parts that cannot be labels."""
+def safe(node: Node, name: str) -> Node:
+    """``node`` without the parts that cannot be labels."""
     parts = (*TEXTS, "reservation")
-    texts = {field: _text_or_empty(getattr(found, field), f"{name}: {field}") for field in parts}
-    return replace(found, **texts)  # type: ignore[arg-type] # only fields of text are in it
+    texts = {field: _text_or_empty(getattr(node, field), f"{name}: {field}") for field in parts}
+    return replace(node, **texts)  # type: ignore[arg-type] # only fields of text are in it
 
 
 def _text_or_empty(value: str, what: str) -> str:
@@ -75,20 +75,20 @@ def _text_or_empty(value: str, what: str) -> str:
         return ""
 
 
-def merged(known: Node, found: Node, name: str) -> Node:
-    """``known`` with its gaps filled from ``found``, which source ``name`` returned."""
-    if known.provider and found.provider and known.provider != found.provider:
+def merged(known: Node, identity: Node, name: str) -> Node:
+    """``known`` with its gaps filled from ``identity``, which source ``name`` returned."""
+    if known.provider and identity.provider and known.provider != identity.provider:
         log.warning(
             "%s reports provider %s but %s is configured; using the configured one",
             name,
-            found.provider,
+            identity.provider,
             known.provider,
         )
         return known
-    gaps = {field: getattr(found, field) for field in FILLED if not getattr(known, field)}
-    if known.provider or not found.provider:
+    gaps = {field: getattr(identity, field) for field in FILLED if not getattr(known, field)}
+    if known.provider or not identity.provider:
         return replace(known, **gaps)
-    return replace(known, **gaps, provider=found.provider, source=name)
+    return replace(known, **gaps, provider=identity.provider, source=name)
 
 
 def host_name() -> str:

@@ -30,7 +30,7 @@ OPTIONS = {
 
 
 class AwsMetadata:
-    """Asks ``url``; holds a session token for as long as the service takes it."""
+    """Queries ``url``; keeps a session token for as long as the service accepts it."""
 
     name = "aws"
 
@@ -42,7 +42,7 @@ class AwsMetadata:
         """Region, zone, type and purchase option of this machine.
 
         Raises:
-            MetadataError: when the service does not answer as documented.
+            MetadataError: when the service does not respond as documented.
         """
         document = self._service.parsed(self._text(DOCUMENT_PATH, deadline), DOCUMENT_PATH)
         parts = {name: document.get(name) for name in ("region", "availabilityZone", "instanceType")}
@@ -61,7 +61,7 @@ class AwsMetadata:
         )
 
     def _reservation(self, deadline: float) -> str:
-        """What a tag of the machine says; the service itself does not name the reservation, and tags may be off."""
+        """The value of a tag of the machine; the service itself does not name the reservation, and tags may be off."""
         answer = self._get(RESERVATION_PATH, deadline)
         return self._service.decoded(answer, RESERVATION_PATH) if answer.status == OK else ""
 
@@ -69,7 +69,7 @@ class AwsMetadata:
         """The interruption announced for this machine, else a raised risk of one, else None.
 
         Raises:
-            MetadataError: when the service does not answer as documented.
+            MetadataError: when the service does not respond as documented.
         """
         action = self._get(ACTION_PATH, deadline)
         if action.status == OK:
@@ -101,7 +101,7 @@ class AwsMetadata:
         return self._service.decoded(answer, path)
 
     def _get(self, path: str, deadline: float) -> Answer:
-        """Ask with the token; a token that is no longer taken is replaced once."""
+        """Send a request with the token; a token that is no longer accepted is replaced once."""
         if not self._token:
             self._token = self._new_token(deadline)
         answer = self._service.ask(path, {"X-aws-ec2-metadata-token": self._token}, deadline)

@@ -11,12 +11,12 @@ from epochcost.nodes.exchange import MetadataError, Service
 
 ADDRESS = "http://169.254.169.254"
 COMPUTE_PATH = "/metadata/instance/compute?api-version=2020-09-01&format=json"
-"""The newest version whose answer does not yet carry the user data of the machine."""
+"""The newest version of the API that does not yet return the user data of the machine."""
 EVENTS_PATH = "/metadata/scheduledevents?api-version=2020-07-01"
 HEADERS = {"Metadata": "true"}
 RESERVATION_TAG = "epochcost-reservation"
 TAKEN_AWAY = ("Preempt", "Terminate")
-"""A scheduled event of another kind (Reboot, Freeze, Redeploy) gives the machine back."""
+"""After a scheduled event of another kind (Reboot, Freeze, Redeploy) the machine returns."""
 
 OPTIONS = {
     "spot": PurchaseOption.SPOT,
@@ -28,7 +28,7 @@ OPTIONS = {
 
 
 class AzureMetadata:
-    """Asks ``url``."""
+    """Queries ``url``."""
 
     name = "azure"
 
@@ -40,7 +40,7 @@ class AzureMetadata:
         """Region, zone (``eastus-1``; empty if the machine is in none), size and purchase option.
 
         Raises:
-            MetadataError: when the service does not answer as documented.
+            MetadataError: when the service does not respond as documented.
         """
         compute = self._service.document(COMPUTE_PATH, HEADERS, deadline)
         location, size = compute.get("location"), compute.get("vmSize")
@@ -56,10 +56,10 @@ class AzureMetadata:
     def notice(self, deadline: float) -> PreemptionNotice | None:
         """The eviction or deletion scheduled for this machine, else None.
 
-        The events of a whole scale set come to each of its machines, so the machine's own name is asked first.
+        The events of a whole scale set come to each of its machines, so the machine's own name is requested first.
 
         Raises:
-            MetadataError: when the service does not answer as documented. Its first answer may take two minutes.
+            MetadataError: when the service does not respond as documented. Its first response may take two minutes.
         """
         if not self._machine:
             self._machine = str(self._service.document(COMPUTE_PATH, HEADERS, deadline).get("name", ""))
@@ -87,7 +87,7 @@ class AzureMetadata:
 
 
 def _reservation(tags: object) -> str:
-    """What a tag of the machine says; the service itself does not name the reservation."""
+    """The value of a tag of the machine; the service itself does not name the reservation."""
     rows = tags if isinstance(tags, list) else []
     values = [row.get("value") for row in rows if isinstance(row, dict) and row.get("name") == RESERVATION_TAG]
     return values[0] if len(values) == 1 and isinstance(values[0], str) else ""

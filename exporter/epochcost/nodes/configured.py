@@ -1,4 +1,4 @@
-"""The identity that the user gave in flags, environment or file."""
+"""The identity that the user configured in flags, environment or file."""
 
 from __future__ import annotations
 

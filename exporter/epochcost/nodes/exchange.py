@@ -1,7 +1,6 @@
-"""One HTTP exchange with a service that may be anybody: bounded in time and size, never redirected, never by a proxy.
+"""One HTTP exchange with an untrusted service: bounded in time and size, never redirected, never by a proxy.
 
-A metadata service lies on an address that any network can take, so nothing it does may hold up, fill or mislead the
-agent.
+A metadata service has an address that any network can use, so nothing it does may block, fill or mislead the agent.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ NOT_FOUND = 404
 
 
 class MetadataError(NodeError):
-    """A service did not answer, or not as documented; the text says which, what was asked and what came back."""
+    """A service did not respond, or not as documented; the text contains its name, the request and the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One HTTP service, asked without proxies and without following redirects.
+    """One HTTP service, queried without proxies and without following redirects.
 
     Attributes:
         name: how errors call it.
@@ -93,9 +92,9 @@ class Service:
     def parsed(self, text: str, path: str) -> Mapping[str, Any]:
         """``text`` as a JSON object. Raises MetadataError when it is none."""
         try:
-            found = json.loads(text)
+            document = json.loads(text)
         except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
+            document = None
+        if not isinstance(document, dict):
             raise MetadataError(f"{self.name}: GET {path}: the response is not a JSON object: {text[:40]!r}")
-        return found
+        return document

@@ -22,11 +22,11 @@ PARTS = ("provider", "region", "zone", "instance_type")
 class IdentityFeed(AskingThread):
     """What is known of this machine: at once what needs no network, the rest when it comes.
 
-    What a source returns holds until the machine is booted again, so it is read once and remembered.
+    What a source returns is valid until the machine is rebooted, so it is read once and remembered.
 
     Args:
-        known: what is known without asking anybody.
-        sources: who is asked, the one that knows most first.
+        known: what is known without a request.
+        sources: of the identity, the one that knows most first.
         seconds: for one round of requests.
     """
 
@@ -35,12 +35,12 @@ class IdentityFeed(AskingThread):
         self._known = known
         self._sources = () if is_complete(known) else tuple(sources)
         self._seconds = seconds
-        self._found: dict[str, Node] = {}
+        self._identities: dict[str, Node] = {}
         self.node = known
 
     @property
     def settled(self) -> bool:
-        """Whether everybody has been asked at least once."""
+        """Whether every source has been queried at least once."""
         return not self._missing() or self.last_duration is not None
 
     def _run(self) -> None:
@@ -56,21 +56,23 @@ class IdentityFeed(AskingThread):
             return True
         began = time.perf_counter()
         detected = detect(missing, self._seconds)
-        self._found.update(detected.found)
+        self._identities.update(detected.identities)
         error = "; ".join(detected.errors.values())
         if error and error != self.error:
             log.warning("identity: %s", error)
-        if detected.found:
+        if detected.identities:
             self._fill()
             log.info("identity: %s", self.node)
         self.error, self.last_duration = error, time.perf_counter() - began
         return not error
 
     def _missing(self) -> list[MetadataSource]:
-        return [source for source in self._sources if source.name not in self._found]
+        return [source for source in self._sources if source.name not in self._identities]
 
     def _fill(self) -> None:
-        in_order = {source.name: self._found[source.name] for source in self._sources if source.name in self._found}
+        in_order = {
+            source.name: self._identities[source.name] for source in self._sources if source.name in self._identities
+        }
         self.node = filled(self._known, in_order)
 
     # -- memory for this boot ----------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ class IdentityFeed(AskingThread):
                 node.purchase_option.value if node.purchase_option else "",
                 node.reservation,
             ]
-            for name, node in list(self._found.items())
+            for name, node in list(self._identities.items())
         }
 
     def restored(self, state: Mapping[str, Any]) -> dict[str, Node]:
@@ -92,15 +94,15 @@ class IdentityFeed(AskingThread):
         Raises:
             TypeError, ValueError, AttributeError: when it is not what `state` makes.
         """
-        found = {}
+        identities = {}
         for name, (provider, region, zone, instance_type, option, *more) in state.items():
             place = (str(provider), str(region), str(zone), str(instance_type))
             reservation = str(more[0]) if more else ""  # earlier versions kept none
             node = Node("", *place, PurchaseOption(option) if option else None, reservation=reservation)
-            found[str(name)] = node
-        return found
+            identities[str(name)] = node
+        return identities
 
-    def take(self, found: Mapping[str, Node]) -> None:
-        """Continue with what was ``found``."""
-        self._found = dict(found)
+    def take(self, identities: Mapping[str, Node]) -> None:
+        """Continue with the ``identities`` of an earlier agent."""
+        self._identities = dict(identities)
         self._fill()

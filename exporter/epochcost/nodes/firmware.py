@@ -1,4 +1,4 @@
-"""Whose machine is it? The firmware's vendor strings say so without network or credentials."""
+"""Which provider's machine is it? The firmware's vendor strings show it without network or credentials."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class FirmwareSource:
 
 
 def provider_of(strings: Mapping[str, str]) -> str:
-    """The cloud whose machine has these firmware strings, lower case; empty when it is none that is known."""
+    """The cloud whose machine has these firmware strings, lower case; empty for an unknown one."""
     for provider, field, content in RULES:
         if strings.get(field, "") == content:
             return provider

@@ -23,7 +23,7 @@ OPTIONS = {
 
 
 class GcpMetadata:
-    """Asks ``url``, and takes only answers that carry the header by which the real server says who it is."""
+    """Queries ``url``, and accepts only responses with the header that identifies the real server."""
 
     name = "gcp"
 
@@ -34,7 +34,7 @@ class GcpMetadata:
         """Region, zone, type and purchase option of this machine.
 
         Raises:
-            MetadataError: when the server does not answer as documented.
+            MetadataError: when the server does not respond as documented.
         """
         zone = self._last_part(ZONE_PATH, "zones", deadline)
         region, dash, _ = zone.rpartition("-")
@@ -46,16 +46,16 @@ class GcpMetadata:
         return Node("", "gcp", region, zone, instance_type, option, self.name, reservation)
 
     def _reservation(self, deadline: float) -> str:
-        """What an attribute of the machine says; the server itself does not name the reservation."""
+        """The value of an attribute of the machine; the server itself does not name the reservation."""
         answer = self._service.ask(RESERVATION_PATH, FLAVOR, deadline)
         ours = answer.status == OK and answer.headers.get("metadata-flavor") == "Google"
         return self._service.decoded(answer, RESERVATION_PATH) if ours else ""
 
     def notice(self, deadline: float) -> PreemptionNotice | None:
-        """The preemption under way (Google gives 30 s), else None.
+        """The preemption in progress (Google gives 30 s), else None.
 
         Raises:
-            MetadataError: when the server does not answer as documented.
+            MetadataError: when the server does not respond as documented.
         """
         response = self._text(PREEMPTED_PATH, deadline)
         if response not in ("TRUE", "FALSE"):

@@ -59,6 +59,6 @@ SOURCE = "google-2024"
 
 
 def listed_intensity(node: Node) -> tuple[float, str] | None:
-    """Grams for a kWh where ``node`` is, and who says so; None if the list does not have it."""
+    """Grams for a kWh where ``node`` is, and their source; None if the list does not have it."""
     grams = GOOGLE_2024.get(node.region) if node.provider == "gcp" else None
     return None if grams is None else (grams, SOURCE)

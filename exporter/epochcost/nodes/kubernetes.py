@@ -37,7 +37,7 @@ SPOT_LABELS = ("cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible")
 
 
 class KubernetesNode:
-    """Asks the API server for the node called ``node_name``; may ``get`` it when the cluster's roles say so.
+    """Requests the node called ``node_name`` from the API server; the cluster's roles must allow ``get``.
 
     Args:
         url: of the API server; https needs the account's ``ca.crt``.
@@ -53,10 +53,10 @@ class KubernetesNode:
         self._account = account
 
     def identify(self, deadline: float) -> Node:
-        """What the node's labels say.
+        """The identity in the node's labels.
 
         Raises:
-            MetadataError: when the API server does not answer, or not with that node.
+            MetadataError: when the API server does not respond, or not with that node.
         """
         path = f"/api/v1/nodes/{quote(self._node_name, safe='')}"
         try:
@@ -65,12 +65,12 @@ class KubernetesNode:
         except (OSError, ValueError) as err:
             raise MetadataError(f"Kubernetes: the service account in {self._account} cannot be used: {err}") from None
         service = Service("Kubernetes", self._url, tls, MAX_NODE_BYTES)
-        found = service.document(path, {"Authorization": f"Bearer {token}"}, deadline)
-        return node_of_labels(_mapping(_mapping(found.get("metadata")).get("labels")), _provider(found))
+        document = service.document(path, {"Authorization": f"Bearer {token}"}, deadline)
+        return node_of_labels(_mapping(_mapping(document.get("metadata")).get("labels")), _provider(document))
 
 
 def node_of_labels(labels: Mapping[str, Any], provider: str = "") -> Node:
-    """The node that well-known labels describe; empty strings for what they do not say."""
+    """The node that well-known labels describe; empty strings for what they lack."""
     return Node(
         "",
         provider,
@@ -89,8 +89,8 @@ def _option(labels: Mapping[str, Any]) -> PurchaseOption | None:
     return next((OPTIONS[word] for word in capacities if word in OPTIONS), None)
 
 
-def _provider(found: Mapping[str, Any]) -> str:
-    scheme, colon, _ = _text(_mapping(found.get("spec")), "providerID").partition("://")
+def _provider(document: Mapping[str, Any]) -> str:
+    scheme, colon, _ = _text(_mapping(document.get("spec")), "providerID").partition("://")
     return PROVIDERS.get(scheme, "") if colon else ""
 
 

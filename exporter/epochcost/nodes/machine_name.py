@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MACHINE_ID = Path("/etc/machine-id")
 AWS_INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 TELLS_APART = ("cloud", "dmi", "machine_id")
-"""Whether saved state is of this machine: the first that is known of both says. Images carry a machine id along."""
+"""Whether saved state is of this machine: the first id that is known of both decides. Images may carry a machine id."""
 DIGITS = 8
 MAX_BYTES = 4096
 MEANINGLESS = re.compile(r"[\s0fF-]*|uninitialized|none|not specified|default string|to be filled.*", re.IGNORECASE)
@@ -31,7 +31,7 @@ MEANINGLESS = re.compile(r"[\s0fF-]*|uninitialized|none|not specified|default st
 
 
 class AnotherMachineError(ValueError):
-    """What was saved is of another machine; the text says which."""
+    """What was saved is of another machine; the text names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _identities(dmi: Path, machine_id: Path) -> dict[str, str]:
 
 
 def _cloud_instance(dmi: Path) -> str:
-    """The instance's id as its cloud's firmware says it; empty elsewhere, for a maker's serial number may be any."""
+    """The instance's id from its cloud's firmware; empty elsewhere, where a serial number may be any text."""
     seen = FirmwareSource(dmi).identify()
     if seen is None:
         return ""
@@ -100,7 +100,7 @@ def _cloud_instance(dmi: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """What a file of one line says; empty if there is none, it may not be read, or it means nothing."""
+    """The content of a file of one line; empty if it is missing, not readable, or a placeholder."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES).decode("utf-8", "replace").strip()

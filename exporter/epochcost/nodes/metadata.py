@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-# Loaded only where one is asked: with them comes an HTTP client, and with that OpenSSL.
+# Loaded only when queried: they load an HTTP client, and that OpenSSL.
 
 
 def _aws(url: str) -> CloudMetadata:
@@ -42,7 +42,7 @@ def _azure(url: str) -> CloudMetadata:
 
 
 CLOUDS: Mapping[str, Callable[[str], CloudMetadata]] = {"aws": _aws, "gcp": _gcp, "azure": _azure}
-"""By provider; each is made with the address to ask instead of its own, empty for its own."""
+"""By provider; each takes an address to query instead of its own, empty for its own."""
 
 MODES = ("auto", *CLOUDS, "kubernetes", "off")
 DETECT_SECONDS = 2.0
@@ -51,16 +51,17 @@ DETECT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """Who answered what, and why the others did not, by source."""
+    """The results of the sources that responded, and the errors of the others."""
 
-    found: Mapping[str, Node]
+    identities: Mapping[str, Node]
     errors: Mapping[str, str]
 
 
 def asked_cloud(mode: str, known: Node, root: Path = DMI) -> str:
-    """The cloud whose metadata service is asked, empty for none.
+    """The cloud whose metadata service is queried, empty for none.
 
-    Unless configured, only the one whose firmware this machine has: on any other network that address is a stranger's.
+    Unless configured, only the one whose firmware this machine has: on any other network that address may belong to
+    anything.
     """
     if mode != "auto":
         return mode if mode in CLOUDS else ""
@@ -71,12 +72,12 @@ def asked_cloud(mode: str, known: Node, root: Path = DMI) -> str:
 def metadata_sources(
     mode: str, known: Node, environ: Mapping[str, str], url: str = "", root: Path = DMI
 ) -> list[MetadataSource]:
-    """Who may know more of this machine, the one that knows most first.
+    """Sources that may know more of this machine, the one that knows most first.
 
     Args:
-        mode: one of `MODES`; ``auto`` asks `asked_cloud`, and in a cluster its API server.
+        mode: one of `MODES`; ``auto`` queries `asked_cloud`, and in a cluster its API server.
         known: what is known without them.
-        environ: where a pod learns of its cluster.
+        environ: where a pod finds its cluster's address.
         url: instead of the cloud's own address.
         root: of the firmware's strings.
     """
@@ -121,13 +122,13 @@ def kubernetes_node_name(environ: Mapping[str, str]) -> str:
 
 def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> Detected:
     """Read all at once; a source without a response after ``seconds`` is among the errors. Never raises."""
-    found: dict[str, Node] = {}
+    identities: dict[str, Node] = {}
     errors: dict[str, str] = {}
     deadline = time.monotonic() + seconds
 
     def ask(source: MetadataSource) -> None:
         try:
-            found[source.name] = source.identify(deadline)
+            identities[source.name] = source.identify(deadline)
         except NodeError as err:
             errors[source.name] = str(err)
         except Exception as err:
@@ -139,7 +140,7 @@ def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -
         thread.start()
     for thread in threads:
         thread.join(timeout=max(0.0, deadline + 0.1 - time.monotonic()))
-    answers, failures = dict(found), dict(errors)
+    answers, failures = dict(identities), dict(errors)
     for source in sources:
         if source.name not in answers:
             failures.setdefault(source.name, f"{source.name}: no response within {seconds:g} s")

@@ -1,4 +1,4 @@
-"""What every identity source is: one question, which machine is this?"""
+"""The contract of an identity source: which machine is this?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class NodeError(ValueError):
 
 
 class IdentitySource(Protocol):
-    """Something that can say which machine this is: a firmware, a cloud's metadata service, a cluster."""
+    """Something that identifies this machine: a firmware, a cloud's metadata service, a cluster."""
 
     @property
     def name(self) -> str:
@@ -23,7 +23,7 @@ class IdentitySource(Protocol):
 
 
 class MetadataSource(Protocol):
-    """A service that has to be asked over a network, so it is given until a deadline of the monotonic clock."""
+    """A service that is queried over a network, until a deadline by the monotonic clock."""
 
     @property
     def name(self) -> str:
@@ -33,18 +33,18 @@ class MetadataSource(Protocol):
         """What it knows of this machine, empty strings for the rest.
 
         Raises:
-            NodeError: when it does not answer, or not as documented.
+            NodeError: when it does not respond, or not as documented.
         """
 
 
 class NoticeSource(Protocol):
-    """A service that says when it takes this machine away."""
+    """A service that announces when it takes this machine away."""
 
     def notice(self, deadline: float) -> PreemptionNotice | None:
         """What is announced now, None when nothing is.
 
         Raises:
-            NodeError: when it does not answer, or not as documented.
+            NodeError: when it does not respond, or not as documented.
         """
 
 

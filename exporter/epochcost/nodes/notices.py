@@ -1,4 +1,4 @@
-"""Listens for the provider's word that it takes this machine away."""
+"""Polls for the provider's notice that it takes this machine away."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_SECONDS = 5.0
 """As the providers recommend; the shortest warning is 30 s."""
 QUESTION_SECONDS = 4.0
 ONE_CLOCK_SECONDS = 2.0
-"""Two clocks whose difference is less are one: a response takes time, and HTTP's own date has whole seconds."""
+"""Clocks that differ by less are taken for equal: a response takes time, and HTTP's own date has whole seconds."""
 
 
 class Timeline(Protocol):
@@ -27,16 +27,16 @@ class Timeline(Protocol):
         """The present on it."""
 
     def on_wall(self, t: float) -> float:
-        """What the wall clock says when the timeline says ``t``."""
+        """The wall clock at ``t`` of the timeline."""
 
 
 class NoticeFeed(AskingThread):
-    """Keeps what is announced. A request that fails changes nothing: what was announced holds until taken back.
+    """Keeps what is announced. A request that fails changes nothing: what was announced is valid until it is retracted.
 
     Args:
-        source_of: who says it for a node, None for one that is never taken away.
+        source_of: the source of notices for a node, None for one that is never taken away.
         node: the node as it is known now; it may become better known.
-        timeline: the node's, onto which what the provider dates is brought.
+        timeline: the node's, to which the provider's dates are mapped.
     """
 
     def __init__(

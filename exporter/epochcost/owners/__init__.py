@@ -1,6 +1,6 @@
-"""Whose GPU is it? One file a source; `shares.combined` puts what they say together.
+"""Attribution of GPUs to owners. One file for each source; `shares.combined` combines their reports.
 
-Each source says who uses which GPU, and how much of it. What a process was called with is never read.
+Each source reports which owner uses which GPU, and how much of it. Command lines of processes are never read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the path of a process's control group says: a Slurm job, a container, or nothing. Pure."""
+"""What the path of a process's control group shows: a Slurm job, a container, or nothing. Pure."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SYSTEMS = {
     "kubernetes": re.compile(r"kubepods|kubelet", re.IGNORECASE),
     "container": re.compile(r"docker|containerd|crio|libpod|podman|lxc|machine\.slice|nspawn", re.IGNORECASE),
 }
-"""Words in a path that say whose it is, though the path has a form that is not known."""
+"""Words in a path that identify its system, even if the format of the path is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a process runs; empty strings for what its control group does not say.
+class Workload:
+    """What a process belongs to; empty strings for what its control group does not show.
 
     Attributes:
         slurm_job: a job's number.
-        sluid: what Slurm calls the job, where its path does not have the number.
+        sluid: Slurm's other id of the job, if its path does not have the number.
         container: beginning of a container's id.
-        unknown: what kind of path this is, where it was not understood: one of `SYSTEMS`, or ``other``.
+        unknown: what kind of path this is, if it was not understood: one of `SYSTEMS`, or ``other``.
     """
 
     slurm_job: str = ""
@@ -41,15 +41,15 @@ class Place:
     unknown: str = ""
 
 
-def place_of(cgroup: str) -> Place:
+def workload_of(cgroup: str) -> Workload:
     """The meaning of a ``/proc/PID/cgroup``: one line a hierarchy, ``ID:CONTROLLERS:PATH``."""
     paths = [line.partition(":")[2].partition(":")[2] for line in cgroup.splitlines()]
-    job = next((found["job"] for path in paths if (found := SLURM_JOB.search(path))), "")
-    sluid = "" if job else next((found["sluid"] for path in paths if (found := SLURM_SLUID.search(path))), "")
+    job = next((match["job"] for path in paths if (match := SLURM_JOB.search(path))), "")
+    sluid = "" if job else next((match["sluid"] for path in paths if (match := SLURM_SLUID.search(path))), "")
     ids = next((every for path in paths if (every := CONTAINER_ID.findall(path))), [])
     container = ids[-1][:SHORT_ID] if ids else ""  # a container in a container: the inner one computes
     unknown = "" if job or sluid or container else _unknown(paths)
-    return Place(job, container, sluid, unknown)
+    return Workload(job, container, sluid, unknown)
 
 
 def _unknown(paths: list[str]) -> str:

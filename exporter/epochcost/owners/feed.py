@@ -1,4 +1,4 @@
-"""Asks one source of owners again and again, on a thread of its own: a stuck one does not delay others."""
+"""Polls one source of owners on a thread of its own: a stuck one does not delay others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class OwnerFeed(AskingThread):
     """Keeps what ``source`` last reported about ``gpus()``.
 
     Args:
-        source: who is asked.
-        gpus: the GPUs of this node now; nothing is asked while there are none.
+        source: of owners.
+        gpus: the GPUs of this node now; no request is sent while there are none.
         mono: seconds that never jump.
     """
 
@@ -45,7 +45,7 @@ class OwnerFeed(AskingThread):
         return self._source.name
 
     def not_understood(self) -> Mapping[str, int]:
-        """As the source says of its last response, where that is not too old."""
+        """As reported by the source for its last response, if that is not too old."""
         return self._source.not_understood if self._mono() - self._read_t <= FRESH_SECONDS else {}
 
     def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
@@ -55,7 +55,7 @@ class OwnerFeed(AskingThread):
         return self._source.seen
 
     def owners(self) -> tuple[GpuOwner, ...]:
-        """Who uses the GPUs, as far as that was reported lately."""
+        """The owners of the GPUs, as far as that was reported recently."""
         return self._owners if self._mono() - self._read_t <= FRESH_SECONDS else ()
 
     def _run(self) -> None:

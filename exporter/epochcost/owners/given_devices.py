@@ -1,4 +1,4 @@
-"""Which GPU or slice is meant by what the kubelet says a container was given: by device plugins, and by claims."""
+"""Which GPU or slice the kubelet means by the devices of a container: from device plugins, and from claims."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ MAX_INFORMATION_BYTES = 4096
 
 
 class GivenDevices:
-    """Finds GPUs and slices by the names that others give them.
+    """Finds GPUs and slices by the names that device plugins and claims use.
 
     Args:
-        gpus: what there is.
-        proc: the ``/proc`` in which the driver says which device file is which GPU's.
+        gpus: of this node.
+        proc: the ``/proc`` in which the driver lists the device file of each GPU.
 
     Attributes:
-        not_understood: devices that are a GPU, in a form that is not known, by how they were given.
+        not_understood: devices that are a GPU, in an unknown format, by how they were allocated.
     """
 
     def __init__(self, gpus: Sequence[GpuSample], proc: Path) -> None:
@@ -46,7 +46,7 @@ class GivenDevices:
         self._minors: Mapping[int, str] | None = None
 
     def by_plugins(self, container: Any) -> Iterator[str]:  # noqa: ANN401 - the kubelet's message
-        """UUIDs of what device plugins gave ``container``; HAMi's parts are not among them (`hami_parts`)."""
+        """UUIDs of what device plugins allocated to ``container``, without HAMi's parts (`hami_parts`)."""
         for devices in container.devices:
             for device in devices.device_ids:
                 if uuid := self._of_plugin(device):
@@ -56,11 +56,11 @@ class GivenDevices:
 
     @staticmethod
     def hami_parts(container: Any) -> int:  # noqa: ANN401
-        """How many parts of GPUs HAMi gave ``container``."""
+        """How many parts of GPUs HAMi allocated to ``container``."""
         return sum(bool(REPLICA.fullmatch(device)) for each in container.devices for device in each.device_ids)
 
     def by_claims(self, container: Any) -> Iterator[str]:  # noqa: ANN401
-        """UUIDs of what claims of dynamic resource allocation gave ``container``."""
+        """UUIDs of what claims of dynamic resource allocation allocated to ``container``."""
         for claim in container.claims:
             for resource in claim.resources:
                 if resource.driver_name != DRA_DRIVER:
@@ -82,16 +82,16 @@ class GivenDevices:
         return self._only([s for s in self._slices if s.parent_uuid == gpu and s.gpu_instance == int(named[2])])
 
     def _of_claim(self, name: str) -> str:
-        found = DRA_SLICE.fullmatch(name) or DRA_NAMED_SLICE.fullmatch(name)
-        gpu = self._of_minor(found["gpu"] if found else name)
-        if not found:
+        match = DRA_SLICE.fullmatch(name) or DRA_NAMED_SLICE.fullmatch(name)
+        gpu = self._of_minor(match["gpu"] if match else name)
+        if not match:
             return gpu
         there = [s for s in self._slices if s.parent_uuid == gpu]
-        place = int(found["profile"]), int(found["start"])
+        place = int(match["profile"]), int(match["start"])
         placed = [s for s in there if (s.instance_profile, s.instance_start) == place]
         if placed or all(s.instance_profile is not None for s in there):
             return self._only(placed)
-        called = found.groupdict().get("name")  # places of slices are not reported: a name that only one has is enough
+        called = match.groupdict().get("name")  # places of slices are not reported: a name that only one has is enough
         return self._only([s for s in there if _profile(s) == called])
 
     def _of_minor(self, name: str) -> str:
@@ -104,9 +104,9 @@ class GivenDevices:
         return uuid if uuid in self._by_uuid else ""
 
     @staticmethod
-    def _only(found: Sequence[GpuSample]) -> str:
+    def _only(devices: Sequence[GpuSample]) -> str:
         """Its UUID, where there is one and no other: an ambiguous one has no owner."""
-        return found[0].uuid if len(found) == 1 else ""
+        return devices[0].uuid if len(devices) == 1 else ""
 
 
 def _profile(piece: GpuSample) -> str:
@@ -116,8 +116,8 @@ def _profile(piece: GpuSample) -> str:
 
 
 def device_minors(proc: Path) -> Mapping[int, str]:
-    """UUIDs of NVIDIA's GPUs by the number of their device file, as the driver says in ``/proc``; else nothing."""
-    found: dict[int, str] = {}
+    """UUIDs of NVIDIA's GPUs by the number of their device file, from the driver's list in ``/proc``."""
+    by_number: dict[int, str] = {}
     for path in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
         try:
             with path.open("rb") as file:
@@ -126,5 +126,5 @@ def device_minors(proc: Path) -> Mapping[int, str]:
             continue
         minor, uuid = MINOR.search(text), UUID.search(text)
         if minor and uuid:
-            found[int(minor[1])] = uuid[1]
-    return found
+            by_number[int(minor[1])] = uuid[1]
+    return by_number

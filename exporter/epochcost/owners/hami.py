@@ -1,4 +1,4 @@
-"""HAMi's parts of GPUs: which GPU a container was given, and how much of it, as annotations of its pod say. Pure.
+"""HAMi's parts of GPUs: which GPU a container has, and how much of it, from annotations of its pod. Pure.
 
 The scheduler of HAMi decides, and writes ``hami.io/vgpu-devices-allocated``: containers ended by ``;``, the devices of
 each ended by ``:``, of each device ``UUID,TYPE,MIB,PERCENT``. The ids that the kubelet has name other GPUs.
@@ -29,7 +29,7 @@ class Part:
 
 
 def parts_of(text: str) -> list[list[Part]] | None:
-    """The parts of each container that was given any, in the order of the pod's; None if it is not such a string."""
+    """The parts of each container that has any, in the order of the pod's; None if it is not such a string."""
     if len(text) > MAX_CHARACTERS:
         return None
     try:
@@ -50,12 +50,12 @@ def _part(text: str) -> Part:
 
 
 def owned(parts: Iterable[tuple[Part, GpuOwner]]) -> list[GpuOwner]:
-    """Owners by the memory that each was given of a GPU; by cores, else equal, where one's memory is not known.
+    """Owners by the memory of a GPU that each was allocated; by cores, else equally, if the memory of one is unknown.
 
-    One part counts for one device on the mean, as beside devices that were given whole.
+    One part counts for one device on the mean, as beside devices that were allocated whole.
 
     Args:
-        parts: with whose each is; of these owners the uuid and the share are not yet known.
+        parts: with the owner of each; the uuid and the share of these owners are not yet known.
     """
     by_gpu: dict[str, list[tuple[Part, GpuOwner]]] = defaultdict(list)
     for part, owner in parts:

@@ -1,4 +1,4 @@
-"""What every source of owners is: a list of who uses which GPU."""
+"""The contract of a source of owners: a list of which owner uses which GPU."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAX_CHARACTERS = 200
 
 
 class OwnerError(Exception):
-    """A source that is there cannot be read; the text says which, what was asked and what came back."""
+    """A source that exists cannot be read; the text contains its name, the request and the response."""
 
 
 class OwnerSource(Protocol):
-    """Something that knows who uses the GPUs of this node: a cluster's agent, a batch system, the kernel."""
+    """Something that knows the owners of this node's GPUs: a cluster's agent, a batch system, the kernel."""
 
     @property
     def name(self) -> str:
@@ -27,10 +27,10 @@ class OwnerSource(Protocol):
         """Processes or devices of the last response that are on a GPU, in a form that is not known, by kind of form."""
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
-        """Who uses which of ``gpus``; nothing about a GPU that this source does not know of.
+        """The owners of ``gpus``; nothing about a GPU that this source does not know of.
 
         Raises:
-            OwnerError: when the source is there and cannot be read. One that is not there has nothing to say.
+            OwnerError: when the source exists and cannot be read. One that does not exist returns nothing.
         """
 
 
@@ -41,7 +41,7 @@ class GpuProcesses(Protocol):
         """By GPU uuid: process id, as the machine's first PID namespace counts, and the bytes it holds if known.
 
         Raises:
-            OSError: when the driver does not answer; the text says why.
+            OSError: when the driver does not respond; the text contains the reason.
         """
 
 

@@ -26,7 +26,7 @@ PodName = tuple[str, str]
 
 
 class PodAnnotations:
-    """Asks the API server at ``url`` for the pods of node ``node_name``; may ``list`` pods when the roles say so.
+    """Requests the pods of node ``node_name`` from the API server at ``url``; the roles must allow ``list``.
 
     Args:
         url: https needs the account's ``ca.crt``.
@@ -43,16 +43,16 @@ class PodAnnotations:
         """The value of ``annotation`` by pod, for those that have it.
 
         Raises:
-            OwnerError: when the API server does not answer, or not with pods.
+            OwnerError: when the API server does not respond, or not with pods.
         """
         pods = _items(self._answer())
-        found = {}
+        values = {}
         for pod in pods:
             metadata = _mapping(_mapping(pod).get("metadata"))
             value = _mapping(metadata.get("annotations")).get(annotation)
             if isinstance(value, str):
-                found[str(metadata.get("namespace", "")), str(metadata.get("name", ""))] = value
-        return found
+                values[str(metadata.get("namespace", "")), str(metadata.get("name", ""))] = value
+        return values
 
     def _answer(self) -> bytes:
         try:
@@ -74,10 +74,10 @@ class PodAnnotations:
 
 def _items(body: bytes) -> list[Any]:
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    items = _mapping(found).get("items")
+        document = None
+    items = _mapping(document).get("items")
     if not isinstance(items, list):
         raise OwnerError(f"Kubernetes: pods of this node: the response is not a list of pods: {body[:40]!r}")
     return items

@@ -1,4 +1,4 @@
-"""Owners by the kubelet's pod-resources socket: which container was given which device."""
+"""Owners by the kubelet's pod-resources socket: which container has which device."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ MESSAGES: Mapping[str, tuple[tuple[str, int, str], ...]] = {
 
 
 class PodResources:
-    """Asks the kubelet behind ``socket``. Needs packages of the extra ``kubernetes``, and access to the socket.
+    """Queries the kubelet behind ``socket``. Needs packages of the extra ``kubernetes``, and access to the socket.
 
     Args:
         socket: of the kubelet.
         proc: see `GivenDevices`.
-        annotations: tells what HAMi gave; None: nobody is asked, and its parts are not understood.
+        annotations: source of HAMi's allocations; None: not requested, and HAMi's parts are not understood.
     """
 
     name = "kubernetes"
@@ -53,45 +53,45 @@ class PodResources:
         self, socket: Path = SOCKET, proc: Path = Path("/proc"), annotations: PodAnnotations | None = None
     ) -> None:
         self.not_understood: Mapping[str, int] = {}
-        """Devices of the last response that are a GPU, in a form that is not known, by how they were given."""
+        """Devices of the last response that are a GPU, in an unknown format, by how they were allocated."""
         self._socket = socket
         self._proc = proc
         self._annotations = annotations
         self._error = ""
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
-        """The containers that were given each GPU, by the number of devices where one is shared; see `OwnerSource`."""
+        """The containers with each GPU, by the number of devices if one is shared; see `OwnerSource`."""
         if not self._socket.is_socket():
             return []
         assigned = GivenDevices(gpus, self._proc)
-        found: list[GpuOwner] = []
+        owners: list[GpuOwner] = []
         by_hami: dict[PodName, list[tuple[GpuOwner, int]]] = defaultdict(list)
         for pod in self._list().pod_resources:
             for container in pod.containers:
                 who = GpuOwner("", self.name, label(pod.name), 1.0, label(pod.namespace), label(container.name))
                 uuids = (*assigned.by_plugins(container), *assigned.by_claims(container))
-                found += [replace(who, uuid=uuid) for uuid in uuids]
+                owners += [replace(who, uuid=uuid) for uuid in uuids]
                 if parts := assigned.hami_parts(container):
                     by_hami[pod.namespace, pod.name].append((who, parts))
-        found += self._by_hami(by_hami, {gpu.uuid for gpu in gpus}, assigned.not_understood) if by_hami else []
+        owners += self._by_hami(by_hami, {gpu.uuid for gpu in gpus}, assigned.not_understood) if by_hami else []
         self.not_understood = assigned.not_understood
-        return found
+        return owners
 
     def _by_hami(
         self, containers: Mapping[PodName, list[tuple[GpuOwner, int]]], there: Collection[str], odd: Counter[str]
     ) -> list[GpuOwner]:
         """By what HAMi wrote into the annotations of each pod; a pod of which that is not known is counted."""
         annotations = self._annotated_by_hami()
-        found: list[tuple[Part, GpuOwner]] = []
+        with_owners: list[tuple[Part, GpuOwner]] = []
         for pod, mine in containers.items():
             parts = parts_of(annotations.get(pod, "")) or []
             sure = [len(of_one) for of_one in parts] == [count for _, count in mine]
             known = sure and all(part.uuid in there for of_one in parts for part in of_one)
             if known:
-                found += [(part, who) for (who, _), of_one in zip(mine, parts, strict=True) for part in of_one]
+                with_owners += [(part, who) for (who, _), of_one in zip(mine, parts, strict=True) for part in of_one]
             else:
                 odd["hami"] += sum(count for _, count in mine)
-        return owned(found)
+        return owned(with_owners)
 
     def _annotated_by_hami(self) -> Mapping[PodName, str]:
         """Its annotations by pod; nothing, with a log line, where they cannot be read: other owners are known still."""

@@ -9,14 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.model import GpuOwner, GpuSample
-from epochcost.owners.cgroup import place_of
+from epochcost.owners.cgroup import workload_of
 from epochcost.owners.owner_source import GpuProcesses, OwnerError, label
 from epochcost.owners.slurm_jobs import SlurmJobs
 
 log = logging.getLogger(__name__)
 
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""The number that Linux gives the namespace of the machine itself."""
+"""Inode number of the machine's own namespace on Linux."""
 MAX_FILE_BYTES = 64 * 1024
 MAX_ENVIRONMENT_BYTES = 1024 * 1024
 KINDS = ("slurm", "container", "user")
@@ -24,23 +24,23 @@ MOST_SEEN = 8
 
 
 class ProcessOwners:
-    """Looks up in ``proc`` what the driver's process ids are. Reads control group and user id, and nothing else.
+    """Looks up the driver's process ids in ``proc``. Reads control group and user id, and nothing else.
 
-    Of a process of Slurm whose control group does not say its job, one variable of its environment is read besides,
-    where Slurm itself does not say it.
+    Of a Slurm process without a job in its control group, one variable of its environment is read as well, if Slurm
+    itself does not report the job.
 
     The driver counts processes as the machine does. In a container with a PID namespace of its own the same numbers
-    mean other processes, so there this source has nothing to say.
+    mean other processes, so there this source returns nothing.
 
     Args:
         processes: the driver's list.
-        kinds: which of `KINDS` are reported; a process that is none of them is left out.
+        kinds: which of `KINDS` are reported; all others are left out.
         proc: the ``/proc`` to read.
-        slurm_jobs: tells a job by what Slurm calls it.
+        slurm_jobs: finds a job by Slurm's other id.
 
     Attributes:
         seen: processes of the last response by GPU with the bytes that each holds, the largest `MOST_SEEN` first.
-        not_understood: processes of the last request whose control group has a form that is not known, by system.
+        not_understood: processes of the last request with a control group in an unknown format, by system.
     """
 
     name = "processes"
@@ -62,7 +62,7 @@ class ProcessOwners:
         self._odd: dict[int, str] = {}
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
-        """Who computes on each GPU, by memory held where all of it is known, else in equal parts; see `OwnerSource`."""
+        """The owners of processes on each GPU, by memory if all of it is known, else equally; see `OwnerSource`."""
         if not self._sees_the_machine():
             return []
         try:
@@ -71,9 +71,9 @@ class ProcessOwners:
             raise OwnerError(f"processes on the GPUs: {err}") from None
         self._odd = {}
         self.seen = {uuid: _largest(held) for uuid, held in pids.items() if held}
-        found = [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
+        owners = [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
         self.not_understood = Counter(self._odd.values())
-        return found
+        return owners
 
     def _sees_the_machine(self) -> bool:
         try:
@@ -86,32 +86,32 @@ class ProcessOwners:
         return seen == FIRST_PID_NAMESPACE
 
     def _on_one(self, uuid: str, pids: Mapping[int, int | None]) -> list[GpuOwner]:
-        found = {pid: owner for pid in pids if (owner := self._owner(uuid, pid))}
-        held = [pids[pid] for pid in found]
+        owners = {pid: owner for pid in pids if (owner := self._owner(uuid, pid))}
+        held = [pids[pid] for pid in owners]
         weights = [float(b) for b in held if b] if all(held) else [1.0] * len(held)
         return [
             GpuOwner(uuid, kind, name, weight, "", container, user)
-            for (kind, name, container, user), weight in zip(found.values(), weights, strict=True)
+            for (kind, name, container, user), weight in zip(owners.values(), weights, strict=True)
         ]
 
     def _owner(self, uuid: str, pid: int) -> tuple[str, str, str, str] | None:
         """Kind, owner, container and user of a process; None when it has gone, or may not be looked at."""
         try:
-            place, user = place_of(self._read(pid, "cgroup")), self._user(pid)
+            workload, user = workload_of(self._read(pid, "cgroup")), self._user(pid)
         except OSError as err:
             log.debug("process %d on GPU %s: %s", pid, uuid, err)  # it ended meanwhile: most do, sooner or later
             return None
-        job = place.slurm_job or (place.sluid and self._slurm_job(place.sluid, pid))
-        if place.unknown:
-            self._odd[pid] = place.unknown
+        job = workload.slurm_job or (workload.sluid and self._slurm_job(workload.sluid, pid))
+        if workload.unknown:
+            self._odd[pid] = workload.unknown
         if job and "slurm" in self._kinds:
-            return "slurm", job, place.container, user
-        if place.container and "container" in self._kinds:
-            return "container", place.container, place.container, user
+            return "slurm", job, workload.container, user
+        if workload.container and "container" in self._kinds:
+            return "container", workload.container, workload.container, user
         return ("user", user, "", user) if user and "user" in self._kinds else None
 
     def _slurm_job(self, sluid: str, pid: int) -> str:
-        """The job's number, else what Slurm calls it, which tells it from others all the same."""
+        """The job's number, else Slurm's other id, which is unique too."""
         job = self._slurm_jobs.job_of(sluid, pid, lambda: self._bytes(pid, "environ", MAX_ENVIRONMENT_BYTES))
         if not job:
             self._odd[pid] = "slurm"

@@ -1,4 +1,4 @@
-"""Who uses a GPU, from all reports: for each GPU the shares sum to 1, whatever the sources reported. Pure."""
+"""The owners of each GPU, from all reports: for each GPU the shares sum to 1, whatever the sources reported. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ NAMED_BY_OTHERS = ("namespace", "container", "user")
 def combined(layers: Sequence[Sequence[GpuOwner]]) -> tuple[GpuOwner, ...]:
     """The owners of every GPU that any layer knows of.
 
-    The first layer that knows a GPU says who its owners are; the later ones add namespace, container and user where
-    they agree on one.
+    The first layer that knows a GPU determines its owners; the later ones add namespace, container and user if they
+    agree on one.
     """
     by_gpu = [_by_gpu(layer) for layer in layers]
     uuids = dict.fromkeys(uuid for gpus in by_gpu for uuid in gpus)
@@ -25,11 +25,11 @@ def combined(layers: Sequence[Sequence[GpuOwner]]) -> tuple[GpuOwner, ...]:
 
 
 def _by_gpu(layer: Iterable[GpuOwner]) -> dict[str, list[GpuOwner]]:
-    found: dict[str, list[GpuOwner]] = {}
+    by_gpu: dict[str, list[GpuOwner]] = {}
     for owner in layer:
         if owner.share_ratio > 0:
-            found.setdefault(owner.uuid, []).append(owner)
-    return found
+            by_gpu.setdefault(owner.uuid, []).append(owner)
+    return by_gpu
 
 
 def _of_one_gpu(layers: Sequence[Sequence[GpuOwner]]) -> list[GpuOwner]:
@@ -47,7 +47,7 @@ def _of_one_gpu(layers: Sequence[Sequence[GpuOwner]]) -> list[GpuOwner]:
 
 
 def _agreed(layers: Iterable[Iterable[GpuOwner]]) -> Mapping[str, str]:
-    """What the first layer that says anything of the kind says, if it is one thing."""
+    """The value from the first layer that has any, if it has exactly one."""
     agreed: dict[str, str] = {}
     for layer in layers:
         for name in NAMED_BY_OTHERS:
@@ -59,11 +59,11 @@ def _agreed(layers: Iterable[Iterable[GpuOwner]]) -> Mapping[str, str]:
 
 def _united(owners: Iterable[GpuOwner]) -> list[GpuOwner]:
     """One entry an owner: two processes of one user are one owner."""
-    found: dict[GpuOwner, float] = {}
+    sums: dict[GpuOwner, float] = {}
     for owner in owners:
         key = replace(owner, share_ratio=0.0)
-        found[key] = found.get(key, 0.0) + owner.share_ratio
-    return [replace(key, share_ratio=share) for key, share in found.items()]
+        sums[key] = sums.get(key, 0.0) + owner.share_ratio
+    return [replace(key, share_ratio=share) for key, share in sums.items()]
 
 
 def _as_parts(owners: Sequence[GpuOwner]) -> list[GpuOwner]:
@@ -75,5 +75,5 @@ def _limited(owners: Sequence[GpuOwner]) -> list[GpuOwner]:
     ranked = sorted(owners, key=lambda owner: (-owner.share_ratio, owner.owner))
     if len(ranked) <= MAX_OWNERS:
         return ranked
-    shown, rest = ranked[: MAX_OWNERS - 1], ranked[MAX_OWNERS - 1 :]
-    return [*shown, GpuOwner(rest[0].uuid, OTHERS, OTHERS, sum(owner.share_ratio for owner in rest))]
+    largest, rest = ranked[: MAX_OWNERS - 1], ranked[MAX_OWNERS - 1 :]
+    return [*largest, GpuOwner(rest[0].uuid, OTHERS, OTHERS, sum(owner.share_ratio for owner in rest))]

@@ -22,8 +22,8 @@ MAX_FILE_BYTES = 65536
 class SlurmAllocations:
     """Files named by the GPU's index or UUID in ``directory``, each line ``JOBID`` or ``JOBID USER``.
 
-    Whoever can write there decides whose the GPUs are. So the directory must be root's or the agent's user's, and
-    nobody else may write it; the same applies to files in it, and no link is followed.
+    Anyone who can write there decides on the GPUs' owners. So the directory must belong to root or the agent's user,
+    and nobody else may write to it; the same applies to files in it, and no link is followed.
 
     The same directory serves as the job mapping directory of NVIDIA's dcgm-exporter. ``docs/owners.md`` has the prolog.
     """
@@ -67,13 +67,13 @@ class SlurmAllocations:
         return [job for number, line in lines if line.strip() and (job := self._job(uuid, name, number, line))]
 
     def _job(self, uuid: str, name: str, number: int, line: str) -> GpuOwner | None:
-        found = LINE.fullmatch(line.strip())
-        if found is not None:
-            return GpuOwner(uuid, "slurm", found["job"], 1.0, user=label(found["user"] or ""))
+        match = LINE.fullmatch(line.strip())
+        if match is not None:
+            return GpuOwner(uuid, "slurm", match["job"], 1.0, user=label(match["user"] or ""))
         self._odd += 1
         if name not in self._logged:
             self._logged.add(name)
-            # Which line, and nothing of it: the log is read by more people than the file.
+            # The line's number, not its content: the log is read by more people than the file.
             place = printable_name(self._directory / name)
             log.warning("%s: line %d is not a job ID with an optional user: ignored", place, number)
         return None

@@ -1,7 +1,7 @@
-"""Which Slurm job a process belongs to, where its control group says only what Slurm calls the job (a SLUID).
+"""Which Slurm job a process belongs to, if its control group has only the job's other id (a SLUID).
 
-Slurm's own list of processes is asked, once for each job; where there is none, the one variable of the process's
-environment that Slurm sets. Nothing else of it is kept.
+Slurm's own list of processes is read, once for each job; without one, the one variable of the process's environment
+that Slurm sets. Nothing else of the environment is kept.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class SlurmJobs:
     @staticmethod
     def _by_environment(environment: Callable[[], bytes]) -> str:
         try:
-            found = next((v for v in environment().split(b"\0") if v.startswith(VARIABLE)), b"")
+            variable = next((v for v in environment().split(b"\0") if v.startswith(VARIABLE)), b"")
         except OSError:  # another user's, and this agent is not root
             return ""
-        job = found.removeprefix(VARIABLE).decode("ascii", "replace")
+        job = variable.removeprefix(VARIABLE).decode("ascii", "replace")
         return job if re.fullmatch(r"\d{1,10}", job, re.ASCII) else ""
 
 

@@ -45,7 +45,7 @@ class BadParameterError(ValueError):
 
 
 def price_route(
-    book: Callable[[], MergedPrices],
+    merged: Callable[[], MergedPrices],
     ask: Callable[[Want], Lookup],
     clock: Callable[[], float],
     terms: Terms = Terms(),
@@ -54,11 +54,11 @@ def price_route(
     """The route.
 
     Args:
-        book: gives the prices now.
-        ask: makes sources look for a type and says what became of that.
+        merged: returns the current prices.
+        ask: makes sources look for a type and returns the result.
         clock: seconds since the Unix epoch.
         terms: what is paid beside and beyond what is published.
-        poller: id of this poller, by which who asks knows it from another one behind the same name.
+        poller: id of this poller, by which clients distinguish it from another one behind the same name.
     """
 
     def price(request: Request) -> Response:
@@ -71,14 +71,14 @@ def price_route(
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
             return json_response(400, {"error": str(err)})
-        lookup, now, prices = _ask(ask, key), clock(), book()
-        found = prices.find(key)
-        pending = _is_pending(found, lookup, prices)
-        if found is None and not pending and terms.free(key):
+        lookup, now, prices = _ask(ask, key), clock(), merged()
+        price = prices.find(key)
+        pending = _is_pending(price, lookup, prices)
+        if price is None and not pending and terms.free(key):
             return json_response(200, _free_answer(key, now, terms, poller))
-        if found is None or pending or usd_per_hour_at(found, now) is None:
-            return json_response(404, _unknown(key, found, lookup, prices, pending=pending))
-        mine, *others = (_paid(each, prices, terms, account, now) for each in (found, *_compared(prices, key)))
+        if price is None or pending or usd_per_hour_at(price, now) is None:
+            return json_response(404, _unknown(key, price, lookup, prices, pending=pending))
+        mine, *others = (_paid(each, prices, terms, account, now) for each in (price, *_compared(prices, key)))
         if mine is None:
             return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
         return json_response(200, _answer(mine, others, now, terms, poller))
@@ -86,9 +86,9 @@ def price_route(
     return price
 
 
-def _is_pending(found: Price | None, lookup: Lookup, prices: MergedPrices) -> bool:
+def _is_pending(price: Price | None, lookup: Lookup, prices: MergedPrices) -> bool:
     """Whether a better price may come: one of a lower-ranking source would soon be replaced, and charged meanwhile."""
-    return any(prices.outranks(name, found.source) for name in lookup.pending) if found else bool(lookup.pending)
+    return any(prices.outranks(name, price.source) for name in lookup.pending) if price else bool(lookup.pending)
 
 
 def _compared(prices: MergedPrices, key: PriceKey) -> Iterator[Price | None]:
@@ -97,7 +97,7 @@ def _compared(prices: MergedPrices, key: PriceKey) -> Iterator[Price | None]:
 
 
 def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:
-    """What is asked for.
+    """The requested price.
 
     Raises:
         BadParameterError: naming the parameter.
@@ -133,18 +133,18 @@ def _ask(ask: Callable[[Want], Lookup], key: PriceKey) -> Lookup:
             (), ("no owned machine of that name is configured (--owned.instance-type, or owned: in --config.file)",)
         )
     if not key.region:
-        return Lookup((), ("without a region no provider can be asked",))
+        return Lookup((), ("a region is required to query a provider",))
     return ask(Want(key.provider, key.region, key.instance_type))
 
 
 def _unknown(
-    key: PriceKey, found: Price | None, lookup: Lookup, prices: MergedPrices, *, pending: bool
+    key: PriceKey, price: Price | None, lookup: Lookup, prices: MergedPrices, *, pending: bool
 ) -> dict[str, object]:
-    elsewhere = () if found is not None else prices.elsewhere(key)
+    elsewhere = () if price is not None else prices.elsewhere(key)
     place = key.zone or key.region
     what = f"no {key.purchase_option.value} price is known for {key.instance_type!r}"
     where = "" if key.purchase_option is PurchaseOption.OWNED else f" of {key.provider!r} in {place!r}"
-    late = " and the listed price starts only later" if found is not None and not pending else ""
+    late = " and the listed price starts only later" if price is not None and not pending else ""
     others = [
         f"{each.zone or each.region}{f' in {each.reservation}' if each.reservation else ''}" for each in elsewhere
     ]
@@ -154,7 +154,7 @@ def _unknown(
 
 @dataclass(frozen=True, slots=True)
 class _Paid:
-    """A price for who asks, with what runs beside the machine, and of what it is made now."""
+    """A price for a client, with what runs beside the machine, and its current components."""
 
     price: Price
     parts: Mapping[str, float]
@@ -175,9 +175,9 @@ def _as(key: PriceKey, option: PurchaseOption) -> PriceKey:
     return replace(key, purchase_option=option, reservation="")
 
 
-def _answer(found: _Paid, others: Sequence[_Paid | None], now: float, terms: Terms, poller: str) -> dict[str, object]:
-    """The price of ``found``, and what it would cost on demand and as spot (``others``)."""
-    price = found.price
+def _answer(paid: _Paid, others: Sequence[_Paid | None], now: float, terms: Terms, poller: str) -> dict[str, object]:
+    """The price of ``paid``, and what it would cost on demand and as spot (``others``)."""
+    price = paid.price
     on_demand, spot = (None if each is None else usd_per_hour_at(each.price, now) for each in others)
     return {
         **_head(price.key, now, poller),
@@ -189,13 +189,13 @@ def _answer(found: _Paid, others: Sequence[_Paid | None], now: float, terms: Ter
         ],
         "on_demand_usd_per_hour": on_demand,
         "spot_usd_per_hour": spot,
-        "parts": [{"name": name, "usd_per_hour": usd} for name, usd in found.parts.items()],
+        "parts": [{"name": name, "usd_per_hour": usd} for name, usd in paid.parts.items()],
         **_beside(price.key, terms, now),
     }
 
 
 def _free_answer(key: PriceKey, now: float, terms: Terms, poller: str) -> dict[str, object]:
-    """Of a machine that has free hours, and whose others have no known price: no steps, and what the hours are."""
+    """For a machine with free hours and no known price outside of them: no steps, and what the hours are."""
     return {
         **_head(key, now, poller),
         "source": "free",

@@ -28,7 +28,7 @@ from epochcost.prices import make
 from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.price_source import NotConfiguredError, Source
-from epochcost.prices.store import DEFAULT_PRECEDENCE, PriceStore
+from epochcost.prices.store import DEFAULT_PRECEDENCE, PriceStore, StoreRules
 from epochcost.serve import Limits, Route, Server, WebConfigError, metrics_route
 from epochcost.settings import SettingsError
 from epochcost.shutdown import Ending
@@ -43,7 +43,7 @@ class PollerApp:
     Args:
         settings: see `PollerSettings`.
         sources: instead of those that the settings name.
-        clock: seconds since the Unix epoch, for dating answers.
+        clock: seconds since the Unix epoch, for dating responses.
 
     Raises:
         SettingsError: for a state directory that cannot be used.
@@ -60,19 +60,15 @@ class PollerApp:
         used = make_sources(settings) if sources is None else sources
         _warn_of_other_names(settings, used)
         path = state_file(settings.state_dir, os.environ)
-        self._store = PriceStore(
-            path,
-            [source.name for source in used],
-            settings.prices_precedence,
-            max_age=settings.prices_max_age,
-            accepted=settings.prices_accept,
-            adjust=settings.adjustments,
+        rules = StoreRules(
+            settings.prices_precedence, settings.prices_max_age, settings.prices_accept, settings.adjustments
         )
+        self._store = PriceStore(path, [source.name for source in used], rules)
         self._settings = settings
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
-        self._shown = Exported()
-        self._book = MergedPrices()
+        self._exported = Exported()
+        self._merged = MergedPrices()
         self._renewing = threading.Lock()
         self._warned_of_limit = False
         self._collector = PollerCollector(self.snapshot)
@@ -94,10 +90,10 @@ class PollerApp:
     def _price_route(self, poller: str) -> Route:
         known = self._settings
         terms = Terms(known.extras, known.adjustments, known.limits, self._credits)
-        return price_route(lambda: self._book, self._schedule.ask, self._clock, terms, poller)
+        return price_route(lambda: self._merged, self._schedule.ask, self._clock, terms, poller)
 
     def routes(self) -> list[tuple[str, str, str]]:
-        """Method, path and what is answered, of every route."""
+        """Method, path and response of every route."""
         return self._server.described()
 
     @property
@@ -107,23 +103,23 @@ class PollerApp:
 
     @property
     def url(self) -> str:
-        """Where it answers, seen from this machine."""
+        """Its URL, seen from this machine."""
         return self._server.url
 
     def snapshot(self) -> PollerSnapshot:
         """Everything exported now."""
-        return self._snapshot(self._shown)
+        return self._snapshot(self._exported)
 
-    def _snapshot(self, shown: Exported) -> PollerSnapshot:
+    def _snapshot(self, exported: Exported) -> PollerSnapshot:
         return PollerSnapshot(
             self._clock(),
-            shown.prices,
-            shown.facts,
+            exported.prices,
+            exported.facts,
             self._schedule.health,
             self._settings.extras,
-            shown.zones,
-            {"unwatched": shown.unwatched, "limit": shown.over_limit},
-            shown.parts,
+            exported.zones,
+            {"unwatched": exported.unwatched, "limit": exported.over_limit},
+            exported.parts,
             self._settings.credits,
             self._settings.limits,
         )
@@ -135,24 +131,28 @@ class PollerApp:
         ]
 
     def _renew(self) -> None:
-        """What is exported after the book has changed; made by the source that changed it, so that no scrape has to."""
+        """What is exported after the prices have changed; built by the source that changed them, not by a scrape."""
         with self._renewing:
-            book = self._store.book
-            shown = select(book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series)
-            shown = replace(shown, parts=parts_of(shown.prices, book, self._settings.adjustments, self._clock()))
-            self._collector.prepare(self._snapshot(shown))
-            self._shown = shown
-            self._book = book  # the last, so that what `/v1/price` says a scrape says too
-        if shown.over_limit and not self._warned_of_limit:
+            merged = self._store.merged
+            exported = select(
+                merged, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series
+            )
+            exported = replace(
+                exported, parts=parts_of(exported.prices, merged, self._settings.adjustments, self._clock())
+            )
+            self._collector.prepare(self._snapshot(exported))
+            self._exported = exported
+            self._merged = merged  # the last, so that a scrape agrees with `/v1/price`
+        if exported.over_limit and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "
                 "raise it, or watch less (--prices.watch)",
-                shown.over_limit,
+                exported.over_limit,
             )
-        self._warned_of_limit = bool(shown.over_limit)
+        self._warned_of_limit = bool(exported.over_limit)
 
     def start(self) -> None:
-        """Listen, and begin to ask the sources.
+        """Listen, and start to poll the sources.
 
         Raises:
             OSError: when the address cannot be listened on.
@@ -167,7 +167,7 @@ class PollerApp:
 
     def _waiting_for(self) -> str | None:
         untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
-        return f"no response yet from {', '.join(untried)}" if untried and not self._book.prices else None
+        return f"no response yet from {', '.join(untried)}" if untried and not self._merged.prices else None
 
 
 def _warn_of_other_names(settings: PollerSettings, used: Sequence[Source]) -> None:
@@ -208,7 +208,7 @@ def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:
     """Where the last good prices are kept, its directory made; None if no default place can be written.
 
     Raises:
-        SettingsError: when the directory was asked for and cannot be used.
+        SettingsError: when the directory was configured and cannot be used.
     """
     if state_dir:
         try:
@@ -234,7 +234,7 @@ def _usable(directory: Path) -> Path:
 
 
 def quiet() -> None:
-    """Hear only warnings of the packages used: at debug, botocore logs signed requests."""
+    """Log only warnings of the packages used: at debug, botocore logs signed requests."""
     for chatty in ("apscheduler", "botocore", "boto3", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -249,7 +249,7 @@ def run(settings: PollerSettings) -> int:
         app = PollerApp(settings)
         app.start()
     except (SettingsError, WebConfigError, OSError) as err:
-        log.error("%s", err)  # noqa: TRY400 - the sentence says it all
+        log.error("%s", err)  # noqa: TRY400 - the sentence is complete
         return 1
     log.info("epochcost prices %s at %s", __version__, app.url)
     ending.wait(threading.Event())

@@ -27,7 +27,7 @@ _TYPE_LABELS = ("provider", "instance_type")
 
 
 class PollerCollector:
-    """Collects what ``snapshot`` says at each scrape; it never asks a source."""
+    """Collects what ``snapshot`` contains at each scrape; it never queries a source."""
 
     def __init__(self, snapshot: Callable[[], PollerSnapshot]) -> None:
         self._snapshot = snapshot
@@ -56,7 +56,7 @@ class PollerCollector:
         write_ahead(self._market_of(coming))
 
     def _market_of(self, snapshot: PollerSnapshot) -> Sequence[Metric]:
-        """Those of prices and machines, which change when a source answers: scrapes in between need not make them."""
+        """Those of prices and machines, which change when a source responds: scrapes in between reuse them."""
         market = next((each for each in self._markets if each.still_holds(snapshot)), None)
         if market is None:
             market = _Market.of(snapshot)
@@ -135,7 +135,7 @@ def reservation_metric(prices: Iterable[Price], now: float) -> Metric:
 
 
 def fact_metrics(facts: Iterable[InstanceFacts]) -> Iterator[Metric]:
-    """What the machine types hold, as far as their providers say."""
+    """The hardware of the machine types, as far as their providers report it."""
     gpus = GaugeMetricFamily(
         "epochcost_instance_gpus",
         "GPUs of the machine type; may be a fraction",
@@ -255,8 +255,8 @@ def part_metric(parts: Mapping[PriceKey, Mapping[str, float]]) -> Metric:
         "sum to the price",
         labels=(*_PLACE_LABELS, "part"),
     )
-    for key, found in parts.items():
-        for name, usd in found.items():
+    for key, components in parts.items():
+        for name, usd in components.items():
             family.add_metric((*_place(key), name), usd)
     return family
 
@@ -284,7 +284,7 @@ def limit_metrics(prices: Iterable[Price], limits: Sequence[Limit]) -> Iterator[
     return iter((session, free))
 
 
-def credit_metrics(credits: Iterable[Credit]) -> Iterator[Metric]:  # noqa: A002 - the word of the trade
+def credit_metrics(credits: Iterable[Credit]) -> Iterator[Metric]:  # noqa: A002 - the domain's term
     """Credit as it was at a time; what is left of it now follows from what was spent since."""
     balance = GaugeMetricFamily(
         "epochcost_credit_balance_usd",

@@ -1,4 +1,4 @@
-"""What agents asked for lately: it stays wanted for a day after the last request."""
+"""What agents requested recently: it stays wanted for a day after the last request."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from epochcost.prices.price_source import Want
 
 KEEP_SECONDS = 86400.0
 MOST = 1000
-"""More types and regions than any fleet mixes; a bound on what strangers can make the poller ask its providers."""
+"""More types and regions than any fleet mixes; a bound on what clients can make the poller request of providers."""
 
 
 class TooManyWantsError(Exception):
-    """No more can be wanted; the text says how many are."""
+    """No more can be wanted; the text contains how many are."""
 
 
 class RequestedTypes:
@@ -25,7 +25,7 @@ class RequestedTypes:
         self._requested: dict[Want, float] = dict.fromkeys(known, now)
 
     def touch(self, want: Want, now: float) -> None:
-        """``want`` was asked for.
+        """``want`` was requested.
 
         Raises:
             TooManyWantsError: when it is new and `MOST` others are wanted.
@@ -42,7 +42,7 @@ class RequestedTypes:
         return frozenset(want for want in self.all(now) if want.provider == provider)
 
     def all(self, now: float) -> frozenset[Want]:
-        """What is wanted of anybody."""
+        """All that is wanted."""
         with self._lock:
             self._forget(now)
             return self._watched | frozenset(self._requested)

@@ -41,7 +41,7 @@ class ExportFilter:
 
     @property
     def want(self) -> Want | None:
-        """What to ask a provider for where the entry names one machine type in one region."""
+        """What to request of a provider, if the entry names one machine type in one region."""
         exact = (self.provider, self.region, self.instance_type)
         return Want(*exact) if all(text and not _GLOB.search(text) for text in exact) else None
 
@@ -77,7 +77,7 @@ def _entry(text: str) -> ExportFilter:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What of the book is exported.
+    """The exported part of the prices.
 
     Attributes:
         prices: by key.
@@ -85,7 +85,7 @@ class Exported:
         zones: all that are known.
         unwatched: prices that are neither used nor watched.
         over_limit: prices left out because there would be too many.
-        parts: of what the adjusted ones are made, by key.
+        parts: components of the adjusted ones, by key.
     """
 
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
@@ -96,11 +96,11 @@ class Exported:
     parts: Mapping[PriceKey, Mapping[str, float]] = field(default_factory=dict)
 
 
-def select(book: MergedPrices, watched: Iterable[ExportFilter], wanted: frozenset[Want], most: int) -> Exported:
-    """What is in use (``wanted``) first, then what a person wrote down, then what is watched."""
-    ranks = _Ranks(book, tuple(watched), wanted)
+def select(merged: MergedPrices, watched: Iterable[ExportFilter], in_use: frozenset[Want], most: int) -> Exported:
+    """What is in use (``in_use``) first, then what a person wrote down, then what is watched."""
+    ranks = _Ranks(merged, tuple(watched), in_use)
     ranked: list[tuple[int, PriceKey]] = []
-    for key, price in book.prices.items():
+    for key, price in merged.prices.items():
         rank = ranks.of(key, price.source)
         if rank is not None:
             ranked.append((rank, key))
@@ -110,33 +110,33 @@ def select(book: MergedPrices, watched: Iterable[ExportFilter], wanted: frozense
     keys = [key for _, key in ranked[:most]]
     types = {(key.provider, key.instance_type) for key in keys}
     return Exported(
-        {key: book.prices[key] for key in keys},
-        {place: fact for place, fact in book.facts.items() if place in types},
-        frozenset().union(*(shelf.zones for shelf in book.shelves.values())),
-        unwatched=len(book.prices) - len(ranked),
+        {key: merged.prices[key] for key in keys},
+        {place: fact for place, fact in merged.facts.items() if place in types},
+        frozenset().union(*(shelf.zones for shelf in merged.shelves.values())),
+        unwatched=len(merged.prices) - len(ranked),
         over_limit=over,
     )
 
 
 def parts_of(
-    prices: Mapping[PriceKey, Price], book: MergedPrices, adjustments: Adjustments, now: float
+    prices: Mapping[PriceKey, Price], merged: MergedPrices, adjustments: Adjustments, now: float
 ) -> dict[PriceKey, Mapping[str, float]]:
     """Of what those of ``prices`` are made that are adjusted, as far as more than one thing goes into them."""
     if not adjustments.entries:
         return {}
-    published = {key: book.published(price) for key, price in prices.items()}
-    found = {key: adjustments.parts(price, now) for key, price in published.items() if price is not None}
-    return {key: parts for key, parts in found.items() if len(parts) > 1}
+    published = {key: merged.published(price) for key, price in prices.items()}
+    by_key = {key: adjustments.parts(price, now) for key, price in published.items() if price is not None}
+    return {key: parts for key, parts in by_key.items() if len(parts) > 1}
 
 
 class _Ranks:
     """Remembers what each machine type came to, because a catalogue has each in dozens of zones."""
 
-    def __init__(self, book: MergedPrices, watched: tuple[ExportFilter, ...], wanted: frozenset[Want]) -> None:
-        self._book = book
+    def __init__(self, merged: MergedPrices, watched: tuple[ExportFilter, ...], in_use: frozenset[Want]) -> None:
+        self._merged = merged
         self._watched = watched
-        self._wanted = wanted
-        self._types = {(want.provider, want.instance_type) for want in wanted}
+        self._in_use = in_use
+        self._types = {(want.provider, want.instance_type) for want in in_use}
         self._seen: dict[tuple[str, str, str], int | None] = {}
 
     def of(self, key: PriceKey, source: str) -> int | None:
@@ -149,9 +149,9 @@ class _Ranks:
 
     def _rank(self, key: PriceKey) -> int | None:
         # One price everywhere, or one in all of a region, is in use wherever a machine of the type is.
-        if Want(key.provider, key.region, key.instance_type) in self._wanted:
+        if Want(key.provider, key.region, key.instance_type) in self._in_use:
             return 0
         if not key.region and (key.provider, key.instance_type) in self._types:
             return 0
-        fact = self._book.facts.get((key.provider, key.instance_type))
+        fact = self._merged.facts.get((key.provider, key.instance_type))
         return 2 if any(watch.matches(key, fact) for watch in self._watched) else None

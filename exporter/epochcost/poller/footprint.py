@@ -9,7 +9,7 @@ import sys
 from epochcost.prices.collector_pause import set_aside
 
 SWITCH_SECONDS = 1e-4
-"""How long a thread that parses may go on before one that responds has its turn; Python's own is fifty times it."""
+"""How long a thread that parses may run before one that serves has its turn; Python's own is fifty times it."""
 COLLECTIONS = (700, 10, 1000)
 """How often garbage in cycles is looked for among young, middle-aged and old objects. The last is a hundred times as
 rare as Python's own: it stops every thread for 30 to 120 ms to go through all prices, and these are in no cycle. At ten
@@ -21,7 +21,7 @@ _ARENAS = 2
 def keep_small() -> None:
     """Set up this process; call it before its threads start. Where the C library is not glibc, only the turns are set.
 
-    Each thread otherwise gets a heap of its own, and what a catalogue took of it is not given back to the others.
+    Each thread otherwise gets a heap of its own, and memory that a catalogue took is not returned to the others.
     Modules imported so far are left out of collections of garbage.
     """
     set_aside("epochcost")

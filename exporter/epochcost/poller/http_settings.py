@@ -1,4 +1,4 @@
-"""Settings of the price sources that speak plain HTTP: endpoints, files with keys, what to watch, how often to ask."""
+"""Settings of the price sources that speak plain HTTP: endpoints, key files, what to watch, how often to poll."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``epochcost prices --once``: ask every source one time and print the market, cheapest GPU-hour first."""
+"""``epochcost prices --once``: query every source once and print the market, cheapest GPU-hour first."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from epochcost.poller.remedies import with_remedy
 from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
-from epochcost.prices.store import PriceStore
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Source
+from epochcost.prices.store import PriceStore, StoreRules
 from epochcost.prices.unpriced import sentences, unpriced
 from epochcost.settings import options
 from epochcost.shown_text import csv_text, printable
@@ -79,7 +79,7 @@ class Filter:
         return by_provider and (not self.gpu or names_gpu(self.gpu, str(row["gpu_model"] or "")))
 
     def nothing_fits(self, everything: Sequence[Row]) -> str:
-        """What to say where none of ``everything`` is kept: most likely a name is misspelt."""
+        """The message if none of ``everything`` is kept: most likely a name is misspelt."""
         flags = {"--gpu": (self.gpu, "gpu_model"), "--provider": (self.provider, "provider")}
         used = {flag: (name, column) for flag, (name, column) in flags.items() if name}
         known = [sorted({str(row[column]) for row in everything if row[column]}) for _, column in used.values()]
@@ -144,13 +144,14 @@ def run_once(
         skipped: why other sources are not queried.
     """
     now = clock()
-    store = PriceStore(None, [each.name for each in sources], settings.prices_precedence, adjust=settings.adjustments)
+    rules = StoreRules(settings.prices_precedence, adjust=settings.adjustments)
+    store = PriceStore(None, [each.name for each in sources], rules)
     responses = dict(zip((source.name for source in sources), _fetch_all(settings, sources, now), strict=True))
     for name, response in responses.items():
         if response.catalogue is not None:
             store.put(name, response.catalogue, now)
     messages = _messages(responses, skipped)
-    everything = market(store.book, now)
+    everything = market(store.merged, now)
     rows = [row for row in everything if printout.selected.keeps(row)]
     if everything and not rows:
         messages.append(printout.selected.nothing_fits(everything))
@@ -179,15 +180,15 @@ def _fetch_all(settings: PollerSettings, sources: Sequence[Source], now: float) 
 
     def fetch(source: Source) -> _Response:
         mine = frozenset(want for want in watched if want.provider == source.provider)
-        return _fetch(source, Wanted(source.watched | mine), now)
+        return _fetch(source, PriceRequests(source.watched | mine), now)
 
     with ThreadPoolExecutor(max_workers=max(1, len(sources))) as pool:
         return list(pool.map(fetch, sources))
 
 
-def _fetch(source: Source, wanted: Wanted, now: float) -> _Response:
+def _fetch(source: Source, requests: PriceRequests, now: float) -> _Response:
     try:
-        catalogue = clean(source.name, source.fetch(wanted, now))
+        catalogue = clean(source.name, source.fetch(requests, now))
     except NotConfiguredError as err:
         return _Response(skipped=str(err))
     except PriceSourceError as err:
@@ -196,12 +197,12 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Response:
         # One source that breaks in a way that was not foreseen does not take the others along.
         log.debug("unexpected error in price source %s", source.name, exc_info=True)
         return _Response(failed=(f"{source.name}: its response cannot be understood: {type(err).__name__}",))
-    idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
+    idle = source.provider and not requests.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Response(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
 
 def _nothing_watched(name: str) -> str:
-    """What to set so that a source has something to ask; the same for all sources of one provider."""
+    """What to set so that a source has something to request; the same for all sources of one provider."""
     family = name.partition("_")[0]
     flags = [each.flag for each in options(PollerSettings).values() if not each.structured]
     own = [f"--{flag}" for flag in flags if flag.partition(".")[0] == family and flag.endswith(_WATCHED)]
@@ -227,11 +228,11 @@ def _remarks(name: str, catalogue: Catalogue) -> list[str]:
     )
 
 
-def market(book: MergedPrices, now: float) -> list[Row]:
-    """Every price that holds at ``now``, by $ per GPU-hour; what has no GPUs, or does not say, comes last."""
+def market(merged: MergedPrices, now: float) -> list[Row]:
+    """Every price that is valid at ``now``, by $ per GPU-hour; machines without known GPUs come last."""
     rows = [
-        _row(price, usd, book.facts.get((price.key.provider, price.key.instance_type)), now)
-        for price in book.prices.values()
+        _row(price, usd, merged.facts.get((price.key.provider, price.key.instance_type)), now)
+        for price in merged.prices.values()
         if (usd := usd_per_hour_at(price, now)) is not None
     ]
     return sorted(rows, key=_by_gpu_hour)
@@ -289,7 +290,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
-    """Current prices first; those of the list in the package apart, old ones last, under lines that say so."""
+    """Current prices first; those of the list in the package apart, old ones last, each group under its own heading."""
     all_cells = [_cells(row) for row in rows]
     columns = _fitting([HEADS, *all_cells], width)
     lines: list[str] = []
@@ -334,7 +335,7 @@ def _line(cells: Sequence[str], columns: Mapping[int, int]) -> str:
 
 
 def _shortened(cell: str, width: int) -> str:
-    """Its first letters and as much of its end as fits: sizes, counts and versions stand there."""
+    """Its first letters and as much of its end as fits: sizes, counts and versions are there."""
     end = width - 1 - min(KEPT_LETTERS, width - 1)
     return cell if len(cell) <= width else f"{cell[: width - 1 - end]}…{cell[len(cell) - end :]}"
 

@@ -20,7 +20,7 @@ table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem
 </style></head><body><h1>epochcost prices</h1>
 <p>Version {version}. <a href="/metrics">Metrics</a> · <a href="/-/ready">Ready</a> · prices of one machine at
 <code>/v1/price?provider=&amp;region=&amp;zone=&amp;instance_type=&amp;purchase_option=</code></p>
-<table><tr><th>Source</th><th>State</th><th>Prices</th><th>Last full answer (UTC)</th></tr>
+<table><tr><th>Source</th><th>State</th><th>Prices</th><th>Last full response (UTC)</th></tr>
 {rows}</table></body></html>
 """
 
@@ -37,7 +37,7 @@ def landing_route(snapshot: Callable[[], PollerSnapshot]) -> Route:
 
 
 def _row(name: str, health: SourceHealth) -> str:
-    state = health.sentence or ("answers" if health.success else "not asked yet")
+    state = health.sentence or ("responding" if health.success else "not polled yet")
     state = "; ".join(filter(None, (state, health.held_sentence, summary(health.unpriced_sentences))))
     if health.unknown:
         state += f"; kinds of prices that are not known here: {', '.join(health.unknown)}"

@@ -1,4 +1,4 @@
-"""What a reader can do about a request that failed, in a few words at the end of its sentence."""
+"""What to do about a request that failed, in a few words at the end of its error message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNREACHED = re.compile(
 )
 _BUSY = re.compile(r"HTTP 429|Throttling|TooManyRequests|RequestLimitExceeded|ResourceExhausted", re.IGNORECASE)
 _SIGNED = ("aws",)
-"""Sources whose requests are signed with the credentials of the environment."""
+"""Sources that sign their requests with the credentials of the environment."""
 
 
 def with_remedy(sentence: str) -> str:

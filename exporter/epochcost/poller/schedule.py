@@ -1,4 +1,4 @@
-"""When each source is asked: at its own pace, soon after a failure, and at once for what an agent newly asks for."""
+"""When each source is polled: at its own pace, soon after a failure, and at once for what an agent newly requests."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ LONGEST_RETRY_SECONDS = 3600.0
 SKIPPED_RETRY_SECONDS = 300.0
 """How soon to look again whether a skipped source has been configured (credentials may come later)."""
 CONFIRM_SECONDS = 300.0
-"""How soon to ask again after a response that was implausible."""
+"""Delay before the next request after an implausible response."""
 MOST_JITTER_SECONDS = 30.0
 STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """What asking for a machine type set off.
+    """The result of requesting a machine type.
 
     Attributes:
-        pending: names of the sources that have yet to answer.
-        tried: a sentence for each source that could know, or one that says that none could.
+        pending: names of the sources that have yet to respond.
+        tried: a sentence for each source that could have it, or one that none could.
     """
 
     pending: tuple[str, ...]
@@ -49,10 +49,10 @@ class Schedule:
 
     Args:
         sources: with distinct names, which ``store`` knows.
-        store: takes their answers.
+        store: takes their responses.
         clock: seconds since the Unix epoch; dates the responses. The pace itself follows real time.
         retry_seconds: after a first failure; doubles with each further one, up to an hour or the source's own pace.
-        watched: what to ask for always, beside what the sources watch and agents ask for.
+        watched: what to request always, beside what the sources watch and agents request.
         changed: called, by any thread, after the store was given a response.
     """
 
@@ -90,7 +90,7 @@ class Schedule:
         return {name: attempts.health for name, attempts in self._attempts.items()}
 
     def start(self) -> None:
-        """Ask every source now and from then on."""
+        """Poll every source now and from then on."""
         for name, attempts in self._attempts.items():
             seconds = attempts.source.refresh_seconds
             self._scheduler.add_job(
@@ -104,7 +104,7 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Ask no more; an attempt under way is waited for only briefly and its response thrown away."""
+        """Stop polling; an attempt in progress is waited for only briefly, and its response is discarded."""
         for attempts in self._attempts.values():
             attempts.stop()
         self._scheduler.shutdown(wait=False)
@@ -116,7 +116,7 @@ class Schedule:
         """Keep ``want`` wanted, and have it fetched now where it is new."""
         able = [attempts for attempts in self._attempts.values() if want.provider == attempts.source.provider != ""]
         if not able:
-            return Lookup((), (f"no source asks {want.provider or 'an unnamed provider'} for prices",))
+            return Lookup((), (f"no source has prices of {want.provider or 'an unnamed provider'}",))
         now = self._clock()
         try:
             self._wants.touch(want, now)
@@ -158,10 +158,10 @@ class Schedule:
 
 
 def _known(sources: Sequence[Source], store: PriceStore) -> set[Want]:
-    """What was asked for before a restart: whatever the last good prices are of."""
+    """What was requested before a restart: the subjects of the last good prices."""
     return {
         Want(key.provider, key.region, key.instance_type)
         for source in sources
         if source.provider
-        for key in store.book.shelves[source.name].prices
+        for key in store.merged.shelves[source.name].prices
     }

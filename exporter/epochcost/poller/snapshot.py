@@ -13,23 +13,23 @@ from epochcost.prices.price_source import Zone
 
 @dataclass(frozen=True, slots=True)
 class SourceHealth:
-    """How one price source fares.
+    """State of one price source.
 
     Attributes:
-        success: how its last attempt went; None before the first, and while it is skipped for want of configuration.
-        last_success_ts: when it last answered in full, also before a restart.
+        success: of its last attempt; None before the first, and while it is skipped for lack of configuration.
+        last_success_ts: time of its last full response, also before a restart.
         duration_seconds: of its last attempt.
         failures: attempts that failed since the start.
-        prices: how many it gives now.
+        prices: how many it has now.
         sentence: for people: why it failed or is skipped; empty after a success.
         held: how many prices the last responses held back, by reason.
         held_total: the same, summed since the start.
         held_sentence: what is held back, for people; empty if nothing is.
-        unpriced: types in regions that were asked for and are not in its responses.
+        unpriced: types in regions that were requested and are not in its responses.
         unpriced_sentences: the same, for people.
         unknown_total: kinds of prices in its responses that it does not know, summed since the start.
         unknown: what its last response had of these.
-        credits: what the account has left at its provider.
+        credits: remaining credit of the account at its provider.
     """
 
     success: bool | None = None
@@ -59,9 +59,9 @@ class PollerSnapshot:
         extras: what runs beside machines.
         zones: names and ids of the zones of exported prices.
         dropped: prices that are known and not exported, by reason.
-        parts: of what adjusted prices are made now, by key.
-        credits: bought or given ahead.
-        limits: of sessions, and what is free.
+        parts: current components of adjusted prices, by key.
+        credits: prepaid or granted.
+        limits: of sessions, and free hours.
     """
 
     t: float

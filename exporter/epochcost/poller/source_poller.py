@@ -12,9 +12,18 @@ from dataclasses import replace
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import SourceHealth
 from epochcost.prices.clean_catalogue import clean
+from epochcost.prices.merged_prices import RequestScope
 from epochcost.prices.one_at_a_time import computing
 from epochcost.prices.plausibility import CheckResult
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
+from epochcost.prices.price_source import (
+    Catalogue,
+    NotConfiguredError,
+    PriceRequests,
+    PriceSourceError,
+    Source,
+    Want,
+    summary,
+)
 from epochcost.prices.store import PriceStore
 from epochcost.prices.unpriced import Unpriced, sentences, unpriced
 
@@ -24,10 +33,10 @@ MOST_LOGGED = 1000
 
 
 class SourcePoller:
-    """Asks ``source`` and puts its responses into ``store``; `refresh` and `fill` run in the source's own thread.
+    """Polls ``source`` and puts its responses into ``store``; `refresh` and `fill` run in the source's own thread.
 
     Args:
-        source: who is asked.
+        source: the price source.
         store: takes the responses.
         wants: what is in use or watched.
         clock: seconds since the Unix epoch.
@@ -54,12 +63,12 @@ class SourcePoller:
         self._unpriced: dict[Want, Unpriced] = {}
         self._logged: tuple[str, ...] = ()
         self._stopped = False
-        self._health = SourceHealth(last_success_ts=store.book.shelves[source.name].confirmed_ts)
+        self._health = SourceHealth(last_success_ts=store.merged.shelves[source.name].confirmed_ts)
 
     @property
     def health(self) -> SourceHealth:
         """How it fares now."""
-        return replace(self._health, prices=len(self._store.book.shelves[self.source.name].prices))
+        return replace(self._health, prices=len(self._store.merged.shelves[self.source.name].prices))
 
     def stop(self) -> None:
         """Throw away what an attempt still under way brings."""
@@ -74,7 +83,7 @@ class SourcePoller:
             return True
 
     def pending(self, want: Want) -> bool:
-        """Whether the source has yet to answer for ``want``."""
+        """Whether the source has yet to respond for ``want``."""
         return want in self._queued
 
     def tried(self, want: Want, now: float) -> str:
@@ -89,48 +98,50 @@ class SourcePoller:
         return f"{self.source.name} was queried {seconds:.0f} s ago and has none{why}"
 
     def refresh(self) -> bool:
-        """Ask for everything wanted; whether that went well (skipped counts as well)."""
+        """Request everything wanted; returns whether that succeeded (skipped counts as success)."""
         now = self._clock()
-        wanted = Wanted(self.source.watched | self._wants.current(self.source.provider, now))
-        forgotten = self._wanted_before - wanted.items
+        requests = PriceRequests(self.source.watched | self._wants.current(self.source.provider, now))
+        forgotten = self._wanted_before - requests.items
         with self._lock:
-            self._tried = {want: ts for want, ts in self._tried.items() if want in wanted.items}
-            self._queued |= wanted.items - self._tried.keys()  # so that they are not fetched a second time
-        good = self._attempt(wanted, now, partial=False, forgotten=forgotten)
+            self._tried = {want: ts for want, ts in self._tried.items() if want in requests.items}
+            self._queued |= requests.items - self._tried.keys()  # so that they are not fetched a second time
+        good = self._attempt(requests, now, partial=False, forgotten=forgotten)
         if good:
-            self._wanted_before = wanted.items
+            self._wanted_before = requests.items
         return good
 
     def fill(self) -> bool:
-        """Ask only for what was newly asked for, if anything was."""
+        """Request only what is newly wanted, if anything is."""
         with self._lock:
-            wanted = Wanted(frozenset(self._queued))
-        return not wanted.items or self._attempt(wanted, self._clock(), partial=True)
+            requests = PriceRequests(frozenset(self._queued))
+        return not requests.items or self._attempt(requests, self._clock(), partial=True)
 
-    def _attempt(self, wanted: Wanted, now: float, *, partial: bool, forgotten: frozenset[Want] = frozenset()) -> bool:
+    def _attempt(
+        self, requests: PriceRequests, now: float, *, partial: bool, forgotten: frozenset[Want] = frozenset()
+    ) -> bool:
         began = time.monotonic()
         health = self._health
         try:
             with computing():
-                catalogue = clean(self.source.name, self.source.fetch(wanted, now))
+                catalogue = clean(self.source.name, self.source.fetch(requests, now))
                 if self._stopped:
                     return True
-                verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
+                verdict = self._store.put(self.source.name, catalogue, now, RequestScope(partial, forgotten))
                 health = self._held_back(self._health_after(catalogue, verdict, now, partial=partial), verdict)
-                health = self._looked_through(health, catalogue, wanted)
+                health = self._looked_through(health, catalogue, requests)
                 self._changed()
         except NotConfiguredError as err:
             health = self._unconfigured(str(err))
         except PriceSourceError as err:
             health = self._failed(str(err))
-        except Exception as err:  # whatever a source raises, the schedule must go on
+        except Exception as err:  # whatever a source raises, the schedule must continue
             log.exception("unexpected error in price source %s", self.source.name)
             health = self._failed(f"{self.source.name}: {type(err).__name__}: {err}")
         finally:
             self._health = replace(health, duration_seconds=time.monotonic() - began)
             with self._lock:
-                self._queued -= wanted.items
-                self._tried |= dict.fromkeys(wanted.items, now)
+                self._queued -= requests.items
+                self._tried |= dict.fromkeys(requests.items, now)
         return self._health.success is not False
 
     def _health_after(self, catalogue: Catalogue, verdict: CheckResult, now: float, *, partial: bool) -> SourceHealth:
@@ -141,12 +152,12 @@ class SourcePoller:
         full_ts = self._health.last_success_ts if partial or verdict.catalogue is None else now
         return replace(self._health, success=True, sentence="", last_success_ts=full_ts)
 
-    def _looked_through(self, health: SourceHealth, catalogue: Catalogue, wanted: Wanted) -> SourceHealth:
+    def _looked_through(self, health: SourceHealth, catalogue: Catalogue, requests: PriceRequests) -> SourceHealth:
         """Note what was requested and is not in the response, and what is unknown in the response; log each once."""
-        kept = {want: each for want, each in self._unpriced.items() if want not in wanted.items}
+        others = {want: each for want, each in self._unpriced.items() if want not in requests.items}
         current = self._wants.current(self.source.provider, self._clock()) | self.source.watched
-        kept = {want: each for want, each in kept.items() if want in current}
-        self._unpriced = {**kept, **{each.want: each for each in unpriced(catalogue)}}
+        others = {want: each for want, each in others.items() if want in current}
+        self._unpriced = {**others, **{each.want: each for each in unpriced(catalogue)}}
         messages = sentences(self.source.name, self._unpriced.values(), catalogue.problems)
         for sentence in (*messages, *catalogue.notes):
             self._say_once(sentence)
@@ -174,7 +185,7 @@ class SourcePoller:
         return replace(health, held=verdict.held, held_total=total, held_sentence=verdict.sentence)
 
     def _unconfigured(self, sentence: str) -> SourceHealth:
-        if self._store.book.shelves[self.source.name].prices:  # it worked before, so something was lost
+        if self._store.merged.shelves[self.source.name].prices:  # it worked before, so something was lost
             return self._failed(sentence)
         if sentence != self._health.sentence:
             log.info("price source skipped: %s", sentence)

@@ -12,9 +12,9 @@ from apscheduler.executors.pool import BasePoolExecutor
 
 
 class DaemonPool(concurrent.futures.Executor):
-    """A pool of one daemon thread, whose end is not waited for when the program ends.
+    """A pool of one daemon thread, which is not joined when the program ends.
 
-    The threads of `concurrent.futures.ThreadPoolExecutor` are joined at exit, which a hung request would hold up.
+    The threads of `concurrent.futures.ThreadPoolExecutor` are joined at exit, which a hung request would delay.
     """
 
     def __init__(self, name: str) -> None:

@@ -30,14 +30,14 @@ SOURCES: Mapping[str, str] = {
 
 
 OPT_IN = ("aws_bulk",)
-"""Used only where they are named: what they ask costs hundreds of megabytes."""
+"""Used only if they are named: their responses are hundreds of megabytes."""
 
 
 def make(name: str, settings: object) -> tuple[Source, ...]:
     """The sources registered under ``name``.
 
     Raises:
-        NotConfiguredError: when they have nothing to work with; the text says what they would need.
+        NotConfiguredError: when they have nothing to work with; the text contains what they need.
     """
     from epochcost.prices.price_source import NotConfiguredError
 

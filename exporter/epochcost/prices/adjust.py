@@ -1,7 +1,7 @@
 """What is paid, made of what is published: discounts, taxes, rates of one account, and commitments.
 
-The published steps stay as they are in the store. An adjustment is applied to what is given out, and may be dated, so
-that a contract that begins in March changes nothing of February.
+The published steps stay as they are in the store. An adjustment is applied to the prices that are served, and may be
+dated, so that a contract that begins in March does not change February.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PUBLISHED = "published"
 _KINDS = ("discount-percent", "discount-usd-per-hour", "tax-percent", "commitment-usd-per-hour")
 _COMMITTED = ("committed-discount-percent", "machines")
 PAID_ALREADY = ("owned", "listed_file")
-"""What a person wrote down as his own price is adjusted only where the adjustment names that source."""
+"""A price that the user configured is adjusted only if the adjustment names that source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Adjustment:
         factor: 0.88 for 12 % off, 1.24 for a tax of 24 %.
         added_usd_per_hour: negative for an absolute discount.
         since_ts, until_ts: in seconds since the Unix epoch.
-        account: whose rate it is, a glob; empty for everybody's. It counts only for who asks with that account.
+        account: the account with that rate, a glob; empty for all. It counts only for requests with that account.
         commitment: instead of factor and amount; of on-demand prices only.
     """
 
@@ -49,7 +49,7 @@ class Adjustment:
     commitment: Commitment | None = None
 
     def applies(self, price: Price, account: str = "") -> bool:
-        """Whether it is about ``price`` at any time, for who asks with ``account``."""
+        """Whether it is about ``price`` at any time, for requests with ``account``."""
         by_source = self.source == price.source if self.source else price.source not in PAID_ALREADY
         ours = not self.account or bool(account and fnmatchcase(account, self.account))
         on_demand = self.commitment is None or price.key.purchase_option is PurchaseOption.ON_DEMAND
@@ -75,7 +75,7 @@ class Adjustments:
     entries: tuple[Adjustment, ...] = field(default=())
 
     def __call__(self, price: Price) -> Price | None:
-        """What everybody pays where ``price`` is published; None if that would be nothing or less."""
+        """What all accounts pay where ``price`` is published; None if that would be nothing or less."""
         return self.paid(price)
 
     def paid(self, price: Price, account: str = "") -> Price | None:
@@ -102,13 +102,13 @@ class Adjustments:
         used = [entry for entry in _in_effect(self.entries, ts) if entry.applies(published, account)]
         if not used or not any(step.ts <= ts for step in published.steps):
             return {}
-        found = {PUBLISHED: _published(published, ts)}
+        components = {PUBLISHED: _published(published, ts)}
         for entry in used:
-            before = sum(found.values())
+            before = sum(components.values())
             if before <= 0:
                 return {}
-            found = entry.parts(before) if entry.commitment is not None else {**found, **entry.parts(before)}
-        return found
+            components = entry.parts(before) if entry.commitment is not None else {**components, **entry.parts(before)}
+        return components
 
 
 def _published(price: Price, ts: float) -> float:

@@ -1,4 +1,4 @@
-"""What a provider allows: credit that was bought or given ahead, how long a session may last, free hours a period."""
+"""What a provider allows: prepaid or granted credit, the length of a session, free hours per period."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Credit:
 
     Attributes:
         name: label ``credit``.
-        provider: whose machines it pays.
+        provider: of the machines that it pays.
         usd: how much there was at ``as_of_ts``.
         as_of_ts: when, in seconds since the Unix epoch.
-        until_ts: when the rest is void; infinite where it never is.
-        spend_usd_per_hour: by how much it falls an hour now, as its provider says; None if that is not known.
+        until_ts: when the rest expires; infinite if it never does.
+        spend_usd_per_hour: current spend from it, as its provider reports; None if unknown.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Limit:
         name: label ``limit``.
         where: which machines.
         session_seconds: after so long the provider ends a machine; None if it does not.
-        free_seconds: so much of a period costs nothing; None if nothing is free.
+        free_seconds: free time per period; None if nothing is free.
         period: of ``free_seconds``, one of `PERIODS`, in UTC.
         since_ts: when one of the periods began, where they do not begin at midnight, on Mondays or the first.
     """
@@ -69,9 +69,9 @@ def parse_credits(raw: object) -> tuple[Credit, ...]:
     Raises:
         ValueError: naming the entry, the key, its value and what is allowed.
     """
-    found = tuple(_credit(entry, f"credit {n}") for n, entry in entries(raw))
-    _distinct([each.name for each in found], "credit")
-    return found
+    all_credits = tuple(_credit(entry, f"credit {n}") for n, entry in entries(raw))
+    _distinct([each.name for each in all_credits], "credit")
+    return all_credits
 
 
 def parse_balance(text: str) -> Credit:
@@ -110,9 +110,9 @@ def parse_limits(raw: object) -> tuple[Limit, ...]:
     Raises:
         ValueError: naming the entry, the key, its value and what is allowed.
     """
-    found = tuple(_limit(entry, f"limit {n}") for n, entry in entries(raw))
-    _distinct([each.name for each in found], "limit")
-    return found
+    limits = tuple(_limit(entry, f"limit {n}") for n, entry in entries(raw))
+    _distinct([each.name for each in limits], "limit")
+    return limits
 
 
 def _limit(entry: object, where: str) -> Limit:

@@ -1,4 +1,4 @@
-"""What a provider bills for a span of time, so that a report can say what a failed start of 40 seconds will cost.
+"""What a provider bills for a span of time, so that a report can show what a failed start of 40 seconds will cost.
 
 The rules are data with sources, in ``billing.csv``.
 """

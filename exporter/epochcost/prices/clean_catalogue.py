@@ -1,4 +1,4 @@
-"""Answers of price sources as they may be taken: whatever an API, hijacked or not, puts into a name or a figure."""
+"""Responses of price sources, cleaned: whatever an API, hijacked or not, puts into a name or a figure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BOUNDS = {"gpus": MAX_GPUS, "vcpus": MAX_VCPUS, "gpu_memory_bytes": MAX_BYTES, 
 
 
 def clean(source: str, catalogue: Catalogue) -> Catalogue:
-    """``catalogue`` without the rows whose names cannot be shown, which a note says, and without impossible facts."""
+    """``catalogue`` without impossible facts and rows whose names cannot be shown; a note reports these."""
     prices = tuple(price for price in catalogue.prices if _named(price))
     left_out = len(catalogue.prices) - len(prices)
     notes = [_sentence(note) for note in catalogue.notes]
@@ -45,8 +45,8 @@ def _named(price: Price) -> bool:
 
 def _texts(value: object) -> list[str]:
     """The texts in a flat value of the model."""
-    found = [getattr(value, each.name) for each in fields(value)]  # type: ignore[arg-type]
-    return [text for text in found if isinstance(text, str)]
+    values = [getattr(value, each.name) for each in fields(value)]  # type: ignore[arg-type]
+    return [text for text in values if isinstance(text, str)]
 
 
 def _possible(fact: InstanceFacts) -> InstanceFacts:

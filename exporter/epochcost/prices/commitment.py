@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """So much an hour, paid in any case, that buys hours at a lower rate; what it does not cover is paid as published.
+    """An hourly amount, paid in any case, that buys hours at a lower rate; what it does not cover is paid as published.
 
     Attributes:
         name: for people.

@@ -13,12 +13,12 @@ SOURCE = "configured"
 
 
 def configured_price(node: Node, usd_per_hour: float, now: float) -> Price:
-    """``usd_per_hour`` for ``node``, valid as far back as matters.
+    """``usd_per_hour`` for ``node``, valid for all of the past.
 
     A node whose purchase option is unknown counts as owned without a provider, as on demand with one.
 
     Raises:
-        ValueError: for a price that cannot be.
+        ValueError: for an impossible price.
     """
     rented = node.provider not in ("", "owned")
     option = node.purchase_option or (PurchaseOption.ON_DEMAND if rented else PurchaseOption.OWNED)

@@ -1,4 +1,4 @@
-"""US dollars from other currencies, by rates that a person configured: none is ever guessed or fetched."""
+"""US dollars from other currencies, by configured rates: none is ever guessed or fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AWS_REGIONS = (("cn-", "CNY"), ("eusc-", "EUR"))
 
 
 class NoRateError(ValueError):
-    """An amount is in a currency without a configured rate; the text says which, and how to configure it."""
+    """An amount is in a currency without a configured rate; the text contains which, and how to configure it."""
 
 
 def usd(amount: float, currency: str, rates: Rates) -> float:
@@ -26,15 +26,15 @@ def usd(amount: float, currency: str, rates: Rates) -> float:
     if currency == USD:
         return amount
     if currency not in rates:
-        shown = currency if re.fullmatch("[A-Z]{3}", currency) else "XXX"
+        code = currency if re.fullmatch("[A-Z]{3}", currency) else "XXX"
         raise NoRateError(
-            f"is in {currency!r:.20}, which has no rate: set --prices.currencies {shown}=(US dollars for 1)"
+            f"is in {currency!r:.20}, which has no rate: set --prices.currencies {code}=(US dollars for 1)"
         )
     return amount * rates[currency]
 
 
 def of_aws_region(region: str) -> str:
-    """The currency in which AWS sells in ``region``, for answers that name none."""
+    """The currency in which AWS sells in ``region``, for responses that name none."""
     return next((currency for prefix, currency in _AWS_REGIONS if region.startswith(prefix)), USD)
 
 

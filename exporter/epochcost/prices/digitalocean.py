@@ -14,9 +14,9 @@ from epochcost.prices.json_fields import FieldError, gib, mapping, number, optio
 from epochcost.prices.price_source import (
     Catalogue,
     NotConfiguredError,
+    PriceRequests,
     PriceSourceError,
     Want,
-    Wanted,
     summary,
     without_contradictions,
 )
@@ -58,10 +58,10 @@ class DigitalOcean:
     provider: str = PROVIDER
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """All pages; a size that cannot be read leaves the others alone."""
-        names = {want.instance_type for want in wanted.items}
-        found: list[Price] = []
+        names = {want.instance_type for want in requests.items}
+        all_prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
         notes: list[str] = []
@@ -70,18 +70,18 @@ class DigitalOcean:
             try:
                 slug = text(row, "slug")
                 if row.get("gpu_info") is not None or slug in names:
-                    found.append(_price(slug, row, now))
+                    all_prices.append(_price(slug, row, now))
                     facts[slug] = _facts(slug, row)
             except ValueError as err:  # noqa: PERF203 - one size leaves the others alone, and facts the price
                 problems.append(f"digitalocean: {str(row.get('slug'))[:80]}: {err}")
-        prices = without_contradictions(NAME, found, problems)
+        prices = without_contradictions(NAME, all_prices, problems)
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         return Catalogue(
             prices,
             tuple(facts.values()),
             tuple(problems),
-            requested=wanted.items,
+            requested=requests.items,
             names=frozenset(str(row.get("slug")) for row in sizes),
             notes=tuple(notes),
             unknown=unknown_prices(sizes, KNOWN_PRICES),
@@ -91,7 +91,7 @@ class DigitalOcean:
         odd: list[str] = []
         try:
             pages = list(self.api.pages(f"{self.url}/sizes", {"per_page": PAGE_SIZE}, _next_page))
-            found = [row for page in pages for row in rows(page, "sizes", odd)]
+            sizes = [row for page in pages for row in rows(page, "sizes", odd)]
             meta = mapping(pages[0], "meta") if pages[0].get("meta") is not None else {}
             came, promised = sum(len(page["sizes"]) for page in pages), optional_number(meta, "total")
             if promised is not None and promised > came:
@@ -99,7 +99,7 @@ class DigitalOcean:
         except FieldError as err:
             raise PriceSourceError(f"digitalocean: sizes: not a response of DigitalOcean's API: {err}") from None
         problems += [f"digitalocean: {each}" for each in odd]
-        return found
+        return sizes
 
 
 def _next_page(page: Mapping[str, Any]) -> object:

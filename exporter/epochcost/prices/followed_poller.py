@@ -1,4 +1,4 @@
-"""Which of several pollers behind one name is followed: one, while it answers, so that none rewrites another's past."""
+"""Which of several pollers behind one name is followed: one, while it responds, so that the past is not rewritten."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from epochcost.model import Price, PriceStep
 from epochcost.prices.price_source import PriceSourceError
 
 FOLLOW_SECONDS = 600.0
-"""So long after its last response a poller is given up for another one that says something else."""
+"""Time since its last response after which a poller gives way to another one that contradicts it."""
 _SAME_RATIO = 1e-9
 _log = logging.getLogger(__name__)
 
 
 class ContradictionError(PriceSourceError):
-    """Another poller than the one that is followed says something else about the same time."""
+    """A poller contradicts the one that is followed about the same time."""
 
     contradicts = True
 
@@ -28,10 +28,10 @@ class FollowedPoller:
         self._price: Price | None = None
 
     def take(self, poller: str, price: Price, monotonic: float) -> Price:
-        """``price`` as ``poller`` answered it, if it is to be used.
+        """``price`` as ``poller`` returned it, if it is to be used.
 
         Args:
-            poller: its id; empty from one that does not say.
+            poller: its id; empty from one that does not report it.
             price: its response.
             monotonic: now, in seconds of a clock that never jumps.
 
@@ -56,7 +56,7 @@ class FollowedPoller:
 
 
 def contradiction(one: Price, other: Price) -> str:
-    """Where the two say different prices for a time that both know, for people; empty if they nowhere do.
+    """Where the two have different prices for a time that both know, for people; empty if they nowhere do.
 
     Only what both had confirmed by then is compared: the later of the two may know of a newer change.
     """

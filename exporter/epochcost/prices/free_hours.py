@@ -1,18 +1,19 @@
-"""Hours that cost nothing: so many of a day, a week or a month, counted on the machine that uses them up."""
+"""Hours that cost nothing: a number per day, week or month, counted on the machine that uses them up."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from epochcost.prices.allowances import DAY, MONTH, PERIODS, Limit
 
 Window = tuple[float, float]
 FIRST_MONDAY = 4 * DAY
-"""1970-01-05: weeks begin on Mondays, at midnight UTC, unless a limit says since when they are counted."""
+"""1970-01-05: weeks begin on Mondays, at midnight UTC, unless a limit has a start of its own."""
 SAME_SECONDS = 1.0
-"""By less than this an end that is computed anew does not move."""
+"""A recomputed end that differs by less than this does not move."""
 KEEP_SECONDS = 40 * DAY
 """Longer than a ledger prices anything again."""
 
@@ -29,23 +30,37 @@ def period_of(limit: Limit, now: float) -> Window:
     return start, start + length
 
 
-def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
+@dataclass(frozen=True, slots=True)
+class OtherUse:
+    """What other machines of the account have used of this period.
+
+    Attributes:
+        seconds: in all.
+        checked: when that was last known: hours that were free then are not charged afterwards.
+    """
+
+    seconds: float = 0.0
+    checked: float = -math.inf
+
+
+NO_OTHER_USE = OtherUse()
+
+
+def free_windows(
     limits: Iterable[Limit],
     used: Sequence[Window],
     now: float,
     before: Sequence[Window],
-    elsewhere: float = 0.0,
-    checked: float = -math.inf,
+    elsewhere: OtherUse = NO_OTHER_USE,
 ) -> list[Window]:
     """When the machine costs nothing, by the first of ``limits`` that has free hours.
 
     Args:
         limits: of the machine.
-        used: when it was running, up to ``now``, ascending; it is taken to go on running.
+        used: when it was running, up to ``now``, ascending; it is assumed to keep running.
         now: the present.
-        before: what was returned the last time.
-        elsewhere: seconds of this period that other machines of the account have used.
-        checked: when ``elsewhere`` was known the last time: hours that were free then are not charged afterwards.
+        before: the previous result.
+        elsewhere: see `OtherUse`.
 
     Returns:
         Windows in ascending order: earlier ones as they were, that of this period, and that of the next one.
@@ -57,10 +72,10 @@ def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
     start, end = period_of(limit, now)
     # Not by `period_of`: where a period begins at a broken second, that may round the end into this one.
     following = period_of(limit, end) if limit.period == MONTH else (end, end + PERIODS[limit.period])
-    ends = min(_used_up(used, start, now, max(0.0, limit.free_seconds - elsewhere)), end)
+    ends = min(_used_up(used, start, now, max(0.0, limit.free_seconds - elsewhere.seconds)), end)
     known = next((known for begun, known in before if begun == start), ends)
-    if elsewhere and ends < known:
-        ends = min(known, max(ends, checked))
+    if elsewhere.seconds and ends < known:
+        ends = min(known, max(ends, elsewhere.checked))
     ends = known if abs(known - ends) < SAME_SECONDS else ends
     coming = (following[0], min(following[0] + limit.free_seconds, following[1]))
     past = [(begun, min(ended, start)) for begun, ended in past if begun < start]

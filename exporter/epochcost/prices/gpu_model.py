@@ -1,8 +1,8 @@
-"""One spelling for each GPU model, whatever a provider, a driver or a market calls it.
+"""One spelling for each GPU model, however a provider, a driver or a market spells it.
 
 Two GPUs share a name when they have the same chip and the same memory. So ``NVIDIA H100 80GB HBM3``, ``H100 SXM`` and
 ``nvidia_h100`` are ``H100``, while the smaller PCIe chip is ``H100 PCIe``; the boards of an A100 (SXM4, PCIe) have one
-chip, so only the memory tells them apart: ``A100 40GB``, ``A100 80GB``, and ``A100`` if it is unknown.
+chip, so only the memory distinguishes them: ``A100 40GB``, ``A100 80GB``, and ``A100`` if it is unknown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MADE_WITH_GIB = {
     "B200": (180, 192), "GB200": (186,), "B300": (270, 288), "GB300": (278, 288), "MI300X": (192,), "MI325X": (256,),
     "MI350X": (288,), "MI355X": (288,), "RTX PRO 6000": (96,),
 }  # fmt: skip
-"""GiB of one GPU, to tell whether a list means one or all of a machine; models that are not here are not known."""
+"""GiB of one GPU, to determine whether a list means one or all of a machine; models that are not here are unknown."""
 _LEAST_OF = 0.9
 _NVL_GIB = 90
 """An H100 with more memory than this is the NVL board (94 GB)."""
@@ -85,7 +85,7 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
 
     Args:
         name: as a provider or a driver writes it: ``NVIDIA A100-SXM4-40GB``, ``A100 SXM4``, ``nvidia_a100``.
-        memory_bytes: of one GPU, where known; it tells models with one name apart.
+        memory_bytes: of one GPU, where known; it distinguishes models with one name.
     """
     if not name.strip():
         return ""
@@ -93,15 +93,15 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
     written = _MEMORY.search(words)
     memory_gib = float(written[1] or written[2]) if written else None if memory_bytes is None else memory_bytes / _GIB
     plain = " ".join(_NOISE.sub(" ", _MEMORY.sub(" ", words)).split())
-    found = _model(plain, memory_gib)
-    if written and found in _SIZES_GIB:  # a size of its own in the name (64 GB) makes it another model than those here
-        found = ""
-    least_gib = min(_MADE_WITH_GIB.get(found, (0,)))
+    model = _model(plain, memory_gib)
+    if written and model in _SIZES_GIB:  # a size of its own in the name (64 GB) makes it another model than those here
+        model = ""
+    least_gib = min(_MADE_WITH_GIB.get(model, (0,)))
     if written and memory_gib is not None and memory_gib < _LEAST_OF * least_gib:
-        found = ""  # less memory than the chip is made with: a slice of it, a vGPU, or another chip
-    if not found:
+        model = ""  # less memory than the chip is made with: a slice of it, a vGPU, or another chip
+    if not model:
         _log.info("GPU model %.80r is not in the table of names and is left out", name)
-    return found
+    return model
 
 
 def is_made_with(model: str, memory_gib: float) -> bool:
@@ -171,7 +171,7 @@ def _other(plain: str) -> str:
     for pattern, spelling in _OTHERS:
         match = re.fullmatch(pattern, plain)
         if match:
-            spelled = re.sub(r"^(RX|CMP) .*|(?<=^Arc ).*", lambda found: found[0].upper(), match.expand(spelling))
+            spelled = re.sub(r"^(RX|CMP) .*|(?<=^Arc ).*", lambda prefix: prefix[0].upper(), match.expand(spelling))
             return _CASED.get(spelled, spelled)
     return ""
 

@@ -42,11 +42,11 @@ MIB = 1024**2
 MOST_PAGES = 200
 _MOST_CHARACTERS = 200
 _PASSING = (429, 500, 502, 503, 504)
-"""Statuses after which the same request may well be answered a little later."""
+"""Statuses after which the same request may well succeed a little later."""
 
 
 class HttpError(PriceSourceError):
-    """No usable answer. ``status``: the HTTP status, None if there was none; ``passing``: worth another attempt."""
+    """No usable response. ``status``: the HTTP status, None if there was none; ``passing``: worth another attempt."""
 
     def __init__(self, sentence: str, status: int | None = None, *, passing: bool = True, wait: float = 0.0) -> None:
         super().__init__(sentence)
@@ -61,13 +61,13 @@ class JsonApi:
 
     Attributes:
         source: its name, for errors.
-        key_file: holds the API key, sent as a bearer token; read at every request, so it may be renewed. Empty: none.
+        key_file: holds the API key, sent as a bearer token; read at every request, so it may change. Empty: none.
         attempt_seconds: for one attempt, from the name's resolution to the last byte.
         total_seconds: for one request with all its attempts and waits.
         attempts: at most, where a failure may pass (429, 5xx, a broken connection, half a response).
         backoff_seconds: before the second attempt; doubles. A longer ``Retry-After`` is respected.
         max_bytes: of one response.
-        sleep: waits so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     source: str
@@ -107,7 +107,7 @@ class JsonApi:
     def token_pages(
         self, url: str, query: Mapping[str, str], token_field: str, parameter: str
     ) -> Iterator[dict[str, Any]]:
-        """Every page from ``url`` on, where a page holds in ``token_field`` what asks as ``parameter`` for the next.
+        """Every page from ``url`` on; ``token_field`` of a page is the value of ``parameter`` for the next.
 
         Raises:
             HttpError: as `pages` does.
@@ -162,7 +162,7 @@ class JsonApi:
                 if stream.status != OK:
                     raise self._refused(question, stream)
                 raw = stream.body()
-            # What an answer says of itself may end in a log: whoever repeats the key in it repeats it to nobody.
+            # The text of a response may end in a log: a key that it repeats is removed.
             return _parse(raw.replace(key.encode(), b"(secret)") if len(key) >= FEWEST_SECRET else raw)
         except ConnectError as err:
             raise HttpError(f"{question}: request failed, the host cannot be asked: {err}") from None
@@ -215,7 +215,7 @@ class JsonApi:
 
 
 class _BadAnswerError(Exception):
-    """The response is of no use; the text says why. ``passing``: it broke off, so another may be whole."""
+    """The response is unusable; the text contains why. ``passing``: it was cut off, so another may be complete."""
 
     def __init__(self, sentence: str, *, passing: bool = False) -> None:
         super().__init__(sentence)
@@ -250,7 +250,7 @@ def _broke_off(err: Exception) -> bool:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds, from a number of seconds or a date; 0 if it says neither."""
+    """Seconds, from a number of seconds or a date; 0 if it is neither."""
     if text.strip().isdecimal():
         return float(text)
     try:

@@ -12,7 +12,7 @@ from epochcost.shown_text import one_line
 _PRICED = re.compile(r"(^|_)(price|prices|cost|costs|rate|rates|bid|dph|usd|hourly|monthly)(_|$)")
 MOST_UNKNOWN = 10
 _WORDS = ("msg", "message", "detail", "error", "title")
-"""Fields in which a service says why it gives nothing."""
+"""Fields in which a service explains an error."""
 
 
 class FieldError(ValueError):
@@ -69,18 +69,18 @@ def rows(row: Mapping[str, Any], name: str, left_out: list[str] | None = None) -
         left_out: takes a sentence about entries that are anything else, which then cost no more than themselves.
 
     Raises:
-        FieldError: naming the field; for anything else in it too, where nobody takes the sentence, or nothing is left.
+        FieldError: naming the field; for anything else in it too, if there is no ``left_out``, or nothing is left.
     """
     value = row.get(name)
     if not isinstance(value, list):
         raise FieldError(f"{name}: {_shown(value)} is not a list{it_says(row)}")
-    found: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
-    if len(found) < len(value):
+    objects: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
+    if len(objects) < len(value):
         odd = next(each for each in value if not isinstance(each, dict))
-        if left_out is None or not found:
+        if left_out is None or not objects:
             raise FieldError(f"{name}: {_shown(odd)} in it is not an object")
-        left_out.append(left_out_sentence(len(value) - len(found), f"{name}: {_shown(odd)} is not an object"))
-    return found
+        left_out.append(left_out_sentence(len(value) - len(objects), f"{name}: {_shown(odd)} is not an object"))
+    return objects
 
 
 def left_out_sentence(count: int, why: str) -> str:
@@ -89,24 +89,24 @@ def left_out_sentence(count: int, why: str) -> str:
 
 
 def it_says(answer: Mapping[str, Any]) -> str:
-    """What an answer that is none says itself, for the end of a sentence; empty where it says nothing."""
+    """The error message in a response, for the end of a sentence; empty if there is none."""
     message = next((answer[name] for name in _WORDS if isinstance(answer.get(name), str) and answer[name]), "")
-    return f"; it says: {one_line(message)}" if message else ""
+    return f"; its message: {one_line(message)}" if message else ""
 
 
 MOST_GIB = 1 << 20
 """A PiB."""
 
 
-def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
+def unknown_prices(objects: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
     """Names of fields that look like prices and are not ``known``: the provider has changed something, look at it."""
-    names = {name for row in found for name in row if name not in known and _PRICED.search(_snake(name))}
+    names = {name for row in objects for name in row if name not in known and _PRICED.search(_snake(name))}
     return tuple(sorted(names)[:MOST_UNKNOWN])
 
 
-def unknown_values(found: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
+def unknown_values(values: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
     """Kinds of prices that are not ``known``; what is not a string is left to the reader of the field."""
-    return tuple(sorted({each[:80] for each in found if isinstance(each, str) and each and each not in known}))[
+    return tuple(sorted({each[:80] for each in values if isinstance(each, str) and each and each not in known}))[
         :MOST_UNKNOWN
     ]
 

@@ -1,7 +1,7 @@
 """Long JSON read row by row, so that no other thread waits for the interpreter until all of it is read.
 
-`json.loads` is one call into C that gives no other thread a turn: of 32 MiB it takes 160 ms, in which no scrape is
-answered. Read by rows it takes half as long again in all, and some microseconds at a stretch.
+`json.loads` is one call into C that keeps the interpreter's lock: 32 MiB take 160 ms, in which no scrape is served.
+Read by rows it takes half as long again in all, and some microseconds at a time.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ def loads(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     decoder = json.JSONDecoder(parse_constant=_refuse)
     if len(text) < PIECEWISE_FROM or not text.lstrip(" \t\n\r").startswith("{"):
         return decoder.decode(text)
-    found, end = _object(decoder, text, _skip(text, 0) + 1)
+    document, end = _object(decoder, text, _skip(text, 0) + 1)
     if _skip(text, end) != len(text):
         raise json.JSONDecodeError("Extra data", text, _skip(text, end))
-    return found
+    return document
 
 
 def _object(decoder: json.JSONDecoder, text: str, at: int) -> tuple[dict[str, Any], int]:
     """The object whose brace is before ``at``, and where it ends; lists right in it are read element by element."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     at = _skip(text, at)
     if text[at : at + 1] == "}":
-        return found, at + 1
+        return fields, at + 1
     while True:
         name, at = _value(decoder, text, at)
         if not isinstance(name, str):
             raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, at)
         at = _expected(text, _skip(text, at), ":")
         at = _skip(text, at)
-        found[name], at = _list(decoder, text, at + 1) if text[at : at + 1] == "[" else _value(decoder, text, at)
+        fields[name], at = _list(decoder, text, at + 1) if text[at : at + 1] == "[" else _value(decoder, text, at)
         at = _skip(text, at)
         if text[at : at + 1] == "}":
-            return found, at + 1
+            return fields, at + 1
         at = _skip(text, _expected(text, at, ","))
 
 
 def _list(decoder: json.JSONDecoder, text: str, at: int) -> tuple[list[Any], int]:
-    found: list[Any] = []
+    elements: list[Any] = []
     at = _skip(text, at)
     if text[at : at + 1] == "]":
-        return found, at + 1
+        return elements, at + 1
     while True:
         value, at = _value(decoder, text, at)
-        found.append(value)
+        elements.append(value)
         at = _skip(text, at)
         if text[at : at + 1] == "]":
-            return found, at + 1
+            return elements, at + 1
         at = _skip(text, _expected(text, at, ","))
 
 

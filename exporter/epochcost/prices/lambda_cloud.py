@@ -12,7 +12,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, text, unknown_prices
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "lambda"
 PROVIDER = "lambda"
@@ -49,7 +49,7 @@ class Lambda:
     provider: str = PROVIDER
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One request; a type that cannot be read leaves the others alone."""
         try:
             types = mapping(self.api.get(f"{self.url}/instance-types"), "data")
@@ -71,15 +71,15 @@ class Lambda:
             tuple(prices),
             tuple(facts),
             tuple(problems),
-            requested=wanted.items,
+            requested=requests.items,
             names=frozenset(types),
             unknown=unknown_prices(_rows(types), KNOWN_PRICES),
         )
 
 
 def _rows(types: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    found = [each.get("instance_type") for each in types.values() if isinstance(each, dict)]
-    return [row for row in found if isinstance(row, dict)]
+    entries = [each.get("instance_type") for each in types.values() if isinstance(each, dict)]
+    return [row for row in entries if isinstance(row, dict)]
 
 
 def _price(name: str, row: Mapping[str, Any], now: float) -> Price:
@@ -104,7 +104,7 @@ def _facts(name: str, row: Mapping[str, Any]) -> InstanceFacts:
 
 
 def _described(row: Mapping[str, Any]) -> str:
-    """``H100 (80 GB SXM5)``, as one of two fields has it; some answers have neither."""
+    """``H100 (80 GB SXM5)``, from one of two fields; some responses have neither."""
     if row.get("gpu_description"):
         return text(row, "gpu_description")
     description = text(row, "description") if row.get("description") else ""

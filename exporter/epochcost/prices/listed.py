@@ -11,7 +11,7 @@ from typing import Protocol
 from epochcost.model import PriceKey
 from epochcost.prices.currency import Rates
 from epochcost.prices.price_list import PriceListError, Row, catalogue, parse, parse_yaml
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want
 
 NAME = "listed"
 FILE_NAME = "listed_file"
@@ -42,7 +42,7 @@ class Listed:
     refresh_seconds: float = DAY
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
         """Every row of ``listed.csv``."""
         text = (files("epochcost.prices") / "listed.csv").read_text(encoding="utf-8")
         return catalogue(parse(io.StringIO(text, newline="")), self.name, now)
@@ -59,7 +59,7 @@ class ListedFiles:
     refresh_seconds: float = FILE_REFRESH_SECONDS
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all they have, whatever is wanted
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - all they have, whatever is wanted
         """Every row of every file; a file with a mistake is refused whole and its last good prices are kept."""
         winners: dict[PriceKey, tuple[Row, ...]] = {}
         problems: list[str] = []
@@ -70,8 +70,8 @@ class ListedFiles:
                 problems.append(str(err))
         if len(problems) == len(self.paths):
             raise PriceSourceError("; ".join(problems))
-        found = catalogue([row for rows in winners.values() for row in rows], self.name, now)
-        return replace(found, problems=tuple(problems))
+        listed = catalogue([row for rows in winners.values() for row in rows], self.name, now)
+        return replace(listed, problems=tuple(problems))
 
 
 def _read(path: Path, rates: Rates) -> tuple[Row, ...]:

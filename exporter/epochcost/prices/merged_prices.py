@@ -18,11 +18,11 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class MaxAge:
-    """Seconds after which a price that its source gives no more goes.
+    """Seconds after which a price that its source no longer returns is dropped.
 
     Attributes:
-        seconds: of all that is not named.
-        named: by source or purchase option; a source goes before a purchase option.
+        seconds: for all that is not in ``named``.
+        named: by source or purchase option; a source takes precedence over a purchase option.
     """
 
     seconds: float = 7 * DAY
@@ -49,7 +49,7 @@ class SourcePrices:
     confirmed_ts: float | None = None
     zones: frozenset[Zone] = frozenset()
     rows: int | None = None
-    """How many prices its last full response had; those that it gives no more are not among them."""
+    """How many prices its last full response had, without older ones that are still kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ class MergedPrices:
     def find(self, key: PriceKey) -> Price | None:
         """The price that a machine pays: of its reservation or of all; at its zone, else in its region, else anywhere.
 
-        A provider that has one price for a whole region, or one everywhere, gives it with an empty zone or region. The
-        zone may be given by its id. An owned machine is found by its type alone. The price of another reservation, or
-        of another zone, is never taken.
+        A provider that has one price for a whole region, or one everywhere, returns it with an empty zone or region.
+        The zone may be named by its id. An owned machine is found by its type alone. The price of another reservation,
+        or of another zone, is never taken.
         """
         key = replace(key, zone=self.zones.get((key.provider, key.region, key.zone), key.zone))
         if key.purchase_option is PurchaseOption.OWNED:
@@ -81,7 +81,7 @@ class MergedPrices:
         spot = key.purchase_option is PurchaseOption.SPOT
         region = key.region if spot else priced_region(key)
         places = [(key.region, key.zone), (region, key.zone)] if key.zone else []
-        here = (key.provider, key.region, key.zone)  # whoever writes a list may know a zone by its id alone
+        here = (key.provider, key.region, key.zone)  # a price list may have a zone by its id alone
         ids = [(key.region, id_) for (*place, id_), name in self.zones.items() if name and (*place, name) == here]
         for reservation in dict.fromkeys((key.reservation, "")):
             for place_region, zone in dict.fromkeys([*places, *ids, (region, ""), ("", "")]):
@@ -97,19 +97,19 @@ class MergedPrices:
 
     def elsewhere(self, key: PriceKey) -> tuple[PriceKey, ...]:
         """What has a price of that type and purchase option in that region, only in other zones or reservations."""
-        found = (
+        others = (
             each
             for each in self.prices
             if (each.provider, each.region, each.instance_type, each.purchase_option)
             == (key.provider, key.region, key.instance_type, key.purchase_option)
         )
-        return tuple(sorted(found, key=lambda each: (each.zone, each.reservation)))
+        return tuple(sorted(others, key=lambda each: (each.zone, each.reservation)))
 
 
 def priced_region(key: PriceKey) -> str:
     """The region whose prices hold at ``key.zone``: an AWS Local Zone or Wavelength zone has prices of its own.
 
-    ``us-east-1-bos-1a`` lies in the region us-east-1, but is priced as ``us-east-1-bos-1``.
+    ``us-east-1-bos-1a`` is in the region us-east-1, but is priced as ``us-east-1-bos-1``.
     """
     outside = key.provider == "aws" and re.fullmatch(re.escape(key.region) + r"-.+", key.zone)
     return re.sub(r"(?<=\d)[a-z]$", "", key.zone) if outside else key.region
@@ -120,14 +120,24 @@ def usd_per_hour_at(price: Price, ts: float) -> float | None:
     return next((step.usd_per_hour for step in reversed(price.steps) if step.ts <= ts), None)
 
 
-def stock(  # noqa: PLR0913 - a response, what it replaces, and how long that stays
-    shelf: SourcePrices,
-    catalogue: Catalogue,
-    now: float,
-    *,
-    partial: bool,
-    max_age: MaxAge = DEFAULT_MAX_AGE,
-    forgotten: frozenset[Want] = frozenset(),
+@dataclass(frozen=True, slots=True)
+class RequestScope:
+    """What was requested of a source.
+
+    Attributes:
+        partial: only some of what is wanted, so nothing is known about the rest.
+        forgotten: what is no longer requested, so that its absence is expected; it is dropped with a full response.
+    """
+
+    partial: bool = False
+    forgotten: frozenset[Want] = frozenset()
+
+
+EVERYTHING = RequestScope()
+
+
+def stock(
+    shelf: SourcePrices, catalogue: Catalogue, now: float, scope: RequestScope, max_age: MaxAge = DEFAULT_MAX_AGE
 ) -> SourcePrices:
     """The shelf after a response at ``now``.
 
@@ -135,12 +145,11 @@ def stock(  # noqa: PLR0913 - a response, what it replaces, and how long that st
         shelf: what the source returned before.
         catalogue: its response.
         now: seconds since the Unix epoch.
-        partial: only some of what is wanted was asked, so the rest is kept.
-        max_age: how old a price that a full response no longer has may become before it goes.
-        forgotten: what is no longer requested; it goes with a full response.
+        scope: what was requested; of a part, the rest is kept.
+        max_age: how old a price that a full response no longer has may become before it is dropped.
     """
-    keep = partial or bool(catalogue.problems)
-    prices = dict(shelf.prices) if keep else _missed(shelf, catalogue, now, max_age, forgotten)
+    keep = scope.partial or bool(catalogue.problems)
+    prices = dict(shelf.prices) if keep else _missed(shelf, catalogue, now, max_age, scope.forgotten)
     for price in catalogue.prices:
         known = None if catalogue.whole_history else shelf.prices.get(price.key)
         prices[price.key] = price if known is None else extended(known, price, now)
@@ -170,8 +179,8 @@ def _missed(
 def extended(known: Price, new: Price, now: float) -> Price:
     """``new`` with the steps known before.
 
-    Dated steps join at their own times, however late they were learnt. A price whose first step is at -inf says what
-    holds, not since when: where it differs from what was known it counts from ``now``, and what was before stands.
+    Dated steps join at their own times, however late they arrived. A price whose first step is at -inf is current, but
+    its beginning is unknown: if it differs from what was known it counts from ``now``, and earlier steps stay.
     """
     if new.steps[0].ts == float("-inf"):
         before = [step for step in known.steps if step.ts < now]
@@ -195,9 +204,9 @@ def bind(
     precedence: Sequence[str],
     adjust: Callable[[Price], Price | None] | None = None,
 ) -> MergedPrices:
-    """One book of all shelves: where two sources price one key, the earlier in ``precedence`` wins.
+    """The prices of all shelves: if two sources price one key, the earlier in ``precedence`` wins.
 
-    ``adjust`` makes of a published price what is paid; None if that would be no price.
+    ``adjust`` makes of a published price what is paid; None if that is not a possible price.
     """
     prices: dict[PriceKey, Price] = {}
     facts: dict[tuple[str, str], InstanceFacts] = {}
@@ -214,7 +223,7 @@ def bind(
 
 
 def ranked(names: Iterable[str], precedence: Sequence[str]) -> list[str]:
-    """``names`` by precedence; ``*`` stands for those not named, which come last without it."""
+    """``names`` by precedence; ``*`` means those not named, which come last without it."""
     return sorted(names, key=lambda name: (_rank(name, precedence), name))
 
 

@@ -12,14 +12,14 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.gpu_model import canonical, is_made_with
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, gib, number, optional_number, rows, text, unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "oci"
 PROVIDER = "oci"
 PREEMPTIBLE_RATIO = 0.5
 """A preemptible machine costs half, always: Oracle sells it at a fixed discount."""
 _GPU_OF_SHAPE = {"GPU2": "P100", "GPU3": "V100", "GPU4": "A100", "A100-v2": "A100", "RTXPRO": "RTX PRO 6000"}
-"""Where the name of a shape does not say its GPU."""
+"""GPUs of shapes whose names do not contain the GPU."""
 _KNOWN_MODELS = frozenset({"PAY_AS_YOU_GO", "MONTHLY_COMMIT", "MONTHLY_FLEX", "ANNUAL_COMMIT"})
 
 
@@ -59,9 +59,9 @@ class Oci:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Two requests, however many shapes are wanted; none where none is."""
-        names = {want.instance_type for want in wanted.items}
+        names = {want.instance_type for want in requests.items}
         if not names:
             return Catalogue()
         problems: list[str] = []
@@ -76,8 +76,8 @@ class Oci:
                 if why_not := _unsold(shape):
                     reasons[name] = why_not
                     continue
-                found = _prices(shape, parts, now)
-                if prices.setdefault(name, found) != found:
+                of_shape = _prices(shape, parts, now)
+                if prices.setdefault(name, of_shape) != of_shape:
                     raise FieldError("two shapes of that name differ in price: no price taken")
             except ValueError as err:
                 prices[name] = []
@@ -90,10 +90,10 @@ class Oci:
         if problems and not any(prices.values()):
             raise PriceSourceError(summary(problems))
         return Catalogue(
-            tuple(price for found in prices.values() for price in found),
+            tuple(price for of_shape in prices.values() for price in of_shape),
             tuple(facts.values()),
             tuple(problems),
-            requested=frozenset(wanted.items),
+            requested=frozenset(requests.items),
             names=frozenset(shape_name(row) for row in listed),
             reasons=reasons,
             unknown=_unknown_models(shapes, parts),
@@ -125,7 +125,7 @@ def _plain(name: str) -> str:
 def _unsold(shape: Mapping[str, Any]) -> str:
     """Why a shape has no price of its own; empty for one that has."""
     if _value(shape, "subType") == "flexible" or shape_name(shape).endswith(".Flex"):
-        return "a flexible shape is configured anew for each machine and has no price of its own"
+        return "a flexible shape is configured for each machine and has no price of its own"
     if shape.get("status") != "ACTIVE" or shape.get("hidden") is True:
         return (
             f"the list marks it as {str(shape.get('status'))[:20]}{', hidden' if shape.get('hidden') is True else ''}"
@@ -168,7 +168,7 @@ def _prices(shape: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], no
 
 
 def _part_usd(shape: Mapping[str, Any], product: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]]) -> float:
-    """Dollars per hour that one part adds; its metric says what is counted, GPUs, OCPUs or GB of memory."""
+    """Dollars per hour that one part adds; its metric names what is counted: GPUs, OCPUs or GB of memory."""
     number_of_part = text(product, "partNumber")
     if number_of_part not in parts:
         raise FieldError(f"part {number_of_part!r} is not in the price list")
@@ -238,6 +238,6 @@ def _gpu_name(name: str) -> str:
 
 
 def make(settings: OciSettings) -> tuple[Oci, ...]:
-    """The source; it asks nothing as long as nothing is wanted."""
+    """The source; it sends no request as long as nothing is wanted."""
     watched = frozenset(Want(PROVIDER, "", _plain(shape)) for shape in settings.oci_instance_types)
     return (Oci(settings.oci_url, settings.oci_shapes_url, watched, settings.oci_interval, JsonApi(NAME)),)

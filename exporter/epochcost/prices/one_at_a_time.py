@@ -1,8 +1,8 @@
-"""One price source computes at a time, so that whoever answers a scrape shares the interpreter with one of them.
+"""One price source computes at a time, so that a scrape shares the interpreter with only one of them.
 
-Python hands the interpreter round among all threads that want it: beside six sources that read their answers at the
-same time, a scrape of 2 ms takes 14. None of them is done sooner for that, for only one computes at any instant. So a
-source waits for its turn to compute, in the order in which they came, and gives it away while it waits for a server.
+Python passes the interpreter's lock around among all threads that want it: beside six sources that parse responses at
+the same time, a scrape of 2 ms takes 14. None of them finishes sooner for that, for only one computes at any instant.
+So a source waits for its turn to compute, first come, first served, and yields it while it waits for a server.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LONGEST_WAIT_SECONDS = 1.0
-"""Whoever has waited for so long computes beside the other: no source ever depends on another one's end."""
+"""A source that has waited this long computes beside the other: no source ever depends on another one's end."""
 
 
 class Turns:
-    """Who computes now, and who is next."""
+    """The source that computes now, and those that wait."""
 
     def __init__(self, longest_wait_seconds: float = LONGEST_WAIT_SECONDS) -> None:
         self._longest_wait_seconds = longest_wait_seconds
@@ -42,7 +42,7 @@ class Turns:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Give the turn away for the length of a block; nothing for a thread that takes no turns."""
+        """Yield the turn for the length of a block; does nothing in a thread that takes no turns."""
         rested = self.rest()
         try:
             yield
@@ -51,7 +51,7 @@ class Turns:
                 self.resume()
 
     def rest(self) -> bool:
-        """Give the turn away until `resume`; False for a thread that has none to give."""
+        """Yield the turn until `resume`; False in a thread that has none."""
         if not self.takes_turns:
             return False
         self._give()
@@ -59,7 +59,7 @@ class Turns:
         return True
 
     def resume(self) -> None:
-        """Take the turn again that `rest` gave away; nothing for any other thread."""
+        """Take the turn again that `rest` yielded; does nothing in any other thread."""
         if getattr(self._mine, "rests", False):
             self._mine.rests = False
             self._take()
@@ -90,7 +90,7 @@ class Turns:
                     self._holder.set()
 
     def awaited(self, items: Iterator[T]) -> Iterator[T]:
-        """Each of ``items``, with the turn given away while the next one is waited for."""
+        """Each of ``items``, with the turn yielded while the next one is waited for."""
         while True:
             with self.waiting():
                 try:

@@ -77,7 +77,7 @@ def positive(values: Mapping[str, Any], key: str, where: str, most: float = math
 
 
 def moment_ts(values: Mapping[str, Any], key: str, where: str, default: float) -> float:
-    """A day or a time, UTC, in seconds since the Unix epoch; ``default`` where it is not given.
+    """A day or a time, UTC, in seconds since the Unix epoch; ``default`` if it is absent.
 
     Raises:
         ValueError: naming the entry, the key and its value.

@@ -1,8 +1,8 @@
-"""Answers that are implausible: held back until the next one says the same, or a person says that they are right.
+"""Implausible responses: held back until the next one confirms them, or a person accepts them.
 
-A price that is wrong is worse than one that is old, so what is held back leaves the last good price in place, with its
-age. Held are: figures of zero or below (never believed), a price ten times or a tenth of the last one, and a full
-answer in which half of what was there is missing.
+A wrong price is worse than an old one, so while a response is held back the last good price stays in place, with its
+age. Held back are: figures of zero or below (never accepted), a price ten times or a tenth of the last one, and a full
+response in which half of what was there is missing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ ZERO, NEGATIVE, JUMP, ROWS_GONE = "zero", "negative", "jump", "rows_gone"
 REASONS = (ZERO, NEGATIVE, JUMP, ROWS_GONE)
 JUMP_RATIO = 10.0
 SAME_RATIO = 2.0
-"""A second answer confirms a jump where it is within this factor of the first."""
+"""A second response confirms a jump if it is within this factor of the first."""
 FEWEST_ROWS = 4
 """Of fewer rows, half may go in honesty."""
 WRITTEN = ("owned", "listed", "listed_file")
-"""Sources whose figures a person wrote down: what they say is configuration, and believed."""
+"""Sources with figures that the user configured: they are accepted as they are."""
 ANY = "*"
 
 
@@ -33,7 +33,7 @@ class HeldPrice:
 
     Attributes:
         prices: newest $/h of each price that jumped.
-        rows: how many prices the full response had in which too many were missing; None if none is in doubt.
+        rows: how many prices the full response had in which too many were missing; None if there was no such response.
     """
 
     prices: Mapping[PriceKey, float] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class CheckResult:
     """What to make of a response.
 
     Attributes:
-        catalogue: what of it is believed; None if all of it is held back.
+        catalogue: the accepted part; None if all of it is held back.
         doubt: what is held back until confirmed.
         held: how many prices are held back by this response, by reason (a response with rows gone counts once).
         sentence: what is held back, for people; empty if nothing is.
@@ -70,14 +70,14 @@ def judge(
     Args:
         shelf: the last good response.
         catalogue: the new response.
-        doubt: what of the response before was held back.
+        doubt: what was held back of the previous response.
         partial: only some of what is wanted was requested, so nothing is known about missing rows.
         forgotten: what is no longer requested, so that its absence is expected.
     """
     full = not partial and not catalogue.problems
-    kept = [key for key in shelf.prices if Want(key.provider, key.region, key.instance_type) not in forgotten]
+    expected = [key for key in shelf.prices if Want(key.provider, key.region, key.instance_type) not in forgotten]
     rows = len(catalogue.prices)
-    before = len(kept) if shelf.rows is None else min(len(kept), shelf.rows)
+    before = len(expected) if shelf.rows is None else min(len(expected), shelf.rows)
     if full and _too_few(rows, before) and not _confirmed_rows(rows, doubt):
         sentence = f"a response with {rows} prices after one with {before} is held back until the next one confirms it"
         return CheckResult(None, replace(doubt, rows=rows), {ROWS_GONE: 1}, sentence)

@@ -3,8 +3,8 @@
 Columns: ``provider, region, zone, instance_type, purchase_option, reservation, usd_per_hour, date, source`` and, where
 known, what the type holds: ``gpu_model, gpus, gpu_memory_gib`` (of one GPU), ``vcpus, memory_gib``. A row with a
 ``reservation`` is the price of machines started in that one alone. Rows of one key with different dates make a step
-history. Lines that begin with ``#`` are comments. Instead of ``usd_per_hour`` a row may give ``price_per_hour`` in a
-``currency`` whose rate is configured. In YAML a list is a sequence of mappings with those keys.
+history. Lines that begin with ``#`` are comments. Instead of ``usd_per_hour`` a row may have ``price_per_hour`` in a
+``currency`` with a configured rate. In YAML a list is a sequence of mappings with those keys.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def catalogue(rows: Iterable[Row], source: str, now: float) -> Catalogue:
     for row in rows:
         steps.setdefault(row.key, []).append(row.step)
         facts[row.facts] = None
-    prices = tuple(_price(key, found, source, now) for key, found in steps.items())
+    prices = tuple(_price(key, of_key, source, now) for key, of_key in steps.items())
     return Catalogue(prices, tuple(facts), whole_history=True, notes=tuple(_narrow(source, steps)))
 
 

@@ -1,8 +1,8 @@
-"""The contract of a price source: what it is asked, what it answers, how it fails.
+"""The contract of a price source: its requests, its responses, its failures.
 
 A new source (another cloud, a marketplace, a house price list) is one file in this package with a function
-``make(settings) -> tuple[Source, ...]`` and one line in ``epochcost.prices.SOURCES``. What ``make`` needs of the
-poller's settings it writes down as a ``Protocol`` in its own file, so that this package does not depend on the poller.
+``make(settings) -> tuple[Source, ...]`` and one line in ``epochcost.prices.SOURCES``. The poller settings that ``make``
+needs are declared as a ``Protocol`` in its own file, so that this package does not depend on the poller.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from epochcost.prices.allowances import Credit
 
 
 class PriceSourceError(Exception):
-    """A source could not say: the text names the source, what was asked and what came back, never a secret."""
+    """A source failed: the text names the source, the request and the response, and contains no secrets."""
 
 
 class NotConfiguredError(PriceSourceError):
-    """The source has nothing to work with (no credentials, no file): it is skipped; the text says what would help."""
+    """The source has no credentials or no file to work with: it is skipped; the text contains what would help."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Want:
-    """A machine type in a region whose prices are watched by configuration or were asked for."""
+    """A machine type in a region; its prices are watched by configuration or were requested."""
 
     provider: str
     region: str
@@ -33,7 +33,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PriceRequests:
     """Everything wanted of a source in one fetch."""
 
     items: frozenset[Want] = frozenset()
@@ -49,7 +49,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A figure that can be no price (zero or below), as the source gave it in $/h: it is counted, never exported."""
+    """A figure that cannot be a price (zero or below), in $/h as returned: it is counted, never exported."""
 
     key: PriceKey
     usd_per_hour: float
@@ -67,24 +67,24 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """One answer of a source.
+    """One response of a source.
 
     Attributes:
         prices: at most one per key.
-        facts: what the machine types hold.
+        facts: the hardware of the machine types.
         problems: sentences about what could not be priced while the rest could. With any problem the response counts as
             a failure of the source, and what it does not mention is kept from the last good response.
         whole_history: the steps are all there ever were (a dated list), so steps known before are forgotten;
             otherwise they extend what is known.
-        complete: what it does not mention is gone at once; otherwise that stays until it is too old. A whole history
+        complete: what it does not mention is dropped at once; otherwise that stays until it is too old. A whole history
             is complete.
-        refused: figures that can be no price.
+        refused: figures that cannot be a price.
         zones: names and ids of zones.
-        requested: what of the wanted was answered, so that whatever of it has no price is not sold, or is misspelt (see
-            `epochcost.prices.unpriced`). What could not be asked is a problem and not in here.
+        requested: the wanted types that the response covers: those without a price are not sold, or misspelt (see
+            `epochcost.prices.unpriced`). A failed request is a problem and not in here.
         names: machine types that the provider is known to have, to find the nearest to one that has no price.
-        reasons: why a machine type has no price, by its name, where the response says so.
-        notes: sentences for people about what was answered; no fault of anybody.
+        reasons: why a machine type has no price, by its name, if the response contains it.
+        notes: sentences for people about the response that are not failures.
         unknown: kinds of prices in the response that this source does not know. A provider has changed something.
         credits: what the account has left there.
     """
@@ -114,21 +114,21 @@ class Source(Protocol):
 
     @property
     def provider(self) -> str:
-        """The provider whose types can be asked for; empty if the source gives all it has whatever is wanted."""
+        """The provider whose types can be requested; empty if the source returns all it has whatever is wanted."""
         ...
 
     @property
     def refresh_seconds(self) -> float:
-        """How often to ask."""
+        """Interval between two requests, in seconds."""
         ...
 
     @property
     def watched(self) -> frozenset[Want]:
-        """What its configuration says to watch always; the schedule adds what agents ask for."""
+        """What to watch always, by configuration; the schedule adds what agents request."""
         ...
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """Ask once; ``now`` in seconds since the Unix epoch. Bounded in time by its own timeouts.
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
+        """Fetch once; ``now`` in seconds since the Unix epoch. Bounded in time by its own timeouts.
 
         Raises:
             NotConfiguredError: nothing to work with.
@@ -145,15 +145,17 @@ def summary(sentences: Iterable[str], most: int = 3) -> str:
 
 
 def without_contradictions(source: str, prices: Iterable[Price], problems: list[str]) -> tuple[Price, ...]:
-    """One price a key: none where an answer gives one thing two prices, which ``problems`` take."""
-    found: dict[PriceKey, Price] = {}
+    """One price a key: none if a response has two prices for one key, which is added to ``problems``."""
+    by_key: dict[PriceKey, Price] = {}
     different: dict[PriceKey, set[float]] = {}
     for price in prices:
         different.setdefault(price.key, set()).add(price.usd_per_hour)
-        found.setdefault(price.key, price)
+        by_key.setdefault(price.key, price)
     for key, figures in different.items():
         if len(figures) > 1:
-            shown = ", ".join(f"${usd:g}" for usd in sorted(figures))
-            problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one answer ({shown}): none taken")
-            del found[key]
-    return tuple(found.values())
+            amounts = ", ".join(f"${usd:g}" for usd in sorted(figures))
+            problems.append(
+                f"{source}: {key.instance_type}: {len(figures)} prices in one response: {amounts}; none used"
+            )
+            del by_key[key]
+    return tuple(by_key.values())

@@ -18,7 +18,7 @@ VERSION = 1
 
 
 class StateFileError(ValueError):
-    """The file is not one of ours, or of another version."""
+    """The file is not a price state file, or of another version."""
 
 
 def write(path: Path, shelves: Mapping[str, SourcePrices]) -> None:
@@ -48,7 +48,7 @@ def read(path: Path) -> dict[str, SourcePrices]:
 
 
 def _written(shelves: Mapping[str, SourcePrices]) -> Iterator[str]:
-    """The file piece by piece: what writes JSON stops every thread until it is done with what it was given."""
+    """The file piece by piece: writing JSON stops every thread until the call returns."""
     yield f'{{"v":{VERSION},"sources":{{'
     for number, (name, shelf) in enumerate(shelves.items()):
         yield f'{"," if number else ""}{_json(name)}:{{"confirmed_ts":{_json(shelf.confirmed_ts)},"prices":['

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -41,48 +42,54 @@ MOST_RETRY_AFTER_SECONDS = 60
 
 
 class LaterError(PriceSourceError):
-    """The poller gave no price. ``retry_after_seconds``: how long it asks to be left alone, 0 if it does not say."""
+    """The poller returned no price. ``retry_after_seconds``: its ``Retry-After``, 0 if it sent none."""
 
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
         self.retry_after_seconds = wait
 
 
-class RemotePrice:
-    """Asks a poller what ``node`` costs.
+@dataclass(frozen=True, slots=True)
+class PollerAccess:
+    """How a poller is reached.
 
-    Args:
-        url: of the poller, ``http://prices:10836``.
-        node: as identified; its purchase option decides which price is asked, and never another one is taken.
+    Attributes:
         password_file: holds ``user:password`` for the poller's basic auth; read at every request, so it may change.
         ca_file: certificate authority of the poller's TLS; empty for the system's.
         timeout: for the whole request, in seconds.
-        account: whose rates are asked for, where the poller knows some of its own; empty for everybody's.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - where, for whom, and how
-        self,
-        url: str,
-        node: Node,
-        password_file: str = "",
-        ca_file: str = "",
-        timeout: float = 5.0,
-        account: str = "",
-    ) -> None:
+    password_file: str = ""
+    ca_file: str = ""
+    timeout: float = 5.0
+
+
+PLAIN_ACCESS = PollerAccess()
+
+
+class RemotePrice:
+    """Requests the price of ``node`` from a poller.
+
+    Args:
+        url: of the poller, ``http://prices:10836``.
+        node: as identified; its purchase option decides which price is requested, and no other is ever used.
+        access: see `PollerAccess`.
+        account: requests the account's own rates, if the poller knows them; empty for the public ones.
+    """
+
+    def __init__(self, url: str, node: Node, access: PollerAccess = PLAIN_ACCESS, account: str = "") -> None:
         self._url = url.rstrip("/")
         self._host = host_of(url)
         self._node = node
-        self._password_file = password_file
-        self._ca_file = ca_file
-        self._timeout = timeout
+        self._access = access
         self._account = account
         self._followed = FollowedPoller()
 
     def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
-        """Ask once.
+        """Send one request.
 
         Raises:
-            PriceSourceError: naming the poller and what it answered, or what about the node is not known.
+            PriceSourceError: naming the poller and its response, or what is unknown about the node.
         """
         option = self._node.purchase_option
         if option is None:
@@ -93,14 +100,14 @@ class RemotePrice:
         answer = self._ask(option)
         try:
             raw = json.loads(answer.body)
-            found = _parse(raw, self._node, option)
+            quote = _parse(raw, self._node, option)
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             message = f"{type(err).__name__}: {one_line(str(err), MOST_CHARACTERS)}"
             raise PriceSourceError(f"price poller {self._host}: its response is not a price: {message}") from None
-        price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
+        price = quote.price and self._followed.take(poller[:64], quote.price, time.monotonic())
         clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
-        return NodePrice(price, found.on_demand_usd_per_hour, clock, found.terms)
+        return NodePrice(price, quote.on_demand_usd_per_hour, clock, quote.terms)
 
     def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node
@@ -115,11 +122,11 @@ class RemotePrice:
         }
         try:
             headers = {"Accept": "application/json"}
-            if self._password_file:
-                headers["Authorization"] = _basic_auth(Path(self._password_file))
+            if self._access.password_file:
+                headers["Authorization"] = _basic_auth(Path(self._access.password_file))
             request = Request(f"{self._url}/v1/price?{urlencode(query)}", headers=headers, same_host_redirects=2)
-            tls = client_tls(self._ca_file) if self._ca_file and self._url.startswith("https:") else None
-            answer = ask(request, Bounds.within(self._timeout, MAX_ANSWER_BYTES), tls)
+            tls = client_tls(self._access.ca_file) if self._access.ca_file and self._url.startswith("https:") else None
+            answer = ask(request, Bounds.within(self._access.timeout, MAX_ANSWER_BYTES), tls)
         except (ConnectError, InvalidRequestError) as err:
             raise PriceSourceError(f"price poller {self._host}: request failed: {err}") from None
         except ExchangeError as err:
@@ -133,15 +140,15 @@ class RemotePrice:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float:
-    """What ``Retry-After`` says, in seconds, bounded; 0 if it says nothing, or a date."""
+    """``Retry-After`` in seconds, bounded; 0 if it is absent, or a date."""
     message = headers.get("retry-after", "").strip()
     return float(min(int(message), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", message) else 0.0
 
 
 def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
-    """The poller's clock: as its response says ``now``, else by the header ``Date``; None if neither does.
+    """The poller's clock: ``now`` of its response, else the header ``Date``; None without either.
 
-    A price that was fetched in the very second of that date tells it more finely.
+    A price that was fetched in the very second of that date refines it.
     """
     if is_number(now) and now > 0:
         return ClockReading(float(now))
@@ -159,7 +166,7 @@ def _basic_auth(password_file: Path) -> str:
 
 
 def _sentence(answer: Answer) -> str:
-    """What a poller says beside its status; of anybody else's words none are repeated."""
+    """The error message of a poller; other servers' texts are not repeated."""
     try:
         return one_line(str(json.loads(answer.body)["error"]), MOST_CHARACTERS)
     except (ValueError, TypeError, KeyError, RecursionError):

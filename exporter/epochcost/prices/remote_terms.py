@@ -1,4 +1,4 @@
-"""What a poller answers beside a price: of what it is made, what its provider allows, what the account has left."""
+"""What a poller returns beside a price: its components, what its provider allows, the remaining credit."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from epochcost.prices.quote import PriceTerms
 
 PUBLISHED = "published"
 MOST = 64
-"""More parts, limits or credits than anybody has are not taken."""
+"""More parts, limits or credits than this are refused."""
 _LONGEST_NAME = 128
 MOST_FIGURE = 1e12
 """No balance and no date is beyond it; sums and products of such figures are still figures."""
 
 
 def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
-    """What the response ``raw`` says; nothing of what a poller of an earlier version does not say.
+    """The terms in the response ``raw``, without what a poller of an earlier version does not report.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: when it is not what a poller answers.
+        ValueError, TypeError, KeyError, AttributeError: when it is not what a poller returns.
     """
     extras = {f"extra {_name(each)}": _dollars(each, "usd_per_hour") for each in _rows(raw, "extras") if _paid(each)}
     if extras:
@@ -115,7 +115,7 @@ def _not_below_0(value: object) -> float:
 
 
 def _dollars(raw: Mapping[str, Any], key: str) -> float:
-    """Of an hour, or of a GB: no more than any price may be."""
+    """A price per hour, or per GB: at most the maximum of any price."""
     return PriceStep(0.0, _amount(raw, key)).usd_per_hour
 
 

@@ -16,7 +16,7 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "runpod"
 PROVIDER = "runpod"
@@ -34,7 +34,7 @@ WELCOME = (
     "secureSpotPrice",
     "communitySpotPrice",
 )
-"""Fields that are done without where the schema has them no more: the end of spot pods is announced."""
+"""Fields that are omitted if the schema no longer has them: the end of spot pods is announced."""
 PRICES = ("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice")
 BALANCE = "query Balance { myself { clientBalance currentSpendPerHr } }"
 _GONE = re.compile(r"Cannot query field [\"']+(\w+)[\"']+")
@@ -57,7 +57,7 @@ class RunPodSettings(Protocol):
 
     @property
     def runpod_api_key_file(self) -> str:
-        """Holds an API key; empty: RunPod is asked without one."""
+        """File with an API key; empty: requests are sent without one."""
         ...
 
     @property
@@ -82,9 +82,9 @@ class RunPod:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One request, however many types are wanted; none where none is."""
-        ours = sorted(want for want in wanted.items if want.provider == PROVIDER)
+        ours = sorted(want for want in requests.items if want.provider == PROVIDER)
         wants = [(want, match) for want in ours if (match := _TYPE.fullmatch(want.instance_type))]
         reasons = {want.instance_type: why for want in ours if (why := _misspelt(want))}
         if not wants:
@@ -94,12 +94,12 @@ class RunPod:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         for want, match in wants:
-            count, found = int(match[1]), models.get(match[2], [])
+            count, offers = int(match[1]), models.get(match[2], [])
             try:
-                if why := _unsold(count, found, want.region):
+                if why := _unsold(count, offers, want.region):
                     reasons[want.instance_type] = why
                     continue
-                for row in found:
+                for row in offers:
                     offered = list(_prices(want, count, row, now, problems))
                     prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
@@ -122,7 +122,7 @@ class RunPod:
         )
 
     def _credit(self, now: float, notes: list[str]) -> tuple[Credit, ...]:
-        """What the account has left: pods are stopped when that is used up. No price hangs on it: it is asked once."""
+        """Remaining credit of the account: pods are stopped when it is used up. No price depends on it: no retries."""
         try:
             answer = replace(self.api, attempts=1).post(self.url, {"query": BALANCE})
             mine = mapping(mapping(answer, "data"), "myself")
@@ -135,7 +135,7 @@ class RunPod:
     def _models(self, problems: list[str]) -> tuple[Mapping[str, list[Mapping[str, Any]]], tuple[str, ...]]:
         """Whole GPUs by name, without slices (MIG), which have similar names; and fields that are gone."""
         answer, gone = self._answer()
-        errors = answer.get("errors")  # GraphQL answers with HTTP 200 all the same, and with what it has
+        errors = answer.get("errors")  # GraphQL returns HTTP 200 all the same, and what it has
         if errors and not _has_models(answer):
             raise PriceSourceError(f"runpod: gpuTypes: {_message(errors)}")
         if errors:
@@ -143,12 +143,12 @@ class RunPod:
         try:
             odd: list[str] = []
             data = mapping(answer, "data")
-            found = rows(_without_failed(data) if errors else data, "gpuTypes", odd)
+            types = rows(_without_failed(data) if errors else data, "gpuTypes", odd)
         except FieldError as err:
             raise PriceSourceError(f"runpod: gpuTypes: not a response of RunPod's API: {err}") from None
         problems += [f"runpod: {each}" for each in odd]
         models: dict[str, list[Mapping[str, Any]]] = {}
-        for row in found:
+        for row in types:
             if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
                 of_name = models.setdefault(str(row.get("displayName")), [])
                 if row not in of_name:
@@ -156,7 +156,7 @@ class RunPod:
         return models, gone
 
     def _answer(self) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-        """The response, asked again without what the schema has no more, and the names of that."""
+        """The response, requested again without fields that the schema no longer has, and the names of these."""
         welcome = list(WELCOME)
         gone: list[str] = []
         while True:
@@ -185,16 +185,18 @@ def _misspelt(want: Want) -> str:
     return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
 
 
-def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
-    """Why so many GPUs of a model have no price there, whatever the response says; empty if they may have one.
+def _unsold(count: int, offers: list[Mapping[str, Any]], region: str) -> str:
+    """Why so many GPUs of a model have no price there, whatever the response contains; empty if they may have one.
 
     Raises:
-        FieldError: if the number that are rented together is not a number.
+        FieldError: if the count of GPUs that are rented together is not a number.
     """
-    if len(found) > 1:
-        names = " and ".join(sorted(str(row.get("id")) for row in found))
-        return f"RunPod calls {len(found)} models {str(found[0].get('displayName'))!r} ({names[:160]}): no price taken"
-    for row in found:
+    if len(offers) > 1:
+        names = " and ".join(sorted(str(row.get("id")) for row in offers))
+        return (
+            f"RunPod calls {len(offers)} models {str(offers[0].get('displayName'))!r} ({names[:160]}): no price taken"
+        )
+    for row in offers:
         if region in REGIONS and row.get(f"{region}Cloud") is False:
             return f"the {region} cloud does not offer it"
         most = _most_gpus(row, region)
@@ -204,7 +206,7 @@ def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
 
 
 def _missing(message: str, welcome: list[str]) -> list[str]:
-    """Which of the fields that can be done without an error says that there are no more."""
+    """The optional fields that an error reports as missing from the schema."""
     named = _GONE.findall(message.replace("\\", ""))
     return [name for name in welcome if name in named]
 
@@ -221,7 +223,7 @@ def _without_failed(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _most_gpus(row: Mapping[str, Any], region: str) -> float | None:
-    """Of one machine in that cloud; None where the answer does not say: the price is by the GPU all the same.
+    """Of one machine in that cloud; None if the response lacks it: the price is by the GPU all the same.
 
     Raises:
         FieldError: if it is not a number.
@@ -256,7 +258,7 @@ def _facts(instance_type: str, count: int, row: Mapping[str, Any]) -> InstanceFa
 
 
 def make(settings: RunPodSettings) -> tuple[RunPod, ...]:
-    """The source; it asks nothing as long as nothing is wanted."""
+    """The source; it sends no request as long as nothing is wanted."""
     watched = frozenset(
         Want(PROVIDER, region, instance_type) for region in REGIONS for instance_type in settings.runpod_instance_types
     )

@@ -1,100 +1,112 @@
-"""The last good prices: one immutable book, swapped whole, kept on disk over restarts."""
+"""The last good prices: one immutable `MergedPrices`, swapped whole, kept on disk over restarts."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.model import Price
 from epochcost.prices import price_state_file as state_file
-from epochcost.prices.merged_prices import DEFAULT_MAX_AGE, MaxAge, MergedPrices, SourcePrices, bind, stock
+from epochcost.prices.merged_prices import (
+    DEFAULT_MAX_AGE,
+    EVERYTHING,
+    MaxAge,
+    MergedPrices,
+    RequestScope,
+    SourcePrices,
+    bind,
+    stock,
+)
 from epochcost.prices.plausibility import ANY, WRITTEN, CheckResult, HeldPrice, judge
-from epochcost.prices.price_source import Catalogue, Want
+from epochcost.prices.price_source import Catalogue
 
 DEFAULT_PRECEDENCE = ("listed_file", "owned", "*", "listed")
 """What the user wrote wins over a live API, and that over the list in the package."""
 _log = logging.getLogger(__name__)
 
 
-class PriceStore:
-    """Holds the book. Any thread may read `book`; sources `put` from their own threads.
+@dataclass(frozen=True, slots=True)
+class StoreRules:
+    """How responses become prices.
 
-    Args:
-        path: of the state file; None keeps nothing on disk.
-        sources: names of the sources in use; what others left in the file is dropped.
+    Attributes:
         precedence: names of sources, best first; ``*`` for those not named.
-        max_age: how old a price that its source gives no more may become before it goes.
-        accepted: names of sources whose answers are believed whatever they say; ``*`` for all.
+        max_age: how old a price that its source no longer returns may become before it is dropped.
+        accepted: names of sources whose responses are accepted whatever they contain; ``*`` for all.
         adjust: makes of a published price what is paid (see `epochcost.prices.merged_prices.bind`).
     """
 
-    def __init__(  # noqa: PLR0913 - each a setting of its own
-        self,
-        path: Path | None,
-        sources: Iterable[str],
-        precedence: Sequence[str] = DEFAULT_PRECEDENCE,
-        *,
-        max_age: MaxAge = DEFAULT_MAX_AGE,
-        accepted: Container[str] = (),
-        adjust: Callable[[Price], Price | None] | None = None,
-    ) -> None:
+    precedence: tuple[str, ...] = DEFAULT_PRECEDENCE
+    max_age: MaxAge = DEFAULT_MAX_AGE
+    accepted: Container[str] = ()
+    adjust: Callable[[Price], Price | None] | None = None
+
+
+DEFAULT_RULES = StoreRules()
+
+
+class PriceStore:
+    """Holds the prices. Any thread may read `merged`; sources `put` from their own threads.
+
+    Args:
+        path: of the state file; None keeps nothing on disk.
+        sources: names of the sources in use; prices of others in the file are dropped.
+        rules: how responses become prices.
+    """
+
+    def __init__(self, path: Path | None, sources: Iterable[str], rules: StoreRules = DEFAULT_RULES) -> None:
         self._path = path
-        self._precedence = tuple(precedence)
-        self._max_age = max_age
-        self._accepted = accepted
-        self._adjust = adjust
+        self._rules = rules
         self._doubts: dict[str, HeldPrice] = {}
         self._lock = threading.Lock()
         self._write_error = ""
-        kept = self._load()
-        self._book = bind({name: kept.get(name, SourcePrices()) for name in sources}, self._precedence, adjust)
+        loaded = self._load()
+        self._merged = bind(
+            {name: loaded.get(name, SourcePrices()) for name in sources}, rules.precedence, rules.adjust
+        )
 
     @property
-    def book(self) -> MergedPrices:
+    def merged(self) -> MergedPrices:
         """The prices now; a value that never changes."""
-        return self._book
+        return self._merged
 
     def put(
         self,
         source: str,
         catalogue: Catalogue,
         now: float,
-        *,
-        partial: bool = False,
-        forgotten: frozenset[Want] = frozenset(),
+        scope: RequestScope = EVERYTHING,
     ) -> CheckResult:
-        """Take what can be believed of a response of ``source`` at ``now``: build the next book aside, swap it in.
+        """Take the plausible part of a response of ``source`` at ``now``: build the next prices aside, swap them in.
 
         Args:
             source: its name.
             catalogue: its response.
             now: seconds since the Unix epoch.
-            partial: only some of what is wanted was asked, so nothing of the rest is dropped.
-            forgotten: what is no longer requested.
+            scope: what was requested.
 
         Returns:
-            What was believed, and what is held back. The book is on disk too when this returns, if that can be.
+            What was accepted, and what is held back. The prices are on disk too when this returns, if they can be
+            written.
         """
         with self._lock:
-            shelf = self._book.shelves.get(source, SourcePrices())
-            verdict = self._judge(source, shelf, catalogue, partial=partial, forgotten=forgotten)
+            shelf = self._merged.shelves.get(source, SourcePrices())
+            verdict = self._judge(source, shelf, catalogue, scope)
             self._doubts[source] = verdict.doubt
             if verdict.catalogue is not None:
-                fresh = stock(
-                    shelf, verdict.catalogue, now, partial=partial, max_age=self._max_age, forgotten=forgotten
-                )
-                self._book = bind({**self._book.shelves, source: fresh}, self._precedence, self._adjust)
+                fresh = stock(shelf, verdict.catalogue, now, scope, self._rules.max_age)
+                self._merged = bind({**self._merged.shelves, source: fresh}, self._rules.precedence, self._rules.adjust)
                 self._save()
             return verdict
 
-    def _judge(
-        self, source: str, shelf: SourcePrices, catalogue: Catalogue, *, partial: bool, forgotten: frozenset[Want]
-    ) -> CheckResult:
-        if source in WRITTEN or source in self._accepted or ANY in self._accepted:
+    def _judge(self, source: str, shelf: SourcePrices, catalogue: Catalogue, scope: RequestScope) -> CheckResult:
+        if source in WRITTEN or source in self._rules.accepted or ANY in self._rules.accepted:
             shelf = SourcePrices()  # nothing to compare with; zero is not a price
-        return judge(shelf, catalogue, self._doubts.get(source, HeldPrice()), partial=partial, forgotten=forgotten)
+        held = self._doubts.get(source, HeldPrice())
+        return judge(shelf, catalogue, held, partial=scope.partial, forgotten=scope.forgotten)
 
     def _load(self) -> dict[str, SourcePrices]:
         if self._path is None:
@@ -124,7 +136,7 @@ class PriceStore:
         if self._path is None:
             return
         try:
-            state_file.write(self._path, self._book.shelves)
+            state_file.write(self._path, self._merged.shelves)
             error = ""
         except OSError as err:
             error = err.strerror or type(err).__name__  # without the name of the file aside, which is new each time

@@ -13,19 +13,19 @@ LEAST_LIKENESS = 0.7
 MOST_NAMES = 500
 """Compared with one name; a catalogue of more is compared with its first, in the order of the alphabet."""
 MOST_COMPARED = 50
-"""Names that the nearest ones are looked for; strangers can ask for a thousand, and each takes some milliseconds."""
+"""Names for which the nearest ones are searched; clients can request a thousand, and each takes some milliseconds."""
 MOST_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Unpriced:
-    """A type in a region that was asked for and has no price.
+    """A type in a region that was requested and has no price.
 
     Attributes:
-        want: what was asked for.
+        want: the requested type.
         reason: the source's own, empty if it has none.
         known: whether the provider has a type of that name, so that it is spelt right.
-        nearest: names like it, where it has none.
+        nearest: similar names, if it has none.
     """
 
     want: Want
@@ -35,7 +35,7 @@ class Unpriced:
 
 
 def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
-    """What of `Catalogue.asked` has no price in the response."""
+    """What of `Catalogue.requested` has no price in the response."""
     places = {(price.key.provider, price.key.instance_type, price.key.region) for price in catalogue.prices}
     missing = [
         want
@@ -61,14 +61,14 @@ def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
 def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     """The few of ``known`` that are most like ``name``, best first; without regard to case."""
     likeness = SequenceMatcher(b=name.lower(), autojunk=False)
-    found: list[tuple[float, str]] = []
+    near: list[tuple[float, str]] = []
     for each in sorted(known)[:MOST_NAMES]:
         likeness.set_seq1(each.lower())
         if each == name or min(likeness.real_quick_ratio(), likeness.quick_ratio()) < LEAST_LIKENESS:
             continue
         if (ratio := likeness.ratio()) >= LEAST_LIKENESS:
-            found.append((-ratio, each))
-    return tuple(each for _, each in sorted(found)[:MOST_NEAREST])
+            near.append((-ratio, each))
+    return tuple(each for _, each in sorted(near)[:MOST_NEAREST])
 
 
 def sentences(source: str, missing: Iterable[Unpriced], messages: Iterable[str] = ()) -> tuple[str, ...]:
@@ -78,22 +78,22 @@ def sentences(source: str, missing: Iterable[Unpriced], messages: Iterable[str] 
         by_type.setdefault(each.want.instance_type, []).append(each)
     already = tuple(messages)
     return tuple(
-        " ".join(_parts(source, name, found))
-        for name, found in by_type.items()
+        " ".join(_parts(source, name, of_type))
+        for name, of_type in by_type.items()
         if not any(name in sentence for sentence in already)
     )
 
 
-def _parts(source: str, name: str, found: list[Unpriced]) -> Iterator[str]:
-    regions = [each.want.region for each in found if each.want.region]
+def _parts(source: str, name: str, of_type: list[Unpriced]) -> Iterator[str]:
+    regions = [each.want.region for each in of_type if each.want.region]
     where = f" in {', '.join(regions[:5])}{' and more' if len(regions) > 5 else ''}" if regions else ""  # noqa: PLR2004
     yield f"{source}: {name}: no price{where}:"
-    if found[0].reason:
-        yield found[0].reason
+    if of_type[0].reason:
+        yield of_type[0].reason
         return
-    if found[0].known:
+    if of_type[0].known:
         yield "the name is known, but the response has no price of it; is it sold there?"
         return
     yield "it was requested but is not in the response; is the name right?"
-    if found[0].nearest:
-        yield f"Nearest: {', '.join(found[0].nearest)}"
+    if of_type[0].nearest:
+        yield f"Nearest: {', '.join(of_type[0].nearest)}"

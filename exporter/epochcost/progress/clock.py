@@ -19,11 +19,11 @@ EARLIEST = 946_684_800.0
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """How one writer's times become the timeline's.
+    """Maps one writer's times to the timeline.
 
     Attributes:
         shift: t = mono + shift; None for a writer without a monotonic clock.
-        last_t: the latest t it was given; it never goes back behind it.
+        last_t: the latest t so far; later ones are never before it.
     """
 
     shift: float | None
@@ -54,17 +54,17 @@ class SavedClock:
 
 
 class NodeClock:
-    """The node timeline: the wall clock as it stood when the agent first started in this boot, and on by ``mono``.
+    """The node timeline: the wall clock when the agent first started in this boot, continued by ``mono``.
 
     A writer on this kernel shares ``mono``, which shows in ``ts - mono`` being an offset of the wall clock that this
     agent has seen; its events need only the fixed offset. Any other writer (another kernel, another boot, another
-    language) is anchored at its first event. A wall clock that is set forth or back changes no duration either way.
-    Any thread may ask for `now`; the rest is for one thread.
+    language) is anchored at its first event. Setting a wall clock forward or back changes no duration either way. Any
+    thread may call `now`; the rest is for one thread.
 
     Args:
         wall: seconds since the Unix epoch.
         mono: seconds by the kernel's monotonic clock, the one that ``time.monotonic`` reads.
-        boot_id: tells this boot from any other; empty if unknown, then a restart begins a new timeline.
+        boot_id: distinguishes this boot from any other; empty if unknown, then a restart begins a new timeline.
     """
 
     def __init__(self, wall: Callable[[], float], mono: Callable[[], float], boot_id: str = "") -> None:
@@ -89,7 +89,7 @@ class NodeClock:
         return mono + self._offset
 
     def on_wall(self, t: float) -> float:
-        """What the wall clock says when the timeline says ``t``, as it stood when last looked at."""
+        """The wall clock at ``t`` of the timeline, by their difference when last compared."""
         return t + self._displacement
 
     def event_time(self, writer: str, ts: float, mono: float | None) -> float:
@@ -98,7 +98,7 @@ class NodeClock:
         anchor = self._anchors.get(writer)
         shift = self._shift(ts, mono) if anchor is None else anchor.shift
         t = mono + shift if mono is not None and shift is not None else ts - self._displacement
-        # Nothing that this agent meters happened before; the books would be refused with it.
+        # Nothing that this agent meters happened before; the ledger would be refused with it.
         t = min(now, max(EARLIEST, t))
         t = t if anchor is None else max(anchor.last_t, t)
         self._anchors[writer] = Anchor(shift, t)
@@ -121,7 +121,7 @@ class NodeClock:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state` of an earlier agent; of another boot only the writers' anchors hold.
+        """Continue from `state` of an earlier agent; of another boot only the writers' anchors are valid.
 
         Raises:
             ValueError: when ``state`` is not what `state` returns, or cannot be true; then nothing is changed.
@@ -135,7 +135,7 @@ class NodeClock:
             ValueError: when ``state`` is not what `state` returns, or cannot be true.
         """
         try:
-            writers = {str(writer): _anchor(kept) for writer, kept in state["writers"].items()}
+            writers = {str(writer): _anchor(saved) for writer, saved in state["writers"].items()}
             offset, last = _finite(state["offset"]), _finite(state["last_offset"])
             seen = [_finite(value) for value in state["seen"]][-MAX_OFFSETS:]
             same_boot, jumps = state["boot"] == self._boot_id != "", int(state["jumps"])
@@ -151,7 +151,7 @@ class NodeClock:
         return SavedClock(writers, offset, last, seen, jumps, same_boot, saved_t, now)
 
     def take(self, saved: SavedClock) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self._anchors = dict(saved.writers)
         if saved.same_boot:
             self._offset, self._last_offset, self._seen = saved.offset, saved.last_offset, list(saved.seen)
@@ -178,8 +178,8 @@ class NodeClock:
             self._seen = [*self._seen, offset][-MAX_OFFSETS:]
 
 
-def _anchor(kept: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
-    shift, last_t = kept
+def _anchor(saved: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
+    shift, last_t = saved
     return Anchor(None if shift is None else _finite(shift), _finite(last_t))
 
 

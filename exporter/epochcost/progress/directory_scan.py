@@ -1,4 +1,4 @@
-"""Listing a directory in which anybody may make a million files, a bounded piece at a time."""
+"""Listing a directory in which any user may create a million files, a bounded piece at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DirectoryScan:
         self._entries: _Entries | None = None
 
     def step(self, begin: Callable[[], None], take: Callable[[os.DirEntry[str]], None]) -> bool:
-        """Go on, calling ``begin`` before the first entry of a round; True when the round is complete.
+        """Continue, calling ``begin`` before the first entry of a round; True when the round is complete.
 
         Raises:
             OSError: when the directory cannot be listed; the next step begins a new round.
@@ -52,7 +52,7 @@ class DirectoryScan:
         return False
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         entries, self._entries = self._entries, None
         if entries is not None:
             entries.close()

@@ -46,18 +46,18 @@ class DueFiles:
             if fd is None:
                 continue
             try:
-                found = os.stat(file.name, dir_fd=fd, follow_symlinks=False)
+                status = os.stat(file.name, dir_fd=fd, follow_symlinks=False)
             except OSError:  # deleted since it was listed: the next poll sees to it
                 continue
-            if found.st_ino != file.inode:  # deleted, and another file is called so: that one is followed by itself
+            if status.st_ino != file.inode:  # deleted, and another file is called so: that one is followed by itself
                 continue
-            if file.stage in (FileStatus.NEW, FileStatus.ENDED, FileStatus.GONE) and found.st_mtime < oldest:
+            if file.stage in (FileStatus.NEW, FileStatus.ENDED, FileStatus.GONE) and status.st_mtime < oldest:
                 file.stage = FileStatus.DORMANT
-                file.seen = found.st_size
-            elif found.st_size != file.seen:
-                grown.append(((file.too_much, found.st_mtime_ns), file, found.st_size))
+                file.seen = status.st_size
+            elif status.st_size != file.seen:
+                grown.append(((file.too_much, status.st_mtime_ns), file, status.st_size))
             elif file.stage is FileStatus.OPEN and self._can_tell(file):
-                watched.append((file.visited, file, found.st_size))
+                watched.append((file.visited, file, status.st_size))
         grown.sort(key=lambda one: one[0])
         watched.sort(key=lambda one: one[0])
         due: dict[int, list[tuple[EventFileState, int]]] = {}

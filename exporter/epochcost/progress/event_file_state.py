@@ -31,25 +31,25 @@ class EventFileState:
 
     Attributes:
         inode: as the directory lists it.
-        user: whose file it is; None until it is opened, where the state of an earlier agent did not say.
+        user: its owner; None until it is opened, if the state of an earlier agent lacked it.
         writer: the name it was first seen with, or that of the file it continues.
         name: what it is called now.
         offset: bytes that need not be read again.
         seen: bytes that were read, the beginning of an unfinished last line included; -1 when there may be more.
-        head_bytes, head_crc: the file's beginning, which tells it from another with the same inode.
+        head_bytes, head_crc: the file's beginning, which distinguishes it from another with the same inode.
         skipping: an overlong line is being passed over.
         stage: see `FileStatus`.
-        run, lock, pid, pidns: as its lines say.
-        watched: whether the lock or the process may be trusted to tell that the writer died.
+        run, lock, pid, pidns: as reported in its lines.
+        watched: whether the lock or the process is reliable evidence that the writer died.
         last_t: of its latest event, on the node timeline.
         alive_seen: this very agent saw the writer alive.
         refused: it cannot be read, which was counted.
         turned_away: its last line was beyond what its user may have open.
         complained: its bad lines were logged.
         visited: number of the poll that last opened it.
-        too_much: it had more to say than that poll took.
+        too_much: it had more lines than that poll took.
         place: the key of the directory that it lies in, see `EventPlace`.
-        device: that the inode counts on; below 0 until the place is seen, of a file from an earlier agent's state.
+        device: of the inode; below 0 until the place is seen, for a file from an earlier agent's state.
     """
 
     inode: int
@@ -98,7 +98,7 @@ class EventFileState:
         self.pid, self.pidns, self.watched, self.alive_seen = None, None, True, False
 
     def continue_from(self, before: EventFileState) -> None:
-        """It is the same writer's; where it begins as that one does, it is a copy, of which so much was read."""
+        """It is the same writer's; if it begins like ``before``, it is a copy, of which as much was read."""
         self.stage, self.run, self.last_t = before.stage, before.run, before.last_t
         self.lock, self.pid, self.pidns = before.lock, before.pid, before.pidns
         self.offset, self.head_bytes, self.head_crc = before.offset, before.head_bytes, before.head_crc
@@ -109,7 +109,7 @@ class EventFileState:
         self.head_bytes = min(len(data), HEAD_BYTES)
         self.head_crc = zlib.crc32(data[: self.head_bytes])
 
-    def kept(self) -> list[Any]:
+    def row(self) -> list[Any]:
         """What outlives the agent, as JSON can hold it."""
         return [
             self.inode,
@@ -132,17 +132,17 @@ class EventFileState:
         ]
 
     @classmethod
-    def from_kept(cls, kept: Sequence[Any]) -> EventFileState:
+    def from_row(cls, row: Sequence[Any]) -> EventFileState:
         """The opposite of `kept`. Raises ValueError or TypeError for anything else."""
-        known = dict(zip(_KEPT, kept[: len(_KEPT)], strict=True))
-        user, place = _owner_of(known["name"], kept[len(_KEPT) :])
+        known = dict(zip(_COLUMNS, row[: len(_COLUMNS)], strict=True))
+        user, place = _owner_of(known["name"], row[len(_COLUMNS) :])
         _check_file(known)
         _check_writer(known)
         known |= {"stage": FileStatus(known["stage"]), "last_t": float(known["last_t"])}
         return cls(**known, user=user, place=place)
 
 
-_KEPT = (
+_COLUMNS = (
     "inode", "writer", "name", "offset", "seen", "head_bytes", "head_crc", "skipping",
     "stage", "run", "lock", "pid", "pidns", "watched", "last_t",
 )  # fmt: skip

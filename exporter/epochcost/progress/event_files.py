@@ -35,18 +35,18 @@ class EventFiles:
     """All ``*.jsonl`` of some directories: each line once, in order, over truncation, rotation, moves and restarts.
 
     A directory may be open to every user. So a run belongs to the user who began it (`RunOwners`), and what one poll
-    may read, and what may be open at once, is shared between the users who want it (`UserQuotas`), wherever their files
-    lie.
+    may read, and what may be open at once, is shared between the users who need it (`UserQuotas`), wherever their files
+    are.
 
     Args:
         directories: where the files are.
-        users: who owns which run, and what each may have open.
+        users: the owners of runs, and what each may have open.
         limits: what may be read, opened and remembered.
-        processes: tell whether a writer is alive.
+        processes: show whether a writer is alive.
         wall: the clock that dates files, seconds since the Unix epoch.
 
     Attributes:
-        counts: lines by what became of them, and files that could not be read (``unreadable``).
+        counts: lines by result, and files that could not be read (``unreadable``).
         places: the directories that were there in the last poll, the shared one first.
     """
 
@@ -109,15 +109,15 @@ class EventFiles:
     @contextmanager
     def _opened(self, work: Work) -> Iterator[None]:
         """All places, opened for the length of one poll."""
-        found = self._user_dirs.found(work.clock.now())
-        for reason in found.refused:
+        directories = self._user_dirs.current(work.clock.now())
+        for reason in directories.refused:
             self._say_once(NOBODY, reason)
-        self.places = (*self._fixed, *found.places.values())
+        self.places = (*self._fixed, *directories.places.values())
         with ExitStack() as opened:
             try:
                 for place in self.places:
                     self._open_place(place, opened)
-                if found.complete and self.places != self._ended_beside:
+                if directories.complete and self.places != self._ended_beside:
                     self._end_gone_places(work)
                     self._ended_beside = self.places
                 yield
@@ -145,7 +145,7 @@ class EventFiles:
         self._owners.release([user for user in self._owners.directories() if user not in users])
 
     def _visit_all(self, files: list[tuple[EventFileState, int]], work: Work, users: int) -> None:
-        """One user's files. Who wants little comes first, so that the others have what he leaves, in equal parts."""
+        """One user's files. Users with little to read come first, so that the others share the rest in equal parts."""
         mine = replace(work, bytes_left=work.bytes_left // users, files_left=max(1, work.files_left // users))
         before = mine.bytes_left, mine.files_left
         for file, size in files:
@@ -157,12 +157,12 @@ class EventFiles:
         work.files_left -= before[1] - mine.files_left
 
     def close(self) -> None:
-        """Let go of the directories; a later poll takes them up again."""
+        """Close the directories; a later poll opens them again."""
         for listing in self._listings.values():
             listing.close()
 
     def watched(self) -> set[str]:
-        """Open writers of whose end this reader will tell; of the others only silence can."""
+        """Open writers whose end this reader detects; of the others only silence shows it."""
         can_tell = self._reader.can_tell
         return {file.writer for file in self._files.by_key.values() if file.stage is FileStatus.OPEN and can_tell(file)}
 
@@ -181,15 +181,15 @@ class EventFiles:
     def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
         """Those of ``runs`` whose writers are seen to live and whose files were there in this poll; their processes.
 
-        Of this machine alone, for the network may be cut. A process counts as the run's only where it belongs to the
-        user whose file it is.
+        Of this machine alone, for the network may be cut. A process counts as the run's only if it belongs to the owner
+        of the file.
         """
-        found: dict[str, tuple[int, ...]] = {}
+        processes: dict[str, tuple[int, ...]] = {}
         for file in self._files.by_key.values():
             lives = file.stage is FileStatus.OPEN and self._reader.can_tell(file) and file.visited == self._round
             if file.run in runs and lives and file.place != FROM_NETWORK:
-                found[file.run] = (*found.get(file.run, ()), *self._reader.processes_of(file))
-        return found
+                processes[file.run] = (*processes.get(file.run, ()), *self._reader.processes_of(file))
+        return processes
 
     def homes(self) -> dict[RunId, set[str]]:
         """The directories in which a run is reported, for each run reported in a directory of one user."""
@@ -224,9 +224,9 @@ class EventFiles:
         fd = self._open.get(place.key)
         if fd is None:
             return None
-        listing, found, wall = self._listing(place), os.fstat(fd), self._wall()
-        self._files.learn_device(place, found.st_dev)
-        if listing.is_as_before(found, wall):
+        listing, status, wall = self._listing(place), os.fstat(fd), self._wall()
+        self._files.learn_device(place, status.st_dev)
+        if listing.is_as_before(status, wall):
             return None
         try:
             listed = listing.step(fd, FilesInPlace(self._files, place, self._open), self._files.count_users)
@@ -239,7 +239,7 @@ class EventFiles:
             return None
         if listed is not None:
             if listed.complete:
-                listing.listed_as(found, wall)
+                listing.listed_as(status, wall)
             listing.refused = False
             self._say_left_out(listing, listed)
             self._say_odd(listing, listed)
@@ -310,11 +310,11 @@ class EventFiles:
     def _moved(self, file: EventFileState, place: EventPlace, name: str, work: Work) -> None:
         """From one directory to another: the same file, if it is still the same user's."""
         try:
-            found = os.stat(name, dir_fd=self._open[place.key], follow_symlinks=False)
-            user = place.user_of(found, name)
+            status = os.stat(name, dir_fd=self._open[place.key], follow_symlinks=False)
+            user = place.user_of(status, name)
         except OSError:
             return
-        if user == file.user and stat.S_ISREG(found.st_mode):
+        if user == file.user and stat.S_ISREG(status.st_mode):
             file.place, file.name, file.seen = place.key, name, -1
             return
         self._vanished(file, work)
@@ -322,7 +322,7 @@ class EventFiles:
         self._add(EventFileState(file.inode, name, name, user=user, place=place.key, device=file.device))
 
     def _renamed(self, file: EventFileState, name: str, clock: NodeClock) -> None:
-        """Rotated, or deleted and its inode used again: its beginning will tell."""
+        """Rotated, or deleted and its inode used again: its beginning will show which."""
         if file.stage is FileStatus.DORMANT:  # nothing of it was read
             self._forget(file, clock)
             self._add(EventFileState(file.inode, name, name, user=file.user, place=file.place, device=file.device))
@@ -350,17 +350,17 @@ class EventFiles:
         work.files_left -= 1
         place = self._listings[file.place].place
         try:
-            fd, found = open_regular(file.name, one_name=False, directory=self._open[file.place])
+            fd, status = open_regular(file.name, one_name=False, directory=self._open[file.place])
         except FileNotFoundError:
             return
         except OSError as err:
             self._reader.refuse_file(file, place.path, f"{err.strerror}")
             return
         try:
-            if found.st_ino != file.inode:
+            if status.st_ino != file.inode:
                 return
-            self._reader.belongs(file, place.user_of(found, file.name), work.clock)
-            self._reader.follow(file, fd, found, work, place.path)
+            self._reader.belongs(file, place.user_of(status, file.name), work.clock)
+            self._reader.follow(file, fd, status, work, place.path)
         except OSError as err:
             self._reader.refuse_file(file, place.path, f"{err.strerror}")
         finally:

@@ -1,8 +1,8 @@
-"""The directories that events are read from, and whose what lies in each of them is.
+"""The directories that events are read from, and the owners of what is in each of them.
 
 Three kinds. The shared one is open to every user: a file is its owner's. The agent's own holds what came over the
-network. Those of one user each are made by the platform (Slurm's prolog, the kubelet): what lies in one is that user's,
-whoever a file there says that it belongs to, and never root's.
+network. Those of one user each are made by the platform (Slurm's prolog, the kubelet): what is in one is that user's,
+whichever owner a file there has, and never root's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class PlaceKind(Enum):
-    """Who may write there."""
+    """Which users may write there."""
 
     SHARED = "shared"
     NETWORK = "network"
@@ -41,10 +41,10 @@ class EventPlace:
 
     Attributes:
         key: what it is called in the agent's state.
-        path: where it is.
+        path: of the directory.
         kind: see `PlaceKind`.
         identity: device and inode of a user's directory: whatever is at its path later must be the same.
-        user: whose all files count as; None for each one's own.
+        user: the user that all files count for; None: each file for its owner.
     """
 
     key: str
@@ -64,20 +64,21 @@ class EventPlace:
         return cls(FROM_NETWORK, path, PlaceKind.NETWORK, user=NETWORK)
 
     @classmethod
-    def of_one_user(cls, path: str, found: os.stat_result, namespace: str = "") -> EventPlace:
+    def of_one_user(cls, path: str, status: os.stat_result, namespace: str = "") -> EventPlace:
         """A directory of one user, as it was found.
 
-        In a pod root may give a directory to whom it likes, so the path says whose a pod's is: ``namespace``, where
-        that is known, else the pod. A directory of root's is a user of its own. Where others can write beside its
-        owner, a file is its owner's, as in the shared one, but root's are the directory's owner's.
+        In a pod root may assign a directory to any user, so the user of a pod's directory comes from the path: the
+        ``namespace``, if that is known, else the pod. A directory of root's is a user of its own. Where others can
+        write beside the directory's owner, a file is its own owner's, as in the shared one, but root's are the
+        directory owner's.
         """
-        identity = found.st_dev, found.st_ino
-        user: int | None = found.st_uid
+        identity = status.st_dev, status.st_ino
+        user: int | None = status.st_uid
         if _POD.search(path):
             user = namespace_user(_digest(namespace)) if namespace else directory_user(_digest(path))
         elif user == ROOT:
             user = directory_user(_digest(path))
-        elif found.st_mode & OTHERS_WRITE:
+        elif status.st_mode & OTHERS_WRITE:
             user = None
         return cls(path, path, PlaceKind.OF_ONE_USER, identity, user)
 
@@ -92,25 +93,25 @@ class EventPlace:
         fd = os.open(self.path, _OPEN | (os.O_NOFOLLOW if own else 0))
         try:
             if own:
-                found = os.fstat(fd)
-                if (found.st_dev, found.st_ino) != self.identity:
+                status = os.fstat(fd)
+                if (status.st_dev, status.st_ino) != self.identity:
                     raise UntrustedFileError("has been replaced by another directory", self.path)
             yield fd
         finally:
             os.close(fd)
 
-    def user_of(self, found: os.stat_result, name: str) -> int:
-        """Whose the file ``name`` in here is.
+    def user_of(self, status: os.stat_result, name: str) -> int:
+        """The user that the file ``name`` in here counts for.
 
         Raises:
             UntrustedFileError: when it has another hard link, by which it may be another user's.
         """
-        owner = found.st_uid
+        owner = status.st_uid
         if self.kind is PlaceKind.NETWORK:
             return NETWORK
-        elsewhere = found.st_nlink > 1
+        elsewhere = status.st_nlink > 1
         if self.kind is PlaceKind.SHARED:
-            # Anybody may give a second name to a file of root's, here, where it would speak for root.
+            # Any user may link a file of root's to here, where it would count as root's.
             if owner == ROOT and elsewhere:
                 raise UntrustedFileError("has another hard link", f"{self.path}/{name}")
             return owner
@@ -123,8 +124,8 @@ class EventPlace:
 
 def pod_of(path: str) -> str:
     """The id of the pod whose volume ``path`` is, as the kubelet lays them out; empty for none."""
-    found = _POD.search(path)
-    return found[1] if found else ""
+    match = _POD.search(path)
+    return match[1] if match else ""
 
 
 def _digest(text: str) -> int:

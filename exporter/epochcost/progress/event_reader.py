@@ -1,4 +1,4 @@
-"""Reading one event file: what is new in it, whose it is, and whether its writer lives."""
+"""Reading one event file: what is new in it, which user's it is, and whether its writer lives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from epochcost.model import EndStatus, EventKind, RunId, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_file_state import EventFileState, FileStatus
 from epochcost.progress.line_splitter import LineSplitter, cut
-from epochcost.progress.liveness import KernelProcesses, Processes, writer_alive
+from epochcost.progress.liveness import KernelProcesses, Processes, WriterClaim, writer_alive
 from epochcost.progress.parse import ACCEPTED, REFUSED, RESULTS, TOO_LONG, UNREADABLE, Line, Rejected, parse_line
 from epochcost.progress.run_owners import NOBODY, RunOwners
 from epochcost.progress.user_quotas import UserQuotas
@@ -24,7 +24,7 @@ PIECE_BYTES = 16384
 LEAST_BYTES_PER_LINE = 300
 """What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
 BYTES_PER_BOUNDARY = 512
-"""What a line that begins or ends a process counts besides: all runs' ends are looked at anew at each."""
+"""Extra weight of a line that begins or ends a process: the ends of all runs are checked again at each."""
 BYTES_PER_FRESH_LINE = 4096
 """What a line about the time since the last poll counts besides: the devices' time is cut at each, for all runs. One
 that comes late cuts nothing."""
@@ -47,13 +47,13 @@ class EventReader:
     """Reads event files that its caller has opened.
 
     Args:
-        owners: which user began which run.
+        owners: the users who began the runs.
         quotas: what each user may have open.
-        processes: tell whether a writer is alive.
+        processes: show whether a writer is alive.
 
     Attributes:
-        by_writer: the file that speaks for each writer now.
-        counts: lines by what became of them, and files that could not be read (``unreadable``).
+        by_writer: the current file of each writer.
+        counts: lines by result, and files that could not be read (``unreadable``).
         behind: bytes that were there in the last poll and wait for the next.
     """
 
@@ -80,30 +80,30 @@ class EventReader:
         return name if other is None or other.user == user else f"{name}~{user}"
 
     def forget(self, file: EventFileState, clock: NodeClock) -> None:
-        """The file is followed no more."""
+        """The file is no longer followed."""
         if self.by_writer.get(file.writer) is file:
             del self.by_writer[file.writer]
             clock.forget(file.writer)
 
     def belongs(self, file: EventFileState, user: int, clock: NodeClock) -> None:
-        """Whose the file is that was opened: where that is another user than before, it is another file."""
+        """The user of the file that was opened: if that is another user than before, it is another file."""
         if file.user == user:
             return
         known, file.user = file.user, user
         if known is not None:
             self._rewind(file, clock, another=True)
 
-    def follow(self, file: EventFileState, fd: int, found: os.stat_result, work: Work, where: str) -> None:
+    def follow(self, file: EventFileState, fd: int, status: os.stat_result, work: Work, where: str) -> None:
         """Read what is new in ``file``, which lies in the directory ``where`` and is open as ``fd``."""
-        if found.st_size == file.seen and self.alive(file, fd):
+        if status.st_size == file.seen and self.alive(file, fd):
             file.alive_seen, file.refused, file.too_much = True, False, False
             return
         head = os.pread(fd, file.head_bytes, 0)
-        if found.st_size < file.offset or zlib.crc32(head) != file.head_crc:
+        if status.st_size < file.offset or zlib.crc32(head) != file.head_crc:
             self._rewind(file, work.clock, another=False)
         if file.stage is FileStatus.DORMANT:  # it was written to after all
             file.stage = FileStatus.NEW
-        # Asked before reading: a writer that is gone by now has written all that it ever will.
+        # Checked before reading: a writer that is gone by now has written all that it ever will.
         alive = self.alive(file, fd)
         at_end = self._read(file, fd, work, where)
         file.refused, file.too_much = False, not at_end
@@ -112,7 +112,7 @@ class EventReader:
         elif alive is False and at_end and file.stage is FileStatus.OPEN:
             self.gone(file, work)
         if not at_end:
-            self.behind += max(0, found.st_size - file.offset)
+            self.behind += max(0, status.st_size - file.offset)
 
     def _rewind(self, file: EventFileState, clock: NodeClock, *, another: bool) -> None:
         """Read it from its beginning; under another name, or of another user, it is another writer's."""
@@ -162,7 +162,7 @@ class EventReader:
     def _accept(self, file: EventFileState, line: Line, work: Work) -> None:
         assert file.user is not None  # noqa: S101 - for the type checker: it was opened
         if line.continues and line.continues != file.writer == file.name:
-            # Once: every other name that a file gave itself would be one more writer to remember.
+            # Once: every further name that a file claims would be one more writer to remember.
             self._continue(file, line.continues)
         t = work.clock.event_time(file.writer, line.ts, line.mono)
         ends = line.kind is EventKind.END
@@ -211,10 +211,11 @@ class EventReader:
         """Whether the writer of a file (closed where ``fd`` is None) lives; None if unknown."""
         if file.stage is not FileStatus.OPEN or not file.watched:
             return None
-        return writer_alive(self.processes, lock=file.lock, pid=file.pid, pidns=file.pidns, fd=fd, own_pid=os.getpid())
+        claim = WriterClaim(file.lock, file.pid, file.pidns)
+        return writer_alive(self.processes, claim, fd=fd, own_pid=os.getpid())
 
     def gone(self, file: EventFileState, work: Work) -> None:
-        """The writer died without a word: now, or, if this agent never saw it alive, right after its last word."""
+        """The writer died without an end event: now, or, if this agent never saw it alive, after its last event."""
         t = max(file.last_t, work.clock.now()) if file.alive_seen else file.last_t
         file.stage, file.last_t = FileStatus.GONE, t
         if file.user is not None:
@@ -252,7 +253,7 @@ class EventReader:
         if file.pid is None or file.pidns != self.processes.namespace():
             return ()
         try:
-            theirs = os.stat(f"/proc/{file.pid}").st_uid == file.user  # noqa: PTH116 - asked each second
+            theirs = os.stat(f"/proc/{file.pid}").st_uid == file.user  # noqa: PTH116 - called each second
         except OSError:
             return ()
         return (file.pid,) if theirs else ()

@@ -1,4 +1,4 @@
-"""All the places that one agent reads events from, with one account of whose runs they are and what each may take."""
+"""All the places that one agent reads events from, with one account of the runs' owners and of each user's quota."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EventSources:
         return self._files.poll(clock)
 
     def close(self) -> None:
-        """Let go of the directories."""
+        """Close the directories."""
         self._files.close()
 
     def watched(self) -> set[str]:

@@ -56,7 +56,7 @@ class FollowedFiles:
         """Forget the devices of all other places."""
         self.devices = {key: device for key, device in self.devices.items() if key in places}
 
-    # -- room
+    # -- capacity
 
     def count_users(self) -> None:
         """Count each user's files; `has_room` continues from these counts."""
@@ -87,9 +87,9 @@ class FollowedFiles:
 
     def state(self) -> dict[str, Any]:
         """How far each file was read, as JSON-able data; to be saved together with what was derived from the files."""
-        kept = [file for file in self.by_key.values() if file.stage is not FileStatus.DORMANT]
-        network = [file.kept() for file in kept if file.place == FROM_NETWORK]
-        files = [file.kept() for file in kept if file.place != FROM_NETWORK]
+        active = [file for file in self.by_key.values() if file.stage is not FileStatus.DORMANT]
+        network = [file.row() for file in active if file.place == FROM_NETWORK]
+        files = [file.row() for file in active if file.place != FROM_NETWORK]
         return {"v": 1, "files": files, "network": {"v": 1, "files": network}}
 
     def restore(self, state: Mapping[str, Any]) -> list[EventFileState]:
@@ -99,7 +99,10 @@ class FollowedFiles:
             ValueError: when ``state`` is not what `state` returns; then nothing is changed.
         """
         try:
-            files = [*_kept(state), *_kept(state.get("network") or {"v": 1, "files": []}, FROM_NETWORK)]
+            files = [
+                *_restored_files(state),
+                *_restored_files(state.get("network") or {"v": 1, "files": []}, FROM_NETWORK),
+            ]
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             raise ValueError(f"state of the event files: {type(err).__name__}: {err}") from None
         places = sorted({file.place for file in files})
@@ -146,10 +149,10 @@ class FilesInPlace:
             return False
 
 
-def _kept(state: Mapping[str, Any], place: str = SHARED) -> list[EventFileState]:
+def _restored_files(state: Mapping[str, Any], place: str = SHARED) -> list[EventFileState]:
     if state["v"] != 1:
         raise ValueError(f"version {state['v']!r}")
-    files = [EventFileState.from_kept(kept) for kept in state["files"]]
+    files = [EventFileState.from_row(row) for row in state["files"]]
     for file in files:
         file.place = file.place or place
     return files

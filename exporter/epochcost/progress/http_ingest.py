@@ -31,10 +31,10 @@ KEEP_SECONDS = 8 * 86400.0
 """Longer than the reader looks back at files that are not written to."""
 CLEAN_SECONDS = 3600.0
 QUIET_SECONDS = 3600.0
-"""After so long without a word a writer's file may go, where its place is wanted."""
+"""After so long without an event a writer's file may be removed, if its place is needed."""
 MOST_REASONS = 10
 LOCAL_KEYS = ("lock", "pid", "pidns", "continues")
-"""What a line says of a process and a file on its own machine, which mean nothing on this one."""
+"""Fields of a line about a process and a file on its own machine, which mean nothing on this one."""
 
 _WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,199}")
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class IntakeError(Exception):
-    """Nothing was taken; ``status`` is what HTTP calls it, the text says why."""
+    """Nothing was accepted; ``status`` is the HTTP status, the text contains the reason."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -89,8 +89,8 @@ class Intake:
         Args:
             writer: the stream they come from, one for each process.
             body: JSON lines.
-            clock: the sender's clock when he sent them; None if that is not known. The lines are kept with
-                the times of ours.
+            clock: the sender's clock when they were sent; None if unknown. The lines are stored with times by our
+                clock.
 
         Raises:
             IntakeError: 400 for an invalid writer name, 429 for too many events, 507 when there is no space.
@@ -127,10 +127,10 @@ class Intake:
             taken.accepted += 1
             taken.runs.add(line.run)
             document = json.loads(raw)
-            kept = {key: value for key, value in document.items() if key not in LOCAL_KEYS}
+            portable = {key: value for key, value in document.items() if key not in LOCAL_KEYS}
             if behind:
-                kept["ts"] = max(0.0, line.ts + behind)
-            good.append(json.dumps(kept, separators=(",", ":")).encode() + b"\n")
+                portable["ts"] = max(0.0, line.ts + behind)
+            good.append(json.dumps(portable, separators=(",", ":")).encode() + b"\n")
         return taken, good
 
     def _append(self, writer: str, data: bytes) -> None:
@@ -162,7 +162,7 @@ class Intake:
             _log.warning("events from the network cannot be kept: %s", err)
 
     def _drop_the_quietest(self) -> None:
-        """Make room for a new writer, if one has not been heard of for long: his events were read long ago."""
+        """Free a place for a new writer, if one has been silent for long: its events were read long ago."""
         try:
             ages = {name: (self._directory / name).lstat().st_mtime for name in self._sizes}
             name = min(ages, key=lambda name: ages[name])
@@ -177,21 +177,21 @@ class Intake:
         with os.scandir(self._directory) as entries:
             ours = [e for e in entries if e.name.startswith(PREFIX) and e.name.endswith(".jsonl")]
         for entry in ours:
-            found = entry.stat(follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode):
+            status = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
                 continue
-            if self._wall() - found.st_mtime > KEEP_SECONDS:
+            if self._wall() - status.st_mtime > KEEP_SECONDS:
                 Path(entry.path).unlink(missing_ok=True)
             else:
-                sizes[entry.name] = found.st_size
+                sizes[entry.name] = status.st_size
         return sizes
 
 
 def _write(path: Path, data: bytes) -> None:
     fd = os.open(path, _FLAGS, 0o600)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink > 1:
             raise OSError(0, "not a regular file of this agent's own", str(path))
         written = os.write(fd, data)
         if written < len(data):

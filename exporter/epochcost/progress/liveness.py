@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -32,7 +33,7 @@ class KernelProcesses:
             return None
 
     def alive(self, pid: int) -> bool:
-        """As the kernel says; of a process that may not be signalled it is enough that it is there."""
+        """According to the kernel; of a process that may not be signalled it is enough that it exists."""
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -45,7 +46,7 @@ class KernelProcesses:
             return True
 
     def lock_held(self, fd: int) -> bool:
-        """Tried with a shared lock, for which reading rights are enough; it is let go at once."""
+        """Tried with a shared lock, for which read permission is enough; it is released at once."""
         try:
             fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -54,22 +55,34 @@ class KernelProcesses:
         return False
 
 
-def writer_alive(  # noqa: PLR0913 - what is known of a writer
-    processes: Processes, *, lock: bool, pid: int | None, pidns: int | None, fd: int | None, own_pid: int
-) -> bool | None:
+@dataclass(frozen=True, slots=True)
+class WriterClaim:
+    """What a writer reports about itself.
+
+    Attributes:
+        lock: that it holds the file's lock, which counts across containers.
+        pid: its process id, which counts
+        pidns: only within this namespace.
+    """
+
+    lock: bool
+    pid: int | None
+    pidns: int | None
+
+
+def writer_alive(processes: Processes, claim: WriterClaim, *, fd: int | None, own_pid: int) -> bool | None:
     """Whether the writer of the open file ``fd`` lives; None if unknown.
 
     Args:
         processes: the kernel's.
-        lock: whether the writer reported that it holds the file's lock, which counts across containers.
-        pid: its process id, which counts
-        pidns: only within this namespace.
+        claim: of the writer.
         fd: the file; None when it was deleted.
         own_pid: of this process, whose own locks are invisible to it.
     """
-    same_namespace = pid is not None and pidns is not None and pidns == processes.namespace()
+    pid = claim.pid
+    same_namespace = pid is not None and claim.pidns is not None and claim.pidns == processes.namespace()
     if same_namespace and pid == own_pid:
         return True
-    if lock and fd is not None:
+    if claim.lock and fd is not None:
         return processes.lock_held(fd)
     return processes.alive(pid) if same_namespace and pid is not None else None

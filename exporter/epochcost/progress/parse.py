@@ -57,12 +57,12 @@ class Line:
     Attributes:
         kind, run: as in `TrainingEvent`.
         ts: when it happened by the writer's wall clock, seconds since the Unix epoch.
-        mono: the same by its monotonic clock, in seconds; None if it gives none.
+        mono: the same by its monotonic clock, in seconds; None if not reported.
         lock: whether the writer holds its file's lock; None if not reported.
         pid: the process, and
         pidns: the namespace in which it has that number.
         continues: the name of the file that this one continues; empty for none.
-        figures: the other attributes of `TrainingEvent` that the line gives.
+        figures: the other attributes of `TrainingEvent` in the line.
     """
 
     kind: EventKind

@@ -17,7 +17,7 @@ from epochcost.untrusted_files import UntrustedFileError
 
 MAX_ODD = 1000
 LOOK_SECONDS = 5.0
-"""A directory that says that nothing in it changed is listed again after so long all the same: some tell nothing."""
+"""A directory with an unchanged modification time is listed again after so long: some file systems do not update it."""
 SETTLED_SECONDS = 2.0
 """A directory's own time of change has the grain of the kernel's clock: one as young as this may change once more
 without showing it."""
@@ -30,7 +30,7 @@ class Followed(Protocol):
         """Whether the file with this inode is followed, in this place."""
 
     def has_room(self, user: int) -> bool:
-        """Whether one more file of ``user`` may be followed; it takes the room."""
+        """Whether one more file of ``user`` may be followed; it takes the place."""
 
 
 @dataclass(slots=True)
@@ -40,8 +40,8 @@ class Listed:
     Attributes:
         known: names of files that are followed.
         new: names and users of files that may be followed from now on.
-        odd: names and users of what is called like an event file and is none, and why.
-        left_out: by user, how many there was no room for.
+        odd: names and users of what is named like an event file but is not one, and why.
+        left_out: by user, how many were beyond the limit.
         complete: whether that is all there is.
     """
 
@@ -76,15 +76,15 @@ class PlaceListing:
         """Device, inode and time of change of the directory when it was listed to its end; None for none to go by."""
         self._seen_at = 0.0
 
-    def is_as_before(self, found: os.stat_result, wall: float) -> bool:
-        """Whether the directory ``found`` has the same names as when it was listed last, a moment ago."""
-        same = self._seen == (found.st_dev, found.st_ino, found.st_mtime_ns)
+    def is_as_before(self, status: os.stat_result, wall: float) -> bool:
+        """Whether the directory with ``status`` has the same names as when it was listed last, a moment ago."""
+        same = self._seen == (status.st_dev, status.st_ino, status.st_mtime_ns)
         return same and 0.0 <= wall - self._seen_at < LOOK_SECONDS
 
-    def listed_as(self, found: os.stat_result, wall: float) -> None:
-        """It was listed to its end; ``found`` is from before that."""
-        settled = found.st_mtime < wall - SETTLED_SECONDS
-        self._seen = (found.st_dev, found.st_ino, found.st_mtime_ns) if settled else None
+    def listed_as(self, status: os.stat_result, wall: float) -> None:
+        """It was listed to its end; ``status`` is from before that."""
+        settled = status.st_mtime < wall - SETTLED_SECONDS
+        self._seen = (status.st_dev, status.st_ino, status.st_mtime_ns) if settled else None
         self._seen_at = wall
 
     def step(self, fd: int, followed: Followed, begin: Callable[[], None]) -> Listed | None:
@@ -92,7 +92,7 @@ class PlaceListing:
 
         Args:
             fd: the place, opened.
-            followed: asked about each entry.
+            followed: called for each entry.
             begin: called before the first entry of a round.
 
         Raises:
@@ -117,11 +117,11 @@ class PlaceListing:
         return self._listed
 
     def close(self) -> None:
-        """Let go of the place."""
+        """Close the place."""
         self._scan.close()
 
     def _choose(self, entry: os.DirEntry[str], followed: Followed) -> None:
-        """Take files that are followed, whatever they are called by now; others as far as there is room for them."""
+        """Take files that are followed, whatever they are called by now; others up to the limit."""
         inode = entry.inode()
         if followed.follows(inode):
             self._listed.known[inode] = entry.name
@@ -131,10 +131,10 @@ class PlaceListing:
         reason = ""
         user = NOBODY
         try:
-            found = entry.stat(follow_symlinks=False)
-            user = found.st_uid
+            status = entry.stat(follow_symlinks=False)
+            user = status.st_uid
             reason = "" if entry.is_file(follow_symlinks=False) else "not a regular file"
-            user = user if reason else self.place.user_of(found, entry.name)
+            user = user if reason else self.place.user_of(status, entry.name)
         except UntrustedFileError as err:
             reason = str(err.strerror)
         except OSError:  # deleted since it was listed

@@ -1,4 +1,4 @@
-"""What the reader of event files reads, for whom, and how much of it."""
+"""What the reader of event files reads, for which users, and how much of it."""
 
 from __future__ import annotations
 

@@ -13,18 +13,17 @@ NETWORK = -1
 NOBODY = -2
 """A user who is not known, because the file's status could not be read."""
 FIRST_DIRECTORY, FIRST_NAMESPACE, DIGESTS = 1 << 50, 1 << 51, 1 << 48
-"""What minus a user is from, who is a directory, or all pods of a namespace; 48 bits of a digest follow."""
+"""Users that are a directory, or all pods of a namespace, have ids from minus this on; 48 bits of a digest follow."""
 MAX_RUNS_PER_USER = 2000
 APART = "~"
 """Between a run's id and the user who also claims it; no id that is reported holds it (see ``parse.safe_run``)."""
 
 
 class RunOwners:
-    """Which user began which run.
+    """The user who began each run.
 
-    The same id from another user is another run, ``ID~USER``: his dollars are his, whatever he calls them. Root may
-    speak for everybody's runs. Of each user the newest runs are remembered, so that nobody's can be pushed out by
-    another's.
+    The same id from another user is another run, ``ID~USER``, with its own dollars. Root may report for every user's
+    runs. Of each user the newest runs are remembered, so that one user's cannot displace another's.
     """
 
     def __init__(self, most_per_user: int = MAX_RUNS_PER_USER) -> None:
@@ -49,7 +48,7 @@ class RunOwners:
         return RunId(f"{run}{APART}{short_name(user)}")
 
     def user_of(self, run: RunId) -> int | None:
-        """Who began ``run``, by its id as metered; None if that is not known."""
+        """The user who began ``run``, by its id as metered; None if unknown."""
         known = self._users.get(run)
         if known is not None:
             return known
@@ -62,7 +61,7 @@ class RunOwners:
                 del self._users[run]
 
     def directories(self) -> set[int]:
-        """Users with runs who are a directory, and no more than that."""
+        """Users with runs that stand for a directory, and not for a person."""
         return {user for user in self._runs if is_directory(user)}
 
     def _bind(self, run: RunId, user: int) -> None:
@@ -78,7 +77,7 @@ class RunOwners:
         return {run: user for user, runs in self._runs.items() for run in runs}
 
     def restore(self, state: Mapping[str, object]) -> None:
-        """Take over what `state` described.
+        """Restore what `state` described.
 
         Raises:
             ValueError: when it is not what `state` makes; nothing has changed then.
@@ -92,7 +91,7 @@ class RunOwners:
 
 
 def directory_user(digest: int) -> int:
-    """The user for a directory that belongs to one user, but whose owner does not say to whom."""
+    """The user for a directory that belongs to one user, but whose owner does not show which."""
     return -(FIRST_DIRECTORY + digest)
 
 

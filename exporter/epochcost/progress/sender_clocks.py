@@ -1,4 +1,4 @@
-"""By how much the clocks of those who report over the network are behind ours."""
+"""By how much the clocks of senders over the network are behind ours."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from epochcost.model import ClockReading
 MAX_SENDERS = 2000
 EXACT_SECONDS = 1.0
 ROUGH_SECONDS = 3.0
-"""Two clocks whose difference is less are one: a request takes time, and HTTP's own date has whole seconds."""
+"""Clocks that differ by less are taken for equal: a request takes time, and HTTP's own date has whole seconds."""
 
 
 class SenderClocks:
-    """What is to be added to a sender's times, the same for all of them until his clock, or ours, is set."""
+    """What is to be added to a sender's times, the same for all of them until either clock is set."""
 
     def __init__(self) -> None:
         self._behind: OrderedDict[str, float] = OrderedDict()
@@ -21,21 +21,21 @@ class SenderClocks:
     def behind(self, sender: str, theirs: ClockReading | None, wall: float) -> float:
         """Seconds to add to the times of ``sender``, whose clock was at ``theirs`` when ours was at ``wall``.
 
-        0 if he does not say what his clock says.
+        0 if its clock is not reported.
         """
         if theirs is None:
             return self._behind.get(sender, 0.0)
         same = EXACT_SECONDS if theirs.exact else ROUGH_SECONDS
-        found = wall - theirs.ts - (0.0 if theirs.exact else 0.5)
+        offset = wall - theirs.ts - (0.0 if theirs.exact else 0.5)
         known = self._behind.pop(sender, 0.0)
-        self._behind[sender] = known if abs(found - known) < same else found
+        self._behind[sender] = known if abs(offset - known) < same else offset
         if len(self._behind) > MAX_SENDERS:
             self._behind.popitem(last=False)
         return self._behind[sender]
 
 
 def clock_of(now: str, date: str) -> ClockReading | None:
-    """A sender's clock: as he says ``now`` (seconds since the Unix epoch), else his HTTP ``date``; None for neither."""
+    """A sender's clock: its ``now`` (seconds since the Unix epoch), else its HTTP ``date``; None for neither."""
     try:
         ts = float(now)
         if 0 < ts < 1e11:  # noqa: PLR2004 - seconds, not milliseconds

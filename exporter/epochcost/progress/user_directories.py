@@ -26,7 +26,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(slots=True)
-class Found:
+class UserPlaces:
     """What the patterns name.
 
     Attributes:
@@ -45,15 +45,15 @@ class Found:
 
 
 class UserDirectories:
-    """The directories of one user each, looked for now and then.
+    """The directories of one user each, searched for from time to time.
 
-    Only a directory in which nobody but root (or this agent's user) can make names is listed for a pattern, and behind
-    the first wildcard no symbolic link is followed: a user can neither add a directory nor lead to another's.
+    Only a directory in which only root (or this agent's user) can create names is listed for a pattern, and behind
+    the first wildcard no symbolic link is followed: a user can neither add a directory nor redirect to another user's.
 
     Args:
         patterns: absolute paths, in which a component may hold ``*``, ``?`` and ``[...]``.
         pod_logs: where the kubelet names the namespaces of pods.
-        look_seconds: between two looks.
+        look_seconds: interval between two searches.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class UserDirectories:
         self._pod_logs = pod_logs
         self._look_seconds = look_seconds
         self._looked_at = -math.inf
-        self._found = Found()
+        self._latest = UserPlaces()
 
-    def found(self, now: float) -> Found:
-        """What they name, at most `LOOK_SECONDS` old by a clock that says ``now``."""
+    def current(self, now: float) -> UserPlaces:
+        """The directories that they match, at most `LOOK_SECONDS` old at ``now``."""
         if self._patterns and not 0 <= now - self._looked_at < self._look_seconds:
             self._looked_at = now
-            self._found = self._look()
-        return self._found
+            self._latest = self._look()
+        return self._latest
 
-    def _look(self) -> Found:
-        found = Found()
+    def _look(self) -> UserPlaces:
+        search = UserPlaces()
         namespaces = self._namespaces() if any("/pods/" in pattern for pattern in self._patterns) else None
         seen: set[tuple[int, int] | None] = set()
-        with closing(self._matches(found)) as matches:
+        with closing(self._matches(search)) as matches:
             for path, fd in matches:
-                if len(found.places) >= MAX_DIRECTORIES:
-                    found.refuse(path, f"more than {MAX_DIRECTORIES} directories of users: those beyond are not read")
-                    found.complete = False
+                if len(search.places) >= MAX_DIRECTORIES:
+                    search.refuse(path, f"more than {MAX_DIRECTORIES} directories of users: those beyond are not read")
+                    search.complete = False
                     break
                 pod = pod_of(path)
                 if pod and namespaces is not None and pod not in namespaces:
@@ -88,8 +88,8 @@ class UserDirectories:
                 place = EventPlace.of_one_user(path, os.fstat(fd), (namespaces or {}).get(pod, ""))
                 if place.identity not in seen:  # nor is it read twice where two patterns name it
                     seen.add(place.identity)
-                    found.places[path] = place
-        return found
+                    search.places[path] = place
+        return search
 
     def _namespaces(self) -> dict[str, str] | None:
         """Namespaces by pod; None if unknown."""
@@ -104,8 +104,8 @@ class UserDirectories:
             os.close(fd)
         return {part[-1]: part[0] for part in parts if len(part) == 3}  # noqa: PLR2004 - NAMESPACE_POD_UID
 
-    def _matches(self, found: Found) -> Generator[tuple[str, int], None, None]:
-        """Paths and descriptors, each closed when the next is asked for."""
+    def _matches(self, search: UserPlaces) -> Generator[tuple[str, int], None, None]:
+        """Paths and descriptors, each closed when the next is requested."""
         for pattern in self._patterns:
             parts = Path(pattern).parts
             first = next((n for n, part in enumerate(parts) if _is_wild(part)), len(parts) - 1)
@@ -115,11 +115,11 @@ class UserDirectories:
             except FileNotFoundError:
                 continue  # made when the first of them is
             except OSError as err:
-                found.refuse(base, err.strerror)
-                found.complete = False
+                search.refuse(base, err.strerror)
+                search.complete = False
                 continue
             try:
-                yield from _below(fd, base, parts[first:], found)
+                yield from _below(fd, base, parts[first:], search)
             finally:
                 os.close(fd)
 
@@ -128,40 +128,40 @@ def _is_wild(part: str) -> bool:
     return any(char in part for char in "*?[")
 
 
-def _below(fd: int, path: str, parts: Sequence[str], found: Found) -> Iterator[tuple[str, int]]:
+def _below(fd: int, path: str, parts: Sequence[str], search: UserPlaces) -> Iterator[tuple[str, int]]:
     if not parts:
         yield path, fd
         return
-    for name in _names(fd, path, parts[0], found):
+    for name in _names(fd, path, parts[0], search):
         try:
             inner = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=fd)
         except (FileNotFoundError, NotADirectoryError):
             if _is_link(name, fd):
-                found.refuse(f"{path}/{name}", "a symbolic link, which is not followed here")
+                search.refuse(f"{path}/{name}", "a symbolic link, which is not followed here")
             continue
         except OSError as err:
-            found.refuse(f"{path}/{name}", err.strerror)
-            found.complete = False
+            search.refuse(f"{path}/{name}", err.strerror)
+            search.complete = False
             continue
         try:
-            yield from _below(inner, f"{path.rstrip('/')}/{name}", parts[1:], found)
+            yield from _below(inner, f"{path.rstrip('/')}/{name}", parts[1:], search)
         finally:
             os.close(inner)
 
 
-def _names(fd: int, path: str, part: str, found: Found) -> list[str]:
+def _names(fd: int, path: str, part: str, search: UserPlaces) -> list[str]:
     if not _is_wild(part):
         return [part]
     at = os.fstat(fd)
     if at.st_uid not in trusted_owners() or at.st_mode & OTHERS_WRITE:
-        found.refuse(path, "others than root can create directories there, so nothing matched there is read")
+        search.refuse(path, "others than root can create directories there, so nothing matched there is read")
         return []
     try:
         with os.scandir(fd) as entries:
             names = [entry.name for entry in islice(entries, MAX_LISTED) if fnmatch.fnmatchcase(entry.name, part)]
     except OSError as err:
-        found.refuse(path, err.strerror)
-        found.complete = False
+        search.refuse(path, err.strerror)
+        search.complete = False
         return []
     return sorted(name for name in names if not name.startswith("."))
 

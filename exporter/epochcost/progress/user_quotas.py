@@ -32,10 +32,10 @@ class Limits:
 
 
 class UserQuotas:
-    """Counts what each user has open, and says no in time.
+    """Counts what each user has open, and refuses more in time.
 
     Attributes:
-        refused: lines and files that were not taken, by user and reason (``runs``, ``members``, ``files``).
+        refused: lines and files that were not accepted, by user and reason (``runs``, ``members``, ``files``).
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -103,7 +103,7 @@ class UserQuotas:
         return {(special.get(user) or short_name(user), why): count for (user, why), count in self.refused.items()}
 
     def log(self, user: int, sentence: str) -> None:
-        """A warning about what ``user`` did, unless he has filled enough of the log."""
+        """A warning about what ``user`` did, unless that user has filled enough of the log."""
         if len(self._lines_logged) > MAX_USERS_COUNTED and user not in self._lines_logged:
             return
         self._lines_logged[user] += 1
@@ -135,7 +135,7 @@ class UserQuotas:
 
 
 def named(user: int) -> str:
-    """A user for people. Not by name: the system's user database may ask a network."""
+    """A user for people. Not by name: the system's user database may need the network."""
     if user == NETWORK:
         return "the sender of events over the network"
     if user == NOBODY:

@@ -1,4 +1,4 @@
-"""``epochcost report``: settings -> questions -> table or page."""
+"""``epochcost report``: settings -> queries -> table or page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ INTERRUPTED = 130
 
 
 class Progress:
-    """Says on ``out`` how far the questions are, once they take longer than two seconds."""
+    """Prints the progress of the queries on ``out``, once they take longer than two seconds."""
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out, self._clock = out, clock
@@ -44,7 +44,7 @@ class Progress:
         self._line = ""
 
     def __call__(self, metric: str, done: int, whole: int) -> None:
-        """Another question is about to be asked."""
+        """Another query is about to be sent."""
         self._requests += 1
         now = self._clock()
         if now - self._began < QUIET_SECONDS or now - self._printed_t < (0.2 if self._out.isatty() else QUIET_SECONDS):
@@ -57,8 +57,8 @@ class Progress:
         self._out.flush()
         self._line = line
 
-    def tell(self, text: str) -> None:
-        """Say at once what will not be in it."""
+    def print_note(self, text: str) -> None:
+        """Print at once what will not be in it."""
         self.end()
         self._line = ""
         self._out.write(f"epochcost report: {text}\n")
@@ -105,14 +105,14 @@ def _shaped(report: Report, settings: ReportSettings, out: TextIO) -> str:
 
 
 def columns(out: TextIO) -> int | None:
-    """How wide the terminal is; None where ``out`` is none, whose lines may be as long as they like."""
+    """Width of the terminal; None if ``out`` is none: then lines may have any length."""
     if not out.isatty():
         return None
     return shutil.get_terminal_size().columns
 
 
 def write(text: str, output: str, out: TextIO) -> None:
-    """To a file in one step, so that nobody ever reads half a report; into a device or a pipe as it is.
+    """To a file in one step, so that half a report is never read; into a device or a pipe as it is.
 
     Raises:
         ReportError: when it cannot be written.
@@ -120,7 +120,7 @@ def write(text: str, output: str, out: TextIO) -> None:
     path = Path(output)
     try:
         if not output or _is_the_same(path, out):
-            say(text, out)
+            print_text(text, out)
         elif _is_stream(path):
             with path.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -144,7 +144,7 @@ def _is_stream(path: Path) -> bool:
     return own or is_private(path.parent.resolve())
 
 
-def say(text: str, out: TextIO) -> None:
+def print_text(text: str, out: TextIO) -> None:
     """Write ``text``; a reader that goes away has had enough (``| head``), and no alphabet is too small.
 
     Raises:

@@ -37,10 +37,10 @@ class Billed:
 
 
 def billed(history: History, prices: Prices) -> list[Billed]:
-    """Nodes whose whole life lies within the span, in order of their names."""
+    """Nodes whose whole life is within the span, in order of their names."""
     ended = [(key, node) for key, node in history.nodes.items() if _ended(node, history.span)]
-    found = (_billed(key, node, prices) for key, node in ended)
-    return sorted((one for one in found if one), key=lambda one: one.node)
+    bills = (_billed(key, node, prices) for key, node in ended)
+    return sorted((one for one in bills if one), key=lambda one: one.node)
 
 
 def _ended(node: NodeHistory, span: Span) -> bool:

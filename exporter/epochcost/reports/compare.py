@@ -1,4 +1,4 @@
-"""``epochcost compare rent own``: with figures given, or with those that the store has measured."""
+"""``epochcost compare rent own``: with configured figures, or with measured ones from the store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TextIO
 
 from epochcost.model import PurchaseOption
 from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine
-from epochcost.reports.app import INTERRUPTED, Progress, say
+from epochcost.reports.app import INTERRUPTED, Progress, print_text
 from epochcost.reports.errors import ReportError
 from epochcost.reports.pieces import Piece
 from epochcost.reports.rent_own import Question, answer, as_text
@@ -48,14 +48,14 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     """Compare and print.
 
     Returns:
-        0; 1 when the store could not be asked; `INTERRUPTED`.
+        0; 1 when a request to the store failed; `INTERRUPTED`.
 
     Raises:
-        SettingsError: when a figure is neither given nor measured.
+        SettingsError: when a figure is neither configured nor measured.
     """
     try:
         measured = _measured(settings, err) if settings.prometheus_url else Measured()
-        say(_printed(_question(settings, measured), measured, settings.format), out)
+        print_text(_printed(_question(settings, measured), measured, settings.format), out)
     except (ReportError, StoreError) as error:
         err.write(f"epochcost compare: {error}\n")
         return 1

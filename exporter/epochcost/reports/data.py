@@ -91,9 +91,9 @@ def _object(row: Row) -> dict[str, Any]:
 
 
 def as_csv(report: Report) -> str:
-    """A line for each run, with seconds and dollars by state; or one for each row of the bill where it is split.
+    """A line for each run, with seconds and dollars by state; or one for each row of the bill if it is split.
 
-    Column ``simulated`` is set on each line whose figures are.
+    Column ``simulated`` is set on each line with simulated figures.
     """
     if report.by:
         return csv_text([report.by, *_SPLIT, "simulated"], [_split_line(row, report) for row in report.split])

@@ -34,13 +34,13 @@ class NodeHistory:
     Attributes:
         name: of its node, for people.
         team: that pays for it; empty if unknown.
-        held: GPU-seconds without a run, by owner and namespace, each empty where unknown; read only where asked for.
+        held: GPU-seconds without a run, by owner and namespace, each empty where unknown; read only if requested.
         info: who it is by window: labels of `IDENTITY`.
         seen: windows in which it was scraped.
         seconds, dollars: its own counters by state.
         provisional: dollars by state that are not settled yet, as of a window.
-        parts: of what an hour was made, in $/h by part.
-        egress: what was paid for traffic as it was counted, in dollars by extra.
+        parts: components of the hourly price, in $/h by part.
+        egress: cost of traffic as counted, in dollars by extra.
         born: when it was booted first (s), where that is known.
         reborn: when it was booted last.
     """
@@ -118,7 +118,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class PartKey:
-    """What one machine's ledger knows of a run; ``part`` is empty where an agent of the version before says it."""
+    """What one machine's ledger knows of a run; ``part`` is empty from an agent of the previous version."""
 
     node: NodeKey
     part: str = ""
@@ -126,7 +126,7 @@ class PartKey:
 
 @dataclass(slots=True)
 class RunHistory:
-    """One run: what it is, who pays for it (empty if unknown), and its parts on machines."""
+    """One run: what it is, the team that pays for it (empty if unknown), and its parts on machines."""
 
     experiment: str = ""
     framework: str = ""
@@ -150,11 +150,11 @@ class History:
     """Prices by the labels that are kept of a poller, and by provider, region, zone, instance type, purchase option."""
     counted_again: dict[RunKey, int] = field(default_factory=dict)
     crowded: set[str] = field(default_factory=set)
-    """Nodes that showed so many runs within one window that others may have been left out."""
+    """Nodes with too many runs within one window: others may have been left out."""
     nameless: set[str] = field(default_factory=set)
     """Addresses of agents that did not report which node they are on."""
     whole: bool = True
-    """All runs were read, not only those asked for."""
+    """All runs were read, not only those requested."""
     cut: str = ""
     """Which runs were left out since there were too many; empty where none was."""
 

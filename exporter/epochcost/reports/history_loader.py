@@ -1,7 +1,7 @@
 """Reads a history from a store: which machines and runs there were, and what they counted.
 
-Agents of the version before do not name their machine on each series: theirs are told apart by target, and by the node
-that the target said it is.
+Agents of the previous version do not name their machine on each series: their machines are distinguished by target, and
+by the node that the target reported.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ MOST_RUNS_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Selection:
     """Runs to read with one query: a matcher that they fit, and the first and last window in which one was seen."""
 
     matcher: str
     windows: tuple[int, int]
 
     @staticmethod
-    def of(escaped: Iterable[str], first: int, last: int) -> _Wanted:
+    def of(escaped: Iterable[str], first: int, last: int) -> _Selection:
         """Of ids that are escaped for a regular expression in quotes of PromQL."""
-        return _Wanted(f'run=~"{"|".join(escaped)}"', (first, last))
+        return _Selection(f'run=~"{"|".join(escaped)}"', (first, last))
 
 
 @dataclass(slots=True)
@@ -55,21 +55,21 @@ class HistoryLoader:
 
     Attributes:
         matchers: PromQL matchers for agents' series, as the user wrote them.
-        experiment, run: regular expressions that a run must fit from end to end; empty for all.
-        owners: also read whose GPUs without a run are.
-        most_runs: of more than so many those of the most dollars are read; 0 for all.
-        tell: called at once with what is cut.
-        kept: labels that distinguish machines and runs of one name, and split the bill; all others are of scrapes.
+        experiment, run: regular expressions that a run must match in full; empty for all.
+        owners: also read the owners of GPUs without a run.
+        most_runs: if there are more, those with the most dollars are read; 0 for all.
+        on_cut: called at once with what is left out.
+        labels: those that distinguish machines and runs of one name, and split the bill; all others come from scrapes.
     """
 
     reader: Reader
     matchers: str
     experiment: str
     run: str
-    kept: tuple[str, ...]
+    labels: tuple[str, ...]
     owners: bool = False
     most_runs: int = 0
-    tell: Callable[[str], None] = lambda _: None
+    on_cut: Callable[[str], None] = lambda _: None
     history: History = field(init=False)
     _names: dict[Labels, dict[int, str]] = field(default_factory=dict)
     _machines: dict[NodeKey, set[str]] = field(default_factory=dict)
@@ -77,18 +77,18 @@ class HistoryLoader:
 
     def __post_init__(self) -> None:
         self.history = History(self.reader.span)
-        self.kept = tuple(sorted(self.kept))
+        self.labels = tuple(sorted(self.labels))
 
     def read(self) -> History:
-        """The history of the runs that are asked for, and of all nodes.
+        """The history of the requested runs, and of all nodes.
 
         Raises:
-            ReportError: when the store cannot be asked, or holds nothing of ours in the span.
+            ReportError: when a request to the store fails, or it has none of our series in the span.
         """
         self._identify()
-        wanted = self._runs()
+        selection = self._runs()
         self._nodes()
-        for runs in wanted:
+        for runs in selection:
             with self.reader.within(*runs.windows):
                 self._members(",".join(filter(None, (self.matchers, runs.matcher))))
         for run in self.history.runs.values():
@@ -124,9 +124,9 @@ class HistoryLoader:
                 f"{clock(span.end)}: does it scrape agents, and did it at that time?"
             )
 
-    def _runs(self) -> list[_Wanted]:
+    def _runs(self) -> list[_Selection]:
         """Note the runs; matchers that fit them and no others, each for as many as one query takes."""
-        shown: dict[tuple[int, NodeKey], set[str]] = {}
+        names: dict[tuple[int, NodeKey], set[str]] = {}
         windows: dict[str, tuple[int, int]] = {}
         infos: dict[Labels, None] = {}
         seen = 0
@@ -134,11 +134,11 @@ class HistoryLoader:
             infos[labels] = None
             seen += 1
             run = dict(labels).get("run", "")
-            shown.setdefault((index, self._key(labels, index)), set()).add(run)
+            names.setdefault((index, self._key(labels, index)), set()).add(run)
             first, last = windows.get(run, (index, index))
             windows[run] = min(first, index), max(last, index)
         self.history.crowded = {
-            self.history.called(key) for (_, key), runs in shown.items() if len(runs) >= MOST_RUNS_SHOWN
+            self.history.called(key) for (_, key), runs in names.items() if len(runs) >= MOST_RUNS_SHOWN
         }
         for labels in infos:
             self._note(labels)
@@ -148,7 +148,7 @@ class HistoryLoader:
             self._cut()
         ids = {key.run for key in self.history.runs}
         if self.history.whole:
-            return [_Wanted('run!=""', (0, self.history.span.steps))] if ids else []
+            return [_Selection('run!=""', (0, self.history.span.steps))] if ids else []
         return list(_alternatives({run: windows[run] for run in ids}))
 
     def _cut(self) -> None:
@@ -157,16 +157,16 @@ class HistoryLoader:
         for labels, track in self.reader.tracks("run_cost_usd_total", self.matchers).items():
             if (key := self._run(labels)) in spent:
                 spent[key] += max((value for _, value in track.items()), default=0.0)
-        kept = sorted(spent, key=lambda key: (-spent[key], key.run, key.context))[: self.most_runs]
-        left = sum(spent.values()) - sum(spent[key] for key in kept)
+        top = sorted(spent, key=lambda key: (-spent[key], key.run, key.context))[: self.most_runs]
+        left = sum(spent.values()) - sum(spent[key] for key in top)
         of = len(spent)
-        self.history.runs = {key: self.history.runs[key] for key in kept}
+        self.history.runs = {key: self.history.runs[key] for key in top}
         self.history.whole = False
         self.history.cut = (
-            f"{of - len(kept):,} of {of:,} runs are left out, those with the lowest cost (about ${left:,.2f} in all): "
+            f"{of - len(top):,} of {of:,} runs are left out, those with the lowest cost (about ${left:,.2f} in all): "
             "--most-runs 0 reads all; --experiment, --runs and --match read fewer"
         )
-        self.tell(self.history.cut)
+        self.on_cut(self.history.cut)
 
     def _note(self, labels: Labels) -> None:
         named = dict(labels)
@@ -280,7 +280,7 @@ class HistoryLoader:
             member.batch_sizes += tuple(dict.fromkeys(value for _, value in track.items()))
 
     def _poller(self) -> None:
-        """Only where an agent lacks a price that somebody will ask for."""
+        """Only if an agent lacks a price that will be needed."""
         if all(node.price.values and node.on_demand.values for node in self.history.nodes.values()):
             return
         for labels, track in self.reader.tracks("instance_price_usd_per_hour", "", "avg_over_time").items():
@@ -355,7 +355,7 @@ class HistoryLoader:
 
     def _context(self, labels: Labels) -> Labels:
         named = dict(labels)
-        return tuple((name, named[name]) for name in self.kept if name in named)
+        return tuple((name, named[name]) for name in self.labels if name in named)
 
 
 def _join_versions(run: RunHistory) -> None:
@@ -370,7 +370,7 @@ def _fits(pattern: str, text: str) -> bool:
     return not pattern or re.fullmatch(pattern, text) is not None
 
 
-def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Wanted]:
+def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Selection]:
     """Matchers that fit these runs and nothing else: those of one time together, so that each reads a short time."""
     piece: list[str] = []
     length = 0
@@ -378,14 +378,14 @@ def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Wanted]:
     for run in sorted(windows, key=lambda run: (*windows[run], run)):
         escaped = quoted(re.escape(run))[1:-1]
         if piece and length + len(escaped) >= _MOST_CHARACTERS:
-            yield _Wanted.of(piece, first, last)
+            yield _Selection.of(piece, first, last)
             piece, length = [], 0
         begin, end = windows[run]
         first, last = (min(first, begin), max(last, end)) if piece else (begin, end)
         piece.append(escaped)
         length += len(escaped) + 1
     if piece:
-        yield _Wanted.of(piece, first, last)
+        yield _Selection.of(piece, first, last)
 
 
 def _newest(_: float, new: float) -> float:

@@ -1,4 +1,4 @@
-"""Whose the GPUs are: of runs by their namespace, and of GPUs without a run by whoever holds them."""
+"""Owners of GPUs: of runs by their namespace, and of GPUs without a run by the owners of their memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_owners(
 ) -> None:
     """Note owners and namespaces of runs, and of the GPU-seconds of machines in which no run had them.
 
-    ``node`` and ``run`` say which machine (in a window) and which run (by its label ``run``) labels mean.
+    ``node`` and ``run`` return the machine (in a window) and the run (by its label ``run``) of labels.
     """
     holders: _Holders = {}
     for labels, track in reader.tracks("gpu_owner_share_ratio", matchers, "avg_over_time").items():
@@ -44,7 +44,7 @@ def read_owners(
 def _hold(
     held: dict[tuple[str, str], float], shares: dict[tuple[str, str], dict[int, float]], window: int, seconds: float
 ) -> None:
-    """Split seconds of one GPU over those who held it in this window; the rest is nobody's."""
+    """Split seconds of one GPU over its owners in this window; the rest has no owner."""
     left = 1.0
     for who, by_window in shares.items():
         share = min(left, by_window.get(window, 0.0))
@@ -54,9 +54,9 @@ def _hold(
 
 
 def _of_run(history: History, key: RunKey, named: dict[str, str]) -> None:
-    if (found := history.runs.get(key)) is not None:
-        found.namespace = found.namespace or named.get("owner_namespace", "")
-        found.owner = found.owner or named.get("owner_user", "")
+    if (run := history.runs.get(key)) is not None:
+        run.namespace = run.namespace or named.get("owner_namespace", "")
+        run.owner = run.owner or named.get("owner_user", "")
 
 
 def _as_run(labels: Labels, run: str) -> Labels:

@@ -12,7 +12,7 @@ from epochcost.reports.tracks import Labels, Track, increments
 HOUR_SECONDS = 3600.0
 BY_AGENT, BY_PRICES = "agent", "prices"
 UNSETTLED = "unsettled"
-"""State of a run's dollars whose price may still change."""
+"""State of a run's dollars that may still change."""
 Filled = list[tuple[float, bool] | None]
 """For each window a price ($/h) and whether it was stored for that very window; None where none was ever known."""
 Offers = Callable[[Mapping[str, str]], list[Mapping[str, str]]]
@@ -25,7 +25,7 @@ class Money:
     Attributes:
         windows: by window.
         states: by state.
-        source: who worked them out: `BY_AGENT` or `BY_PRICES`.
+        source: how they were computed: `BY_AGENT` or `BY_PRICES`.
         carried_seconds: of `BY_PRICES`, those priced by the nearest known price instead of one of their own time.
     """
 
@@ -72,15 +72,17 @@ class Prices:
         return _carried(usd_by_window, self.history.span.steps + 1)
 
     def _pollers(self, key: NodeKey) -> list[tuple[Labels, Track]]:
-        """Offers in the machine's own cluster; where it has no poller, of those whose cluster has no machine."""
+        """Offers in the machine's own cluster; if it has no poller, those of clusters without machines."""
         pollers = self.history.poller
         if key.context in pollers:
             return list(pollers[key.context].items())
         with_machines = {node.context for node in self.history.nodes}
-        return [offer for context, found in pollers.items() if context not in with_machines for offer in found.items()]
+        return [
+            offer for context, offers in pollers.items() if context not in with_machines for offer in offers.items()
+        ]
 
-    def _offered_price(self, key: NodeKey, wanted: list[Mapping[str, str]], index: int) -> float | None:
-        for want in wanted:
+    def _offered_price(self, key: NodeKey, offers: list[Mapping[str, str]], index: int) -> float | None:
+        for want in offers:
             fits = [t for labels, t in self._pollers(key) if want.items() <= dict(labels).items()]
             prices = [v for t in fits if (v := _value(t, index)) is not None]
             if prices:
@@ -126,7 +128,7 @@ def _carried(known: Mapping[int, float], length: int) -> Filled:
 
 
 def member_money(member: Member, prices: Filled, *, from_zero: bool) -> Money | None:
-    """Dollars of a run on one node; None where nobody knows a price."""
+    """Dollars of a run on one node; None where no price is known."""
     if total := member.counters.get("run_cost_usd_total"):
         states = member_states(member, "run_state_cost_usd_total", total, from_zero=from_zero)
         by_state = {state: sum(grown.values()) for state, grown in states.items()}
@@ -148,7 +150,7 @@ def member_states(member: Member, metric: str, whole: Track | None, *, from_zero
 
 
 def node_money(node: NodeHistory, prices: Filled, *, from_zero: bool) -> Money | None:
-    """Dollars of a node; None where nobody knows a price."""
+    """Dollars of a node; None where no price is known."""
     if node.dollars:
         money = _summed({s: increments(t, from_zero=from_zero) for s, t in node.dollars.items()}, BY_AGENT)
         for state, track in node.provisional.items():

@@ -13,13 +13,13 @@ from epochcost.reports.tracks import Labels, increments
 OF_RUNS = ("startup", "replay", "stalled", "useful", "idle")
 """States in which a run pays."""
 LATE = "charged to runs later"
-"""What the machine's states and its runs' dollars differ by, where a start, an end or a price was learnt late."""
+"""Difference between the machine's states and its runs' dollars, after a start, an end or a price that arrived late."""
 _CENT, _NOTEWORTHY = 0.01, 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Node hours and dollars (None where nobody knows a price) with whom they belong to; empty text where unknown.
+    """Node hours and dollars (None where no price is known) with their run, owner and team; empty where unknown.
 
     Attributes:
         run: id, empty for what a machine costs beside its runs.
@@ -44,10 +44,10 @@ class Piece:
 
 @dataclass(slots=True)
 class Outside:
-    """What machines cost beside their runs.
+    """What machines cost outside of their runs.
 
     Attributes:
-        pieces: by machine, and by who held its GPUs where that was asked for.
+        pieces: by machine, and by the owners of its GPUs if requested.
         hours, usd: by state, over all machines with a price.
         unpriced: hours by state, over the others.
     """
@@ -74,18 +74,18 @@ class Charged:
 
 def outside(history: History, prices: Prices, charged: Mapping[NodeKey, Charged]) -> Outside:
     """What is left of each machine's bill; only where all runs were read, for else it is not known."""
-    found = Outside()
+    result = Outside()
     if not history.whole:
-        return found
+        return result
     for key, node in history.nodes.items():
         hours, usd = _unallocated(node, history, prices.paid(key), charged.get(key, Charged()))
-        for into, amounts in ((found.hours if usd else found.unpriced, hours), (found.usd, usd or {})):
+        for into, amounts in ((result.hours if usd else result.unpriced, hours), (result.usd, usd or {})):
             for state, amount in amounts.items():
                 into[state] = into.get(state, 0.0) + amount
-        found.pieces += _by_user(_piece(key, node, hours, usd), node.held)
-    late = max(_CENT, _NOTEWORTHY * sum(found.usd.values()))
-    found.usd = {s: a for s, a in found.usd.items() if s != LATE or abs(a) >= late}
-    return found
+        result.pieces += _by_user(_piece(key, node, hours, usd), node.held)
+    late = max(_CENT, _NOTEWORTHY * sum(result.usd.values()))
+    result.usd = {s: a for s, a in result.usd.items() if s != LATE or abs(a) >= late}
+    return result
 
 
 def _unallocated(
@@ -135,7 +135,7 @@ def _piece(key: NodeKey, node: NodeHistory, hours: Mapping[str, float], usd: Map
 
 
 def _by_user(piece: Piece, held: Mapping[tuple[str, str], float]) -> list[Piece]:
-    """Split by who held the GPUs without a run."""
+    """Split by the owners of the GPUs without a run."""
     whole = sum(held.values())
     if not whole:
         return [piece]
@@ -154,8 +154,8 @@ def _by_user(piece: Piece, held: Mapping[tuple[str, str], float]) -> list[Piece]
 
 def kinds(node: NodeHistory, windows: Iterable[int]) -> set[tuple[str, ...]]:
     """Which machines (provider, region, zone, type, purchase option) it was in these windows."""
-    found = (node.who(window) for window in windows)
-    return {tuple(node_info.get(name, "") for name in IDENTITY) for node_info in found}
+    machines = (node.who(window) for window in windows)
+    return {tuple(node_info.get(name, "") for name in IDENTITY) for node_info in machines}
 
 
 NONE = {
@@ -180,7 +180,7 @@ class Split:
 
     Attributes:
         usd: of machines whose price is known; None where none is.
-        outside_usd: of it, what machines cost beside their runs.
+        outside_usd: of it, what machines cost outside of their runs.
         unpriced_hours: of ``hours``, those of machines without a price.
     """
 
@@ -200,7 +200,7 @@ def split(by: str, pieces: Iterable[Piece]) -> list[Split]:
     groups: dict[str, list[Piece]] = {}
     for piece in pieces:
         groups.setdefault(_VALUE[by](piece) or NONE[by], []).append(piece)
-    rows = [_split(name, found) for name, found in groups.items()]
+    rows = [_split(name, of_group) for name, of_group in groups.items()]
     whole = sum(row.usd or 0.0 for row in rows)
     rows = [replace(row, share=row.usd / whole if row.usd is not None and whole else None) for row in rows]
     return sorted(rows, key=lambda row: (row.name in (NONE[by], NO_RUN), -(row.usd or 0.0), row.name))

@@ -26,15 +26,15 @@ class Axis:
         self.begin, self.end = begin, end
 
     def at(self, value: float) -> float:
-        """Where ``value`` stands, in pixels."""
+        """Position of ``value``, in pixels."""
         return self.begin + (self.end - self.begin) * (math.log(value) - self.low) / (self.high - self.low)
 
     def ticks(self, *, time: bool) -> list[float]:
         """Round values within the axis, at most five."""
-        found = [v for v in (_round_times() if time else _round_figures()) if self.low < math.log(v) < self.high]
-        if len(found) < 2:  # noqa: PLR2004 - a narrow axis: its own ends
-            found = [math.exp(self.low + (self.high - self.low) * part) for part in (0.2, 0.8)]
-        return found[:: math.ceil(len(found) / _MOST_TICKS)]
+        marks = [v for v in (_round_times() if time else _round_figures()) if self.low < math.log(v) < self.high]
+        if len(marks) < 2:  # noqa: PLR2004 - a narrow axis: its own ends
+            marks = [math.exp(self.low + (self.high - self.low) * part) for part in (0.2, 0.8)]
+        return marks[:: math.ceil(len(marks) / _MOST_TICKS)]
 
 
 def _round_figures() -> Iterator[float]:
@@ -95,9 +95,9 @@ def _line(rows: Sequence[Row], x: Axis, y: Axis) -> Iterator[str]:
 def _point(number: int, row: Row, x: Axis, y: Axis) -> str:
     a, b = x.at(row.seconds_per_epoch or 1.0), y.at(row.usd_per_epoch or 1.0)
     kind = "on" if row.frontier else "off"
-    says = escape(f"{row.instance_type} {row.option}: {length(row.seconds_per_epoch)}, {cents(row.usd_per_epoch)}")
+    label = escape(f"{row.instance_type} {row.option}: {length(row.seconds_per_epoch)}, {cents(row.usd_per_epoch)}")
     return (
-        f'<g class="point {kind}"><title>{says}</title><circle cx="{a:.1f}" cy="{b:.1f}" r="10"/>'
+        f'<g class="point {kind}"><title>{label}</title><circle cx="{a:.1f}" cy="{b:.1f}" r="10"/>'
         f'<text x="{a:.1f}" y="{b + 4:.1f}" text-anchor="middle">{number}</text></g>'
     )
 
@@ -111,10 +111,10 @@ def state_bar(amounts: dict[str, float], *, money: bool) -> str:
             continue
         width = 1000 * amount / whole
         text = dollars(amount) if money else length(amount)
-        says = f"{state.value}: {text}, {percent(amount / whole)}"
+        label = f"{state.value}: {text}, {percent(amount / whole)}"
         rects.append(
             f'<rect x="{at:.2f}" y="0" width="{max(width - 2, 1):.2f}" height="14" fill="var(--{state.value})">'
-            f"<title>{says}</title></rect>"
+            f"<title>{label}</title></rect>"
         )
         at += width
     label = ", ".join(f"{s} {percent(v / whole)}" for s, v in amounts.items() if v > 0) if whole else "nothing"

@@ -12,8 +12,8 @@ COUNTED = " (counted traffic, in addition to the hours)"
 def price_parts(history: History) -> dict[str, float]:
     """Dollars by part, over all machines whose agents export them: each window's seconds x the part's mean in it.
 
-    Empty where no price has more than one part. Windows in which an agent exports no parts are in none of them. Traffic
-    that was counted comes after them: it is paid beside the hours, and in no other figure of a report.
+    Empty where no price has more than one part. Windows in which an agent exports no parts are in none of them. Counted
+    traffic comes after them: it is paid beside the hours, and is in no other figure of a report.
     """
     usd: dict[str, float] = {}
     counted: dict[str, float] = {}

@@ -41,11 +41,11 @@ class Answer:
         electricity_usd: for the hours of training.
         owned_usd: purchase less what it will still be worth, electricity and overhead.
         break_even_hours: of renting, from which on owning is cheaper, electricity and overhead counted.
-        break_even_hours_without_electricity: likewise, power free of charge.
+        break_even_hours_without_electricity: the same, with free electricity.
         usd_per_hour: of owning, the price spread over every hour of the machine's life.
         usd_per_hour_used: of owning, spread over the hours of training alone.
         used_ratio: part of the machines' life in which they train.
-        machines: how many so many hours need; all of them are in ``owned_usd``.
+        machines: how many are needed for the hours; all of them are in ``owned_usd``.
     """
 
     rent_usd: float
@@ -86,7 +86,7 @@ def _break_even(question: Question, capital: float, running_usd_per_hour: float)
 
 
 def as_text(question: Question, costs: Answer) -> str:
-    """The answer for the terminal."""
+    """The result for the terminal."""
     machine = question.machine
     cheaper = "owning" if costs.owned_usd < costs.rent_usd else "renting"
     saved = abs(costs.owned_usd - costs.rent_usd)

@@ -49,9 +49,9 @@ class Fleet:
 
     Attributes:
         nodes: how many were seen.
-        unpriced: names of those whose price nobody knows; their dollars are not in the sums.
+        unpriced: names of those without a known price; their dollars are not in the sums.
         ended: those that were booted and ended in the span, and how long they are billed for.
-        parts: of what their prices were made, in dollars by part; empty where no price has several.
+        parts: components of their prices, in dollars by part; empty if no price has several.
     """
 
     nodes: int
@@ -71,9 +71,9 @@ class Report:
         runs: each run.
         notes: limits of these figures, as sentences.
         simulated: whether an agent reports that its figures are simulated.
-        power_watts: what the GPUs drew on the mean while a node of these runs was seen, by node.
-        outside: what machines cost beside their runs; empty where only some runs were read.
-        by: what the bill is split by, where that was asked for, and its rows.
+        power_watts: mean power of the GPUs while a node of these runs was seen, by node.
+        outside: what machines cost outside of their runs; empty if only some runs were read.
+        by: what the bill is split by, if requested, and its rows.
     """
 
     url: str
@@ -93,18 +93,18 @@ class Report:
 def make(
     store: Store, settings: PrometheusSettings, span: Span, now: float, progress: Callable[[str, int, int], None]
 ) -> Report:
-    """Ask ``store`` and work out the report for ``span``.
+    """Query ``store`` and compute the report for ``span``.
 
     Raises:
-        ReportError: when it cannot be asked, or holds nothing of ours.
+        ReportError: when a request fails, or it has none of our series.
     """
     reader = Reader(store, span, progress)
     keep_labels = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
     by, metrics = (settings.by, settings.metric) if isinstance(settings, ReportSettings) else ("", ())
     owners = by in ("owner", "namespace")
-    tell = getattr(progress, "tell", lambda _: None)
+    on_cut = getattr(progress, "print_note", lambda _: None)
     selection = settings.matchers, settings.experiment, settings.run
-    history = HistoryLoader(reader, *selection, keep_labels, owners, settings.most_runs, tell).read()
+    history = HistoryLoader(reader, *selection, keep_labels, owners, settings.most_runs, on_cut).read()
     prices = Prices(history)
     charged: dict[NodeKey, Charged] = {}
     rows, unclear = compared(list(_rows(history, prices, charged, progress)), metrics)
@@ -167,8 +167,8 @@ def _fleet(history: History, prices: Prices) -> Fleet:
 def _power(history: History) -> dict[str, float]:
     """Of the nodes that the rows are about."""
     used = {key.node for run in history.runs.values() for key in run.members if key.node in history.nodes}
-    found = ((identity(key.name, key.context), _watts(history.nodes[key])) for key in used)
-    return {name: watts for name, watts in found if watts is not None}
+    measured = ((identity(key.name, key.context), _watts(history.nodes[key])) for key in used)
+    return {name: watts for name, watts in measured if watts is not None}
 
 
 def _watts(node: NodeHistory) -> float | None:
@@ -182,9 +182,9 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
     if first > 1:
         notes.append(f"Nothing is stored before {clock(span.at(first - 1))}: the period begins at {clock(span.begin)}.")
     notes.extend(
-        f"{_count(len(found), 'run')}: {note} ({_some(found)}). {meaning}"
+        f"{_count(len(labels), 'run')}: {note} ({_some(labels)}). {meaning}"
         for note, meaning in _MEANINGS.items()
-        if (found := [r.label for r in rows if note in r.notes])
+        if (labels := [r.label for r in rows if note in r.notes])
     )
     notes.extend(_runs_notes(rows))
     notes.extend(_price_notes(history, unpriced))
@@ -214,7 +214,7 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
 
 
 def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
-    """Machines whose dollars are in no sum, or only in part."""
+    """Machines with dollars that are in no sum, or only in part."""
     notes = []
     if unpriced:
         notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): not in any sum of dollars.")

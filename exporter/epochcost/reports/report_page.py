@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no address of anybody's."""
+"""A report as one HTML page that needs nothing else: no script, no font, no external address."""
 
 from __future__ import annotations
 
@@ -125,16 +125,16 @@ def _way(row: Row) -> str:
 
 
 def _bars(groups: Sequence[Row]) -> Iterator[str]:
-    shown = groups[:MOST_BARS]
+    first = groups[:MOST_BARS]
     yield '<section class="card"><h2>Cost by state</h2><ul class="bars">'
-    for row in shown:
+    for row in first:
         money = bool(row.dollars)
         amounts = dict(row.dollars if money else row.seconds)
         total = dollars(row.usd) if money else f"{length(sum(amounts.values()))}, no price"
         what = escape(f"{row.experiment}, {_way(row)}")
         yield f"<li><p>{what}<span>{total}</span></p>{state_bar(amounts, money=money)}{_shares(amounts)}</li>"
     yield "</ul>"
-    states = {s.value for s in PALETTE for row in shown if row.seconds.get(s.value, 0) > 0}
+    states = {s.value for s in PALETTE for row in first if row.seconds.get(s.value, 0) > 0}
     keys = "".join(
         f'<li><i style="background:var(--{s.value})"></i>{s.value}</li>' for s in PALETTE if s.value in states
     )
@@ -176,7 +176,7 @@ def _unbroken(text: str) -> str:
 
 
 def _title(column: Column[Any]) -> str:
-    """It may break after a stroke; the star stands for itself."""
+    """It may break after a slash; the star is a cell of its own."""
     return escape(column.title).replace("/", "/<wbr>") or '<span title="efficient frontier">★</span>'
 
 

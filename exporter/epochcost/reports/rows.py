@@ -20,7 +20,7 @@ class Row:
         label: id of the run; empty for a group.
         option: how the nodes are paid.
         batch_size: as the run reports it; empty if it does not.
-        team, owner: who pays, who began it; empty if unknown.
+        team, owner: the team that pays, the user who began it; empty if unknown.
         ended: how a run ended: finished, failed, preempted, lost or stopped (by the guard); empty where it had not.
         runs: how many are in this row.
         nodes: how many different ones were used.
@@ -32,14 +32,14 @@ class Row:
         useful_on_demand_usd: what its useful hours would have cost on demand.
         epochs, epoch_seconds_sum: finished in the span, counted once, and how long they took.
         epoch_usd_sum: what the finished epochs cost, on all nodes.
-        epochs_executed: with fractions, and with what was done again.
-        useful_epochs: that did not have to be done again.
+        epochs_executed: with fractions, and with repeated ones.
+        useful_epochs: without those that were repeated.
         fill: highest peak of device memory, 0-1.
         reported: the last value that it reported of each metric.
         metric, better, value, trial: by which metric it was compared with the experiment's other runs, which value is
             better, its own, and how it came out; empty and None where it was not.
         seconds, dollars: by state; they sum to node_hours and usd.
-        source: whose dollars: ``agent``, ``prices`` (seconds x stored prices), or both; empty where there are none.
+        source: of the dollars: ``agent``, ``prices`` (seconds x stored prices), or both; empty where there are none.
         frontier: no other row of the experiment is both cheaper and faster per epoch.
         notes: what to know about these figures.
         pieces: its dollars by machine.
@@ -212,7 +212,7 @@ def _or_last(value: float | None) -> float:
 
 
 def _efficient(rows: Sequence[Row]) -> set[int]:
-    """Rows that no other of the experiment beats; none where the experiment was run in one way only."""
+    """Rows that no other of the experiment dominates; none if the experiment was run in one way only."""
     placed: dict[str, list[tuple[float, float, int]]] = {}
     ways: dict[str, set[tuple[object, ...]]] = {}
     for i, row in enumerate(rows):
@@ -222,7 +222,7 @@ def _efficient(rows: Sequence[Row]) -> set[int]:
             placed.setdefault(experiment, []).append((seconds, usd, i))
             way = row.provider, row.instance_type, row.option, row.batch_size, row.nodes if row.label else 0
             ways.setdefault(experiment, set()).add(way)
-    return {i for name, found in placed.items() if len(ways[name]) > 1 for i in _unbeaten(found)}
+    return {i for name, points in placed.items() if len(ways[name]) > 1 for i in _unbeaten(points)}
 
 
 def _unbeaten(places: list[tuple[float, float, int]]) -> Iterator[int]:

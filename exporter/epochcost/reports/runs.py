@@ -169,7 +169,7 @@ def _led(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:
 
 
 def _part(key: PartKey, member: Member, history: History, prices: Prices) -> Part:
-    """Where a run started is when its counters stood at 0; unknown means before the span."""
+    """A run started when its counters were at 0; unknown means before the span."""
     began = member.started is not None and member.started >= history.span.begin - _ROUNDING_SECONDS
     part = Part(key.node, bool(key.part), member, began)
     part.grown = {name: increments(track, from_zero=began) for name, track in member.counters.items()}
@@ -189,8 +189,8 @@ def _paid(node: NodeKey, history: History, prices: Prices) -> Filled:
 def leaders(grown: Mapping[int, Mapping[int, float]]) -> list[tuple[int, int]]:
     """Which node's progress counts in which window, so that an epoch trained by many nodes is one epoch.
 
-    A node leads for as long as the run goes on there; then the one takes over that goes on longest. What a successor
-    did in the window of the hand-over counts too, if it began there.
+    A node leads for as long as the run continues there; its successor is the node where the run continues longest. What
+    a successor did in the window of the change counts too, if it began there.
     """
     lead: list[tuple[int, int]] = []
     now: int | None = None
@@ -283,7 +283,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
-    found = {
+    leads = {
         BEFORE: any(not part.from_zero for part in parts),
         EARLIER: all(part.from_zero for part in parts) and _began_late(parts),
         COUNTER_RESET: key in history.counted_again,
@@ -299,7 +299,7 @@ def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
             for part in parts
         ),
     }
-    return tuple(note for note, so in found.items() if so)
+    return tuple(note for note, so in leads.items() if so)
 
 
 def _began_late(parts: list[Part]) -> bool:
@@ -309,7 +309,7 @@ def _began_late(parts: list[Part]) -> bool:
 
 
 def _late(part: Part) -> bool:
-    """The agent learnt the price within the span and added what had been spent before it."""
+    """The agent received the price within the span and added what had been spent before it."""
     cost, ran = part.member.counters.get("run_cost_usd_total"), part.member.counters.get("run_seconds_total")
     return bool(not part.from_zero and cost and ran and cost.values and ran.values and cost.first > ran.first)
 

@@ -16,7 +16,7 @@ _NAMED = 5
 
 @dataclass(slots=True)
 class _StoreContent:
-    """How many series a store has given, and on which machines it knows runs."""
+    """How many series a store has returned, and the machines on which it has runs."""
 
     series: int = 0
     machines: dict[str, set[str]] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class SeveralStores:
 
     @property
     def questions(self) -> int:
-        """How many were asked, of all of them."""
+        """How many responded, of all of them."""
         return sum(store.questions for store in self.stores)
 
     def over(self, query: str, start: float, end: float, step_seconds: float) -> list[Series]:
@@ -81,8 +81,8 @@ def connect_all(settings: StoreSettings) -> Prometheus | SeveralStores:
     """The store of ``settings``, or several whose URLs are given with commas; all with the same credentials.
 
     Raises:
-        SettingsError: for a URL that is none, or holds a password.
-        StoreError: for a file that cannot be read, or two ways to get in at once.
+        SettingsError: for an invalid URL, or one with a password.
+        StoreError: for a file that cannot be read, or two ways to authenticate at once.
     """
     urls = list(dict.fromkeys(words(settings.prometheus_url)))
     if len(urls) <= 1:

@@ -18,7 +18,7 @@ MOST_STEPS = 720
 class Span:
     """From ``begin`` to ``end`` (seconds since the Unix epoch), cut into ``steps`` windows of equal length.
 
-    Point ``i`` of the grid is the end of window ``i``; point 0 is ``begin``, whose window lies before the span: what a
+    Point ``i`` of the grid is the end of window ``i``; point 0 is ``begin``, its window is before the span: what a
     counter had reached there is not the span's.
     """
 

@@ -86,7 +86,7 @@ RUNS: tuple[Column[Row], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Runs that ended in one way, and what they cost: ``usd`` of those whose price is known, None for none."""
+    """Runs that ended in one way, and what they cost: ``usd`` of those with a known price, None for none."""
 
     ended: str
     runs: int
@@ -159,7 +159,7 @@ def tables(report: Report) -> list[Table]:
     by = report.by.replace("-", " ")
     named = _words(by, lambda s: s.name.replace("_", " ") if report.by == "purchase-option" else s.name)
     split_columns = [named, *_SPLIT[1:]]
-    found = [
+    cells = [
         Table("groups", "Experiments", told_apart(GROUPS, report.groups), report.groups),
         Table("runs", "Runs", _of_runs(report.runs), report.runs, f"{starred}{LEGEND}"),
         Table("ended", "How runs ended", _ENDED, ended(report.runs) if any(r.ended for r in report.runs) else ()),
@@ -167,7 +167,7 @@ def tables(report: Report) -> list[Table]:
         Table("outside", "Outside runs", _BESIDE, beside(report), _OUTSIDE),
         Table("by", f"By {by}", split_columns, report.split, _SPLIT_SAYS),
     ]
-    return [table for table in found if table.rows]
+    return [table for table in cells if table.rows]
 
 
 def measured(metric: str, value: float | None) -> str:
@@ -186,7 +186,7 @@ def ended(runs: Sequence[Row]) -> list[Ended]:
     groups: dict[str, list[Row]] = {}
     for row in runs:
         groups.setdefault(row.ended or NOT_ENDED, []).append(row)
-    rows = [_ended(how, found) for how, found in groups.items()]
+    rows = [_ended(how, of_status) for how, of_status in groups.items()]
     whole = sum(row.usd or 0.0 for row in rows)
     rows = [replace(row, share=row.usd / whole if row.usd is not None and whole else None) for row in rows]
     return sorted(rows, key=lambda row: -(row.usd or 0.0))
@@ -205,13 +205,15 @@ def _ended(how: str, rows: Sequence[Row]) -> Ended:
 
 def beside(report: Report) -> list[Beside]:
     """What machines cost outside runs by state, the most expensive first; hours without a price have own rows."""
-    found, whole = report.outside, sum(report.fleet.usd.values())
+    outside, whole = report.outside, sum(report.fleet.usd.values())
     rows = [
-        Beside(state, hours, usd := found.usd.get(state), usd / whole if usd is not None and whole else None)
-        for state, hours in found.hours.items()
-        if found.usd.get(state) or (state != LATE and hours > 0)
+        Beside(state, hours, usd := outside.usd.get(state), usd / whole if usd is not None and whole else None)
+        for state, hours in outside.hours.items()
+        if outside.usd.get(state) or (state != LATE and hours > 0)
     ]
-    rows += [Beside(state, hours, None, None) for state, hours in found.unpriced.items() if state != LATE and hours > 0]
+    rows += [
+        Beside(state, hours, None, None) for state, hours in outside.unpriced.items() if state != LATE and hours > 0
+    ]
     return sorted(rows, key=lambda row: (row.state == LATE, -(row.usd or 0.0)))
 
 

@@ -63,15 +63,15 @@ def _aligned(columns: Sequence[Column[Any]], rows: Sequence[Any], width: int | N
     pieces = _pieces(widths, width, len(numbers[-1]))
     out: list[str] = []
     for piece in pieces:
-        shown = [(cells[i], widths[i], columns[i].figure) for i in piece]
+        columns_of_piece = [(cells[i], widths[i], columns[i].figure) for i in piece]
         if len(pieces) > 1:
-            shown = [(numbers, len(numbers[-1]), True), *shown]
-        out += [*([""] if out else []), *_lines(shown)]
+            columns_of_piece = [(numbers, len(numbers[-1]), True), *columns_of_piece]
+        out += [*([""] if out else []), *_lines(columns_of_piece)]
     return out
 
 
 def _pieces(widths: Sequence[int], width: int | None, number: int) -> list[list[int]]:
-    """Which columns stand side by side; where they do not all fit, each piece begins with the rows' numbers."""
+    """Which columns are side by side; if they do not all fit, each piece begins with the rows' numbers."""
     if width is None or sum(widths) + _APART * (len(widths) - 1) <= width:
         return [list(range(len(widths)))]
     pieces: list[list[int]] = [[]]

@@ -15,7 +15,7 @@ from epochcost.store.promql_client import Series, Store, TooMuchError, TooSlowEr
 Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"
 _MOST_SLOW = 3
-"""Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
+"""Consecutive timeouts, each of a query half as large, after which the size of the query is not the cause."""
 _LESS = "The query was for a single window: reduce it with --match, --experiment or --runs"
 _FEWEST_POINTS, _TIMES_A_LIFE = 12, 10
 _ROUNDING = 1e-9
@@ -81,12 +81,12 @@ class Track:
         """Windows in which the value is below the one before."""
         if self.rises():
             return []
-        found, before = [], -math.inf
+        values, before = [], -math.inf
         for index, value in self.items():
             if value < before - _ROUNDING * abs(before):
-                found.append(index)
+                values.append(index)
             before = value
-        return found
+        return values
 
     def rises(self) -> bool:
         """Whether it has a value in each window, none below the one before: true of nearly every counter."""
@@ -131,7 +131,7 @@ class Reader:
 
     Attributes:
         progress: called with how many windows of how many are read, of which metric.
-        points: windows asked for at once; halves whenever the store reports that it is too much.
+        points: windows requested at once; halved whenever the store reports that it is too much.
     """
 
     store: Store
@@ -143,7 +143,7 @@ class Reader:
     """The first and the last to read; None for all."""
 
     def suit(self, windows: float) -> None:
-        """Ask in pieces that suit series which have values in so many windows on the mean.
+        """Query in pieces that suit series with values in this many windows on average.
 
         A store looks at each window of a piece for each series that has a value in it.
         """
@@ -151,7 +151,7 @@ class Reader:
 
     @contextmanager
     def within(self, first: int, last: int) -> Iterator[None]:
-        """Read only these windows meanwhile: what is asked for has no value in any other."""
+        """Read only these windows meanwhile: the requested series have no value in any other."""
         self._windows = first, last
         try:
             yield
@@ -168,26 +168,26 @@ class Reader:
         only: str = "",
     ) -> dict[Labels, Track]:
         """Every series of ``epochcost_<metric>``, without its name; of counters also what they had before a restart."""
-        found: dict[Labels, Track] = {}
+        tracks: dict[Labels, Track] = {}
         for labels, points in self.pieces(metric, matchers, rollup, only):
-            if (track := found.get(labels)) is None:
-                track = found[labels] = Track()
+            if (track := tracks.get(labels)) is None:
+                track = tracks[labels] = Track()
             track.extend(points)
-        fallen = {labels: set(falls) for labels, track in found.items() if counter and (falls := track.falls())}
+        fallen = {labels: set(falls) for labels, track in tracks.items() if counter and (falls := track.falls())}
         if fallen:
             for index, labels, value in self.values(metric, matchers, "max_over_time"):
                 if index in fallen.get(labels, ()):
-                    found[labels].peaks[index] = value
-        return found
+                    tracks[labels].peaks[index] = value
+        return tracks
 
     def folded(
         self, metric: str, matchers: str, rollup: str, fold: Callable[[float, float], float]
     ) -> dict[Labels, float]:
         """One figure for each series: its windows folded in order of time."""
-        found: dict[Labels, float] = {}
+        totals: dict[Labels, float] = {}
         for _, labels, value in self.values(metric, matchers, rollup):
-            found[labels] = fold(found[labels], value) if labels in found else value
-        return found
+            totals[labels] = fold(totals[labels], value) if labels in totals else value
+        return totals
 
     def values(self, metric: str, matchers: str, rollup: str) -> Iterator[tuple[int, Labels, float]]:
         """Window, labels and value; finite values only."""
@@ -222,7 +222,7 @@ class Reader:
         step = math.ceil(self.span.step_seconds * 1000) / 1000
         self.progress(metric, first, self.span.steps + 1)
         try:
-            found = self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
+            series = self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
         except TooMuchError as error:
             self._slow = self._slow + 1 if isinstance(error, TooSlowError) else 0
             if self._slow >= _MOST_SLOW:
@@ -233,7 +233,7 @@ class Reader:
             self.points = max(1, middle - first + 1)
             return [*self._piece(metric, query, first, middle), *self._piece(metric, query, middle + 1, last)]
         self._slow = 0
-        return found
+        return series
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:
@@ -241,5 +241,7 @@ def _labels(labels: Mapping[str, str]) -> Labels:
     if "exported_" not in "".join(labels):
         return tuple(sorted(pair for pair in labels.items() if pair[0] != "__name__"))
     own = {name.removeprefix("exported_"): value for name, value in labels.items() if name.startswith("exported_")}
-    kept = {name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")}
-    return tuple(sorted({**kept, **own}.items()))
+    own_labels = {
+        name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")
+    }
+    return tuple(sorted({**own_labels, **own}.items()))

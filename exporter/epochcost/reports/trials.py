@@ -71,10 +71,10 @@ def metrics(text: str) -> tuple[Metric, ...]:
 
 def _metric(text: str) -> Metric:
     name, _, better = text.rpartition(":") if text.endswith((f":{LOWER}", f":{HIGHER}")) else (text, "", "")
-    found = Metric(name.strip(), better or direction(name))
-    if not found.name or not found.better:
+    metric = Metric(name.strip(), better or direction(name))
+    if not metric.name or not metric.better:
         raise ValueError(f"whether lower or higher is better is not known: {text}:{LOWER} or {text}:{HIGHER}")
-    return found
+    return metric
 
 
 def direction(name: str) -> str:
@@ -90,8 +90,8 @@ def of_evaluation(name: str) -> bool:
 
 def _words(name: str) -> list[str]:
     """``valAcc_top5`` -> val, acc, top."""
-    found = (word.lower() for word in _WORD.findall(name))
-    return [word if word in _HIGHER_WORDS else word.rstrip("0123456789") for word in found]
+    in_lower_case = (word.lower() for word in _WORD.findall(name))
+    return [word if word in _HIGHER_WORDS else word.rstrip("0123456789") for word in in_lower_case]
 
 
 def compared(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row], list[str]]:
@@ -107,11 +107,11 @@ def compared(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row],
     by: dict[str, Metric] = {}
     unclear: list[str] = []
     for experiment, some in experiments.items():
-        found = _chosen(some, metrics) if experiment else []
-        if len(found) == 1:
-            by[experiment] = found[0]
-        elif found:
-            unclear.append(f"{experiment}: {', '.join(one.name for one in found)}")
+        chosen = _chosen(some, metrics) if experiment else []
+        if len(chosen) == 1:
+            by[experiment] = chosen[0]
+        elif chosen:
+            unclear.append(f"{experiment}: {', '.join(one.name for one in chosen)}")
     best = {experiment: one.best(_values(experiments[experiment], one)) for experiment, one in by.items()}
     notes = [_UNCLEAR.format("; ".join(sorted(unclear)))] if unclear else []
     if metrics and rows and not by:
@@ -123,9 +123,9 @@ _UNCLEAR = "Trials are not compared if metrics disagree about the best run ({}):
 
 
 def _not_reported(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
-    found = sorted({name for row in rows for name in row.reported})
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    known = f"Reported: {', '.join(found[:_NAMED])}{more}" if found else "No run reported a metric"
+    reported = sorted({name for row in rows for name in row.reported})
+    more = f" and {len(reported) - _NAMED} more" if len(reported) > _NAMED else ""
+    known = f"Reported: {', '.join(reported[:_NAMED])}{more}" if reported else "No run reported a metric"
     names = " or ".join(one.name for one in metrics)
     return f"Trials are not compared: no experiment has two runs that reported {names}. {known}."
 
@@ -152,8 +152,8 @@ def _chosen(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Metric]:
         return []
     known = [Metric(name, direction(name)) for name in sorted(runs) if runs[name] > 1 and of_evaluation(name)]
     widest = max((runs[one.name] for one in known if one.better), default=0)
-    found = [one for one in known if one.better and runs[one.name] == widest]
-    return found[:1] if len({_winners(rows, one) for one in found}) == 1 else found
+    candidates = [one for one in known if one.better and runs[one.name] == widest]
+    return candidates[:1] if len({_winners(rows, one) for one in candidates}) == 1 else candidates
 
 
 def _winners(rows: Sequence[Row], by: Metric) -> tuple[int, ...]:
@@ -167,12 +167,12 @@ def trials(rows: Iterable[Row]) -> list[Trials]:
     for row in rows:
         if row.trial:
             groups.setdefault(row.experiment, {}).setdefault(row.trial, []).append(row)
-    found: list[list[Trials]] = []
+    result: list[list[Trials]] = []
     for outcomes in groups.values():
         whole = added(row.usd for some in outcomes.values() for row in some)
-        found.append([_trials(some, whole) for how in (BEST, LOST, OPEN, NO_VALUE) if (some := outcomes.get(how))])
-    found.sort(key=lambda some: -sum(row.usd or 0.0 for row in some))
-    return [row for some in found for row in some]
+        result.append([_trials(some, whole) for how in (BEST, LOST, OPEN, NO_VALUE) if (some := outcomes.get(how))])
+    result.sort(key=lambda some: -sum(row.usd or 0.0 for row in some))
+    return [row for some in result for row in some]
 
 
 def _trials(rows: list[Row], whole: float | None) -> Trials:

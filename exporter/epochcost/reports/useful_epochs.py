@@ -38,7 +38,7 @@ def _of_this_training(member: Member) -> tuple[float, list[float]]:
 
 
 def _risen(parts: Sequence[tuple[float, list[float], bool]], least: float = 0.0) -> float | None:
-    """From where it stood when the span began, or from the lowest start, to the highest position."""
+    """From its position when the span began, or from the lowest start, to the highest position."""
     tops = [tops[-1] for _, tops, _ in parts if tops]
     if not tops:
         return None

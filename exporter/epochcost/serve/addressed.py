@@ -17,12 +17,12 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 
 def misdirected(request: Request, local_address: str) -> Response | None:
-    """The refusal of a request that a page of another site made, or that is for another host; None for a good one.
+    """The refusal of a request from a page of another site, or for another host; None for a good one.
 
     Args:
         request: its head.
-        local_address: where the connection came in. On loopback only this machine's own names are answered to: a name
-            of another user's that leads here (DNS rebinding) makes his page the same origin as ours.
+        local_address: where the connection came in. On loopback only this machine's own names are accepted: a foreign
+            name that resolves to this address (DNS rebinding) makes the attacker's page the same origin as ours.
     """
     host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
     if host and _is_loopback(local_address) and not is_ours(host):
@@ -51,7 +51,7 @@ def urlsplit_host(origin: str) -> str:
 
 @lru_cache(maxsize=1)
 def own_names(hosts: Path = HOSTS) -> frozenset[str]:
-    """What this machine calls itself. No name server is asked: it might hang, or be the attacker's."""
+    """This machine's own names. No name server is queried: it might hang, or be the attacker's."""
     names = {os.uname().nodename.lower(), socket.gethostname().lower()}
     try:
         with hosts.open("rb") as file:
@@ -75,8 +75,8 @@ def _is_address(text: str) -> bool:
 
 def _is_loopback(address: str) -> bool:
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback

@@ -1,4 +1,4 @@
-"""One client's connection: requests in, each answered by one write, all of it under deadlines."""
+"""One client's connection: each request gets its response in one write, all of it under deadlines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHUNK = 16 * 1024
 _TLS_HANDSHAKE = b"\x16"
 _LINGER_SECONDS = 1.0
 MAX_SENT_AHEAD = 32
-"""Who sends on and on without waiting for answers begins again with a connection that has to be let in."""
+"""Requests per connection: after that many a client needs a new one, which has to be admitted."""
 GRACE_SECONDS = 5.0
 LEAST_BYTES_PER_SECOND = 4096.0
 """Of a body, once the grace is over."""
@@ -45,13 +45,13 @@ class Limits:
 
     Attributes:
         connections: at once.
-        reserved: more of them, for this machine and for those who have proved who they are.
+        reserved: more of them, for this machine and for authenticated clients.
         request_seconds: from the first byte of a request (or a TLS handshake) to its last.
         idle_seconds: without a request on an open connection; above the usual scrape intervals.
         send_seconds: for the whole of a response.
         body_bytes: of a request.
-        shed_paths: requested by many clients in one instant: while all places are taken, those that have waited for
-            long are told to retry, so that later clients with other requests are served.
+        shed_paths: requested by many clients in one instant: while all places are taken, requests that have waited for
+            long are asked to retry, so that later clients with other requests are served.
     """
 
     connections: int = 64
@@ -68,7 +68,7 @@ class Service(NamedTuple):
 
     Attributes:
         admit: what keeps a client out, called before the body is read; returns None for nothing. Never raises.
-        answer: the response to a whole request; never raises.
+        answer: returns the response to a whole request; never raises.
         policy: TLS, users and headers as they are now.
     """
 
@@ -122,7 +122,7 @@ class Connection:
             log.debug("connection was already gone: %s", err)
 
     def _secured(self) -> bool:
-        """Do the TLS handshake where one is asked for; False when the connection is to end."""
+        """Do the TLS handshake if TLS is configured; False when the connection is to end."""
         policy = self._policy()
         if policy.tls is None:
             return True
@@ -171,7 +171,7 @@ class Connection:
         return keep_alive
 
     def _read_head(self) -> bytes | None:
-        """All bytes before the empty line; None when the client had nothing more to ask."""
+        """All bytes before the empty line; None when the client has no further request."""
         deadline: float | None = time.monotonic() + self._limits.request_seconds if self._buffer else None
         while True:
             while self._buffer.startswith(b"\r\n"):  # some clients end a body with an uncounted line end
@@ -254,8 +254,8 @@ class Connection:
         self._end_with(text(err.status, str(err)), head)
 
     def _end_with(self, response: Response, head: Head | None) -> None:
-        """Answer and end. What the client still sends is drained for a moment, or the reset would eat the response."""
-        self.since = -math.inf  # it has been answered: of all connections the first that may go
+        """Respond and end. What the client still sends is drained for a moment, or a reset would lose the response."""
+        self.since = -math.inf  # it has its response: of all connections the first that may be closed
         self._send(response, head, keep_alive=False)
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
         deadline = time.monotonic() + _LINGER_SECONDS

@@ -32,8 +32,8 @@ class Credentials:
     """Verifies Authorization headers and remembers them, right or wrong, by a salted hash, never the password.
 
     bcrypt is slow on purpose. One password is compared at a time, or guesses would take every core from the training;
-    of each party (an address) few wait, so that a flood of guesses from one holds up no other. Who comes again with
-    what there was no time to look at goes first: a scraper does that, a guesser has another guess.
+    of each party (an address) few wait, so that a flood of guesses from one delays no other. A repetition of
+    credentials that there was no time to check goes first: a scraper repeats them, a guesser has another guess.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Credentials:
             self._put_off.add(key)
             return Verdict.BUSY
         try:
-            # Who waited behind the same password finds it known now.
+            # A request that waited behind the same password finds it known now.
             known = self._remembered(key)
             if known is None:
                 known = Verdict.RIGHT if _compare(password, hashed, users.values()) else Verdict.WRONG
@@ -80,7 +80,7 @@ class Credentials:
 
 
 class _Memory:
-    """So many keys, those that were asked for last."""
+    """A bounded number of keys: the most recently used."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -103,7 +103,7 @@ class _Memory:
 
 
 class Turns:
-    """One at a time: first those who come again, then the parties in turn; of each only so many that wait."""
+    """One at a time: first repetitions, then the parties in turn; of each a bounded number waits."""
 
     def __init__(self, waiting_of_one: int = _WAITING_OF_ONE) -> None:
         self._most = waiting_of_one

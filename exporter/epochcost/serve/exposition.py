@@ -48,7 +48,7 @@ class Collected:
 
 
 def settled(metric: Metric) -> Metric:
-    """``metric``, whose samples change no more: once written, its text is kept with it."""
+    """``metric``, with samples that no longer change: once written, its text is kept with it."""
     setattr(metric, _TEXTS, {})
     return metric
 

@@ -28,15 +28,15 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a client asked.
+    """A client's request.
 
     Attributes:
         path: percent-decoded, without the query.
-        query: values by name, in the order given.
+        query: values by name, in their order.
         headers: by lower-case name; several of one name are joined by ", ".
         method: upper case as sent.
         body: whole; empty for GET and HEAD.
-        proved: the client has shown a right password or a verified certificate.
+        proved: the client has sent a correct password or a verified certificate.
     """
 
     path: str
@@ -49,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a route answers. Length, encoding and connection headers are the server's business."""
+    """The response of a route. Length, encoding and connection headers are added by the server."""
 
     status: int
     body: bytes
@@ -63,7 +63,7 @@ Gate: TypeAlias = Callable[[Request], Response | None]
 
 
 class BadRequestError(Exception):
-    """The client's bytes are not a request that we take; ``status`` and the text say why."""
+    """The client's bytes are not an acceptable request; ``status`` and the text contain the reason."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -104,7 +104,7 @@ def parse_head(raw: bytes) -> Head:
     """Parse request line and headers, ``raw`` being all bytes before the empty line.
 
     Raises:
-        BadRequestError: with the status to answer.
+        BadRequestError: with the status of the response.
     """
     line, _, rest = raw.decode("latin-1").partition("\r\n")
     method, target, version = _request_line(line)
@@ -112,7 +112,7 @@ def parse_head(raw: bytes) -> Head:
     if version == "HTTP/1.1" and "host" not in headers:
         raise BadRequestError(400, "an HTTP/1.1 request needs a Host header")
     path, query, authority = _target(target)
-    if authority:  # then what Host says does not count
+    if authority:  # then the Host header is ignored
         headers["host"] = authority
     connection = {token.strip() for token in headers.get("connection", "").lower().split(",")}
     keep_alive = "keep-alive" in connection if version == "HTTP/1.0" else "close" not in connection
@@ -151,7 +151,7 @@ def _headers(block: str) -> dict[str, str]:
 
 
 def _target(target: str) -> tuple[str, dict[str, tuple[str, ...]], str]:
-    """Path, query, and the host that is asked where the target is a whole address."""
+    """Path, query, and the host if the target is an absolute URL."""
     try:
         parts = urlsplit(target)
         fields = parse_qs(parts.query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)

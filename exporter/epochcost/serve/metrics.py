@@ -1,4 +1,4 @@
-"""``/metrics`` in the format that the scraper asks for."""
+"""``/metrics`` in the format that the scraper accepts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Version: TypeAlias = "tuple[int | str, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What is written, as a scraper asked for it.
+    """The format that a scraper accepts.
 
     Attributes:
         content_type: of the response.
         open_metrics: OpenMetrics, else Prometheus's own text.
-        escaped: names are wanted in a way that only prometheus_client writes.
+        escaped: names are requested in an escaping that only prometheus_client writes.
     """
 
     content_type: str
@@ -40,13 +40,13 @@ def metrics_route(registry: Collects) -> Route:
     def metrics(request: Request) -> Response:
         """For Prometheus: text 0.0.4, text 1.0.0 or OpenMetrics, by the header ``Accept``; gzip."""
         accept = request.headers.get("accept", "")
-        wanted, collected = format_of(accept), tuple(registry.collect())
-        if not wanted.escaped:
+        form, collected = format_of(accept), tuple(registry.collect())
+        if not form.escaped:
             try:
-                return Response(200, written(collected, open_metrics=wanted.open_metrics), wanted.content_type)
+                return Response(200, written(collected, open_metrics=form.open_metrics), form.content_type)
             except OutOfTheOrdinaryError:
                 pass
-        return Response(200, _by_the_library(accept, Collected(collected)), wanted.content_type)
+        return Response(200, _by_the_library(accept, Collected(collected)), form.content_type)
 
     return metrics
 
@@ -54,20 +54,20 @@ def metrics_route(registry: Collects) -> Route:
 def format_of(accept: str) -> Format:
     """What ``choose_encoder`` of prometheus_client takes an Accept header for."""
     try:
-        return next((wanted for one in accept.split(",") if (wanted := _wanted(one.split(";")))), Format(PLAIN))
+        return next((form for one in accept.split(",") if (form := _format_of_one(one.split(";")))), Format(PLAIN))
     except TypeError:  # not a version: the format that every scraper reads
         return Format(PLAIN)
 
 
-def _wanted(tokens: Sequence[str]) -> Format | None:
+def _format_of_one(tokens: Sequence[str]) -> Format | None:
     kind, version, escaping = tokens[0].strip(), _value(tokens, "version"), _value(tokens, "escaping")
     escaping = escaping if escaping in (*ESCAPED, "allow-utf-8") else "underscores"
     if kind == OPEN_METRICS and not version:
         return Format(f"{OPEN_METRICS}; version=1.0.0; charset=utf-8", open_metrics=True)
     if kind not in (OPEN_METRICS, "text/plain") or not version or _parts(version) < (1, 0, 0):
         return None
-    shown = version if kind == OPEN_METRICS else "1.0.0"
-    content_type = f"{kind}; version={shown}; charset=utf-8; escaping={escaping}"
+    announced = version if kind == OPEN_METRICS else "1.0.0"
+    content_type = f"{kind}; version={announced}; charset=utf-8; escaping={escaping}"
     return Format(content_type, open_metrics=kind == OPEN_METRICS, escaped=escaping in ESCAPED)
 
 

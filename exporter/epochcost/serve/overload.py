@@ -1,8 +1,9 @@
 """Requests that have waited so long that the client no longer waits for the response are refused, quickly.
 
-Thousands of clients may ask in one instant, and each gives up after some seconds. Served in turn, the later ones are
-answered when they are gone, and so is everybody behind them. Who is asked to retry, each after a time of its own,
-costs a tenth of that, and who has just come is served. Linux alone says how long data has been waiting.
+Thousands of clients may send requests in one instant, and each gives up after some seconds. Served in turn, the later
+ones get their response when they are gone, and so do all behind them. A request to retry, after a different time for
+each client, costs a tenth of that, and the newest clients are served. Only Linux reports how long data has been
+waiting.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ WAITED_SECONDS = 2.0
 """Less than half of the time after which an agent gives up."""
 RETRY_SECONDS = 5
 CLOSED_BY_PEER = 8
-"""State of a connection whose client has ended its side (``CLOSE_WAIT``)."""
+"""State of a connection that the client has closed on its side (``CLOSE_WAIT``)."""
 _HEAD_BYTES = 2048
 _LAST_DATA_RECEIVED = 52
 """Where ``struct tcp_info`` has the milliseconds since data came."""
-_BODY = json.dumps({"error": "too many questions at once; ask again", "pending": True}).encode()
+_BODY = json.dumps({"error": "too many requests at once; retry", "pending": True}).encode()
 REFUSAL = (
     f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {RETRY_SECONDS}\r\nContent-Type: application/json\r\n"
     f"Content-Length: {len(_BODY)}\r\nConnection: close\r\n\r\n"
@@ -52,9 +53,9 @@ def asks_for(sock: socket.socket, paths: Collection[str]) -> bool:
 
 
 def refuse(sock: socket.socket) -> None:
-    """Say to come again, and close; what cannot be sent at once is not sent."""
+    """Send a request to retry, and close; what cannot be sent at once is not sent."""
     try:
-        sock.recv(_HEAD_BYTES * 8, socket.MSG_DONTWAIT)  # what is not read would reset the connection, and the answer
+        sock.recv(_HEAD_BYTES * 8, socket.MSG_DONTWAIT)  # unread bytes would cause a reset, and lose the response
         sock.send(REFUSAL, socket.MSG_DONTWAIT)
         sock.shutdown(socket.SHUT_WR)
     except OSError:

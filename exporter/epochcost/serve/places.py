@@ -1,4 +1,4 @@
-"""Limits on open connections: a number at once, and old connections make room for new clients."""
+"""Limits on open connections: a number at once, and old connections give way to new clients."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections import Counter, OrderedDict
 from typing import Protocol
 
 RESERVED = 8
-"""Places beyond the usual ones, for this machine and for addresses that have proved who they are."""
+"""Places beyond the usual ones, for this machine and for authenticated addresses."""
 PART_OF_ONE_ADDRESS = 4
 """Of a network's address at most every fourth place."""
 YOUNG_SECONDS = 0.1
-"""A scrape takes a few milliseconds: who is at it for longer can be cut to let another in."""
+"""A scrape takes a few milliseconds: a longer request may be cut off to admit another client."""
 WAIT_SECONDS = 1.0
 MAX_PROVED = 1000
 
@@ -27,7 +27,7 @@ class Held(Protocol):
         ...
 
     def cut(self) -> None:
-        """End it from another thread; its thread then gives the place back."""
+        """End it from another thread; its thread then releases the place."""
         ...
 
 
@@ -35,8 +35,8 @@ class Places:
     """The places of one server.
 
     Args:
-        places: for everybody.
-        reserved: more of them, for loopback and for those who have proved who they are.
+        places: for all clients.
+        reserved: more of them, for loopback and for authenticated clients.
     """
 
     def __init__(self, places: int, reserved: int = RESERVED) -> None:
@@ -96,15 +96,15 @@ class Places:
         return len(self._held) < most and self._of_address[party] < self._most_of(party)
 
     def _most_of(self, party: str) -> int:
-        """What one party may hold. All users of this machine are one, and leave a part to who comes from outside."""
+        """How many places one party may have. All users of this machine are one, and leave a part to other machines."""
         if self._trusted(party) and self._places <= PART_OF_ONE_ADDRESS:
             return self._places + self._reserved
         return max(self._reserved, self._places - self._of_one) if self._trusted(party) else self._of_one
 
     def _make_room(self, party: str) -> None:
-        """End the connection that has been at it for longest: first of strangers, then of anybody.
+        """End the longest-running connection: first of unauthenticated clients, then of any.
 
-        Who waits between two requests goes first: a client opens its connection again without noticing.
+        A connection between two requests goes first: a client reopens it without noticing.
         """
         mine = self._of_address[party] >= self._most_of(party)
         now = time.monotonic()
@@ -121,14 +121,14 @@ class Places:
 
 
 def party_of(address: str) -> str:
-    """Whose places a connection takes: an IPv4 address's or an IPv6 network's; empty for this machine."""
+    """The party of a connection: an IPv4 address or an IPv6 network; empty for this machine."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:  # no address at all: a test's socket pair
         return ""
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            found = found.ipv4_mapped
-        elif not found.is_loopback:
-            return str(ipaddress.ip_network((found, 64), strict=False))
-    return "" if found.is_loopback else str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        elif not parsed.is_loopback:
+            return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return "" if parsed.is_loopback else str(parsed)

@@ -1,4 +1,4 @@
-"""Who may connect, and how: what a web configuration comes to."""
+"""Which clients may connect, and how: the result of a web configuration."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class WebConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who may connect, and how.
+    """Which clients may connect, and how.
 
     Attributes:
         tls: None for plain HTTP.
-        users: bcrypt hash by user name; empty admits everybody.
+        users: bcrypt hash by user name; empty admits all.
         headers: added to every response.
         allowed_sans: names of which a client certificate must hold one; empty takes every verified certificate.
         files: what was read to make this, each with its stamp from before it was read.
-        blank: the file held nothing, as one does for a moment that is being written anew.
+        blank: the file was empty, as it is for a moment while it is rewritten.
     """
 
     tls: ssl.SSLContext | None = None
@@ -57,7 +57,7 @@ class Policy:
         return bool((other.users and not self.users) or (other.tls and not self.tls))
 
     def allows_peer(self, certificate: Mapping[str, Any] | None) -> bool:
-        """Whether a verified client certificate (as ``getpeercert`` gives it) is one of the allowed."""
+        """Whether a verified client certificate (as ``getpeercert`` returns it) is one of the allowed."""
         if not self.allowed_sans:
             return True
         names = {value for _, value in (certificate or {}).get("subjectAltName", ())}

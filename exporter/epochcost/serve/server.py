@@ -21,7 +21,7 @@ from epochcost.serve.web_config import WebConfig
 
 log = logging.getLogger("epochcost.serve")
 _BACKLOG = 4096
-"""As many as most systems allow: of thousands of agents that ask in one instant, who waits here is served in turn."""
+"""As many as most systems allow: if thousands of agents connect at once, those queued here are served in turn."""
 _SLOT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _SEND_BUFFER_BYTES = 256 * 1024
@@ -34,12 +34,12 @@ def always_ready() -> None:
 
 @dataclass(frozen=True, slots=True)
 class PostRoutes:
-    """Answers to POST.
+    """Responses to POST.
 
     Attributes:
         routes: by path.
         gates: by path, what a request must pass, beside the web configuration, before its body is read.
-        bearer_paths: whose gates know a token: a request with one needs no password as well.
+        bearer_paths: paths with gates that check a token: a request with one needs no password as well.
     """
 
     routes: Mapping[str, Route]
@@ -53,10 +53,10 @@ class Server:
 
     Args:
         address: host ("" for every interface) and port (0: chosen by the system, see `port`).
-        routes: answers to GET and HEAD by path.
+        routes: responses to GET and HEAD by path.
         web_config: path of a ``web.config.yml``, or empty.
-        ready: None when ready, else the reason that ``/-/ready`` gives with status 503.
-        posts: answers to POST, and what a request must pass first.
+        ready: None when ready, else the reason that ``/-/ready`` returns with status 503.
+        posts: responses to POST, and what a request must pass first.
         limits: what one client may take.
 
     Raises:
@@ -126,7 +126,7 @@ class Server:
         self.stop()
 
     def described(self) -> list[tuple[str, str, str]]:
-        """Method, path and what is answered, of every route."""
+        """Method, path and response of every route."""
         tables = (("GET", self._gets), ("POST", self._posts))
         every = ((method, path, route) for method, table in tables for path, route in table.items())
         return [(method, path, inspect.getdoc(route) or "") for method, path, route in every]
@@ -266,7 +266,7 @@ class Server:
                 request.path,
                 exc_info=True,
             )
-            self._faults.add(fault)  # of a page that there is: as few as pages, however often it is asked for
+            self._faults.add(fault)  # of an existing page: as few as pages, however often it is requested
             return text(500, "internal error; see the log")
 
     def _route(self, request: Request) -> Response:

@@ -19,8 +19,9 @@ _RETRY_SECONDS = 1.0
 class WebConfig:
     """The policy of one file.
 
-    A change that cannot be used is logged once and the policy before it stays: half-written files must neither open
-    the door nor lose the metrics. So one that asks for less than before counts only once it has stood for a second.
+    A change that cannot be used is logged once and the policy before it stays: half-written files must neither disable
+    authentication nor stop the metrics. So one that requires less than before is applied only after it has been
+    unchanged for a second.
 
     Raises:
         WebConfigError: when the file cannot be used at the start.
@@ -52,8 +53,8 @@ class WebConfig:
         answer = self._credentials.verify(users, authorization, party_of(address))
         if answer is Verdict.BUSY:
             return text(429, "too many passwords from this address are already being checked", {"Retry-After": "1"})
-        wanted = {"WWW-Authenticate": 'Basic realm="epochcost"'}
-        return None if answer is Verdict.RIGHT else text(401, "user name and password required", wanted)
+        challenge = {"WWW-Authenticate": 'Basic realm="epochcost"'}
+        return None if answer is Verdict.RIGHT else text(401, "user name and password required", challenge)
 
     def _reread(self, path: Path) -> None:
         if time.monotonic() < self._retry_at:
@@ -66,7 +67,7 @@ class WebConfig:
                 raise WebConfigError(f"{path}: is empty, which would disable authentication")
         except WebConfigError as err:
             if str(err) != self._error:
-                log.error("web configuration not applied, the previous one stays in use: %s", err)  # noqa: TRY400 - says all
+                log.error("web configuration not applied, the previous one stays in use: %s", err)  # noqa: TRY400 - all is in it
             self._error = str(err)
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             return

@@ -60,7 +60,7 @@ _CIPHERS = {
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-"""Go's names, which the schema uses, in OpenSSL's words; TLS 1.3 chooses its own."""
+"""Go's cipher names, which the schema uses, by OpenSSL's names; TLS 1.3 chooses its own."""
 _BCRYPT = re.compile(r"\$2[abxy]?\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 
 
@@ -99,7 +99,7 @@ def _load(path: Path, content: str) -> object:
     try:
         return yaml.safe_load(content)
     except yaml.YAMLError as err:
-        # The parser's own words quote the line, which may hold a hash.
+        # The parser's own message quotes the line, which may contain a hash.
         mark = getattr(err, "problem_mark", None)
         _fail(path, "", f"is not valid YAML{f' at line {mark.line + 1}' if mark else ''}")
     except (ValueError, RecursionError):  # a date or a number that is none; lists in lists without end

@@ -9,7 +9,7 @@ from epochcost.settings import SettingsError, duration
 
 
 def moment(text: str, flag: str, now: float) -> float:
-    """``now``, ``7d`` (ago), Unix seconds, or an ISO date or time (UTC unless it says otherwise).
+    """``now``, ``7d`` (ago), Unix seconds, or an ISO date or time (UTC unless it has an offset).
 
     Raises:
         SettingsError: naming the flag, its text and what is allowed.

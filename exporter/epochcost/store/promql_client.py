@@ -41,7 +41,7 @@ _OK = 200
 
 
 class TooMuchError(StoreError):
-    """The request asks for more than the store or this program takes at once; a part of it may pass."""
+    """The request is for more than the store or this program accepts at once; a part of it may pass."""
 
 
 class TooSlowError(TooMuchError):
@@ -82,7 +82,7 @@ class Store(Protocol):
         """The series of a range query.
 
         Raises:
-            TooMuchError: when less may be asked at once.
+            TooMuchError: when a smaller request may succeed.
             StoreError: for anything else.
         """
         ...
@@ -98,7 +98,7 @@ class Prometheus:
         context: which certificates are trusted.
         timeout_seconds: of one request.
         warnings: what the store sent beside its responses (Thanos and Mimir: part of the store did not respond).
-        questions: how many requests were sent.
+        questions: number of requests that were sent.
     """
 
     url: str
@@ -183,9 +183,7 @@ class Prometheus:
             raise StoreError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
         if status in (401, 403):
             authorization = (
-                "the given credentials were rejected"
-                if "Authorization" in self.headers
-                else "no credentials were given"
+                "the credentials were rejected" if "Authorization" in self.headers else "no credentials were sent"
             )
             raise StoreError(f"{head}: {authorization}; see --prometheus.username and --prometheus.bearer-token-file")
         document = _document(raw)
@@ -261,8 +259,8 @@ def _points(values: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - parsed 
 
 def _figure(value: Any) -> float:  # noqa: ANN401 - parsed JSON
     """A figure; what is beyond every figure is none, as a gap is."""
-    found = float(value)
-    return found if abs(found) <= MAX_FIGURE else math.nan
+    number = float(value)
+    return number if abs(number) <= MAX_FIGURE else math.nan
 
 
 def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON
@@ -286,7 +284,7 @@ def quoted(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    """On one line, without its middle if it is long: VictoriaMetrics repeats the request before it says the reason."""
+    """On one line, without its middle if it is long: VictoriaMetrics repeats the request before the reason."""
     plain = one_line(text, max(_MOST_CHARACTERS, len(text)))
     third = _MOST_CHARACTERS // 3
     return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:third]} ... {plain[-2 * third :]}"

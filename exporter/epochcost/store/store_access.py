@@ -14,11 +14,11 @@ from epochcost.store.store_settings import StoreSettings
 
 
 def connect(settings: StoreSettings) -> Prometheus:
-    """The store of ``settings``; nothing is asked yet.
+    """The store of ``settings``; no request is sent yet.
 
     Raises:
-        SettingsError: for a URL that is none, or holds a password.
-        StoreError: for a file that cannot be read, or two ways to get in at once.
+        SettingsError: for an invalid URL, or one with a password.
+        StoreError: for a file that cannot be read, or two ways to authenticate at once.
     """
     headers = _header(settings.header)
     url = _address(settings.prometheus_url)
@@ -41,7 +41,7 @@ def check_address(settings: StoreSettings) -> None:
 
 
 def _address(text: str) -> str:
-    """Checked here and not where flags are read, whose errors repeat the value."""
+    """Checked here and not where flags are read, because errors there repeat the value."""
     if not text:
         raise SettingsError("--prometheus.url is required: the address of the Prometheus that stores the figures")
     if "@" in text:
@@ -116,7 +116,7 @@ def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
 
 
 def _never_prompted() -> str:
-    """Without it OpenSSL asks for the password of a key at the terminal, and waits."""
+    """Without it OpenSSL prompts for the password of a key at the terminal, and waits."""
     raise ValueError("the key has a password")
 
 

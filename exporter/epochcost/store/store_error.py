@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class StoreError(Exception):
-    """A store cannot be asked, or its response cannot be used; the text says which store, what was asked, what came."""
+    """A request to a store failed, or the response is unusable; the text contains store, request and response."""

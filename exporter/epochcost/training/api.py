@@ -48,7 +48,7 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
     epochs: float | None = None,
     batch_size: int | None = None,
     *,
-    id: str | None = None,  # noqa: A002 - the word users look for
+    id: str | None = None,  # noqa: A002 - the name that users look for
     budget_usd: float | None = None,
     samples_per_epoch: int | None = None,
     steps_per_epoch: int | None = None,
@@ -68,13 +68,13 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
             that job it is; else made up.
         budget_usd: dashboards and alerts compare the cost with it.
         samples_per_epoch: of the training set.
-        steps_per_epoch: where no loader says it.
+        steps_per_epoch: if no loader has a length.
         nominal_epoch_steps: that are called an epoch where the training has none (an endless stream); ``epochs`` counts
-            them too. Once the program tells where an epoch begins or ends, they are not.
+            them too. Once the program reports where an epoch begins or ends, they are not.
         nominal_epoch_tokens: the same in tokens; takes precedence if both are given.
         framework: else the one that is loaded (torch, jax, tensorflow).
-        memory_peak: returns the most device memory held so far, in bytes; else torch is asked where it is loaded.
-        local_rank: where no launcher says it. Only local rank 0 reports; for the others everything else works.
+        memory_peak: returns the most device memory held so far, in bytes; otherwise torch's, if it is loaded.
+        local_rank: if no launcher sets it. Only local rank 0 reports; for the others everything else works.
     """
     return make_run(
         RunArgs(

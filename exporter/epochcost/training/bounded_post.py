@@ -1,7 +1,7 @@
 """One POST to a server that is not trusted, inside a user's training: bounded in time, size and work.
 
-Not `http.client`: a server that says ``100 Continue`` for ever, or one header without end, costs it a core, and each of
-its reads may wait anew. Here everything together has one deadline, the head and the body have a size, and nothing is
+Not `http.client`: a server that sends ``100 Continue`` for ever, or one endless header, costs it a core, and each of
+its reads may wait again. Here everything together has one deadline, the head and the body have a size, and nothing is
 parsed that is not needed.
 """
 
@@ -90,36 +90,36 @@ def _answer(sock: socket.socket, deadline: float) -> tuple[int, bytes]:
         try:
             more = _more(sock, data, deadline)
         except TimeoutError:
-            if data:  # an agent's answer comes in one piece
+            if data:  # an agent's response comes in one piece
                 raise NotAnAgentError("its response headers arrive too slowly") from None
             raise
         if not more:
-            raise NotAnAgentError("its response is not HTTP") if data else ConnectionError("no answer")
+            raise NotAnAgentError("its response is not HTTP") if data else ConnectionError("no response")
         end = data.find(b"\r\n\r\n", max(0, before - 3))
         if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
             raise NotAnAgentError(f"its response headers are longer than {MAX_HEAD_BYTES} bytes")
     head, body = bytes(data[: end + 2]), data[end + 4 :]
     status = _STATUS.match(head)
-    if status is None:  # interim answers too: none was asked for
+    if status is None:  # interim responses too: none was requested
         raise NotAnAgentError("its response is not HTTP")
     return int(status[1]), _body(sock, head, body, deadline)
 
 
 def _body(sock: socket.socket, head: bytes, body: bytearray, deadline: float) -> bytes:
-    """What follows the head, in the length that it gives, else to the end of the connection."""
+    """What follows the head, in the length that it declares, else to the end of the connection."""
     chunked = _CHUNKED.search(head) is not None  # as a proxy before the agent may make it
     length = None if chunked else _LENGTH.search(head)
-    wanted = int(length[1][:12]) if length else MAX_BODY_BYTES + 1
-    if length and wanted > MAX_BODY_BYTES:
+    length_bytes = int(length[1][:12]) if length else MAX_BODY_BYTES + 1
+    if length and length_bytes > MAX_BODY_BYTES:
         raise NotAnAgentError(f"its response is longer than {MAX_BODY_BYTES} bytes")
-    while len(body) < wanted:
+    while len(body) < length_bytes:
         if not _more(sock, body, deadline):
             if length:
                 raise ConnectionError("the response was cut off")
             break
     if len(body) > MAX_BODY_BYTES:
         raise NotAnAgentError(f"its response is longer than {MAX_BODY_BYTES} bytes")
-    return _joined(bytes(body)) if chunked else bytes(body[:wanted])
+    return _joined(bytes(body)) if chunked else bytes(body[:length_bytes])
 
 
 def _joined(chunks: bytes) -> bytes:

@@ -36,7 +36,7 @@ class PhaseContext:
 
 
 class CheckpointContext:
-    """A checkpoint. ``head`` is the beginning of its event, made when it was asked for."""
+    """A checkpoint. ``head`` is the beginning of its event, made when it was requested."""
 
     def __init__(self, run: SupportsPhases, before: str) -> None:
         self._run = run

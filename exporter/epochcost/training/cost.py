@@ -22,7 +22,7 @@ MAX_AGE_SECONDS = 300.0
 """The agent rewrites the file while the run is open; a much older one is a value frozen, not a cost."""
 READ_INTERVAL_SECONDS = 1.0
 AHEAD_SECONDS = 10.0
-"""The agent writes every 5 s while a run costs on: for so long it is known what the run has cost since."""
+"""The agent writes every 5 s while a run incurs cost: for this long the cost since the last write is extrapolated."""
 _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
@@ -44,7 +44,7 @@ class Part(NamedTuple):
 
 
 class StopRequest(NamedTuple):
-    """What a policy of the guard asks of a run: to stop at its next checkpoint or epoch, or (``at_once``) now."""
+    """What a policy of the guard requests of a run: to stop at its next checkpoint or epoch, or (``at_once``) now."""
 
     policy: str
     reason: str
@@ -59,7 +59,7 @@ class CostFile:
     """
 
     rewritten = True
-    """Whether figures go on coming after the run's end."""
+    """Whether figures keep coming after the run's end."""
 
     def __init__(self, directory: Callable[[], Path], run: str) -> None:
         self._directory = directory
@@ -100,7 +100,7 @@ class CostFile:
         return None
 
     def stop(self) -> StopRequest | None:
-        """What the guard of this machine asks of the run; None while it asks nothing."""
+        """What the guard of this machine requests of the run; None while it requests nothing."""
         self._read_if_due()
         request = self._document.get("stop")
         if not isinstance(request, dict) or request.get("at") not in STOP_AT:
@@ -134,7 +134,7 @@ class CostFile:
         self._document = self._read()
 
     def _read(self) -> dict[str, object]:
-        # Where another user's run is called the same, ours is metered as RUN~USER: that name is looked for first.
+        # If another user's run has the same name, ours is metered as RUN~USER: that name is looked for first.
         uid = user_number()
         for name in (self.run,) if uid is None else (f"{self.run}~{uid}", self.run):
             try:
@@ -166,8 +166,8 @@ def file_and_age(path: Path) -> tuple[bytes, float]:
 
     Raises OSError otherwise; a FIFO put there does not block.
 
-    The directory may be open to every user: only what root wrote, or this user, or the owner of the directory
-    (the agent's user, where that is not root), is the agent's word.
+    The directory may be open to every user: only a file of root, of this user, or of the directory's owner (the agent's
+    user, if that is not root) is trusted as the agent's.
     """
     fd = os.open(path, _READ)
     try:

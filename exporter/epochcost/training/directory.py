@@ -24,7 +24,7 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
     """The first usable candidate, made if need be.
 
     ``EPOCHCOST_DIR`` is made with its parents; ``system`` is used only where it already is and is writable; the others
-    are made for this user alone (mode 0700), and refused when they belong to somebody else or are symbolic links.
+    are made for this user alone (mode 0700), and refused when they belong to another user or are symbolic links.
 
     Raises:
         OSError: with the reason of each candidate why it cannot be used.

@@ -14,13 +14,13 @@ except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
 LONGEST_WAIT_SECONDS = 1.0
-"""Choosing a name takes milliseconds. Anybody may lock what he can read: who holds it longer is not one of us."""
+"""Choosing a name takes milliseconds. Any user may lock a readable directory: a longer holder is not one of us."""
 PAUSE_SECONDS = 0.002
 
 
 @contextmanager
 def locked_directory(directory: Callable[[], Path]) -> Iterator[None]:
-    """Hold the lock of ``directory()`` within the context; where it cannot be had in time, go on without it.
+    """Hold the lock of ``directory()`` within the context; if it cannot be acquired in time, continue without it.
 
     Nothing is written: the directory itself is locked (``flock``), and the kernel releases it when the process dies.
     """

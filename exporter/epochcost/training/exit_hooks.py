@@ -18,7 +18,7 @@ class Ending(Protocol):
         """Write the end, once."""
 
     def preempt(self) -> None:
-        """The process was asked to terminate, but may continue for a while."""
+        """The process received a request to terminate, but may continue for a while."""
 
     def mute(self) -> None:
         """This is a forked child: never write again."""

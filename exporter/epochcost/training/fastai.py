@@ -14,7 +14,7 @@ from epochcost.training.trackers import hand_over, harmlessly
 class FastaiHooks:
     """Reports the fits of a learner as segments of one run; the arguments are those of ``epochcost.run``.
 
-    Each ``fit`` numbers its epochs from 0 again; here they go on counting (``fine_tune`` is one run of both its parts).
+    Each ``fit`` numbers its epochs from 0 again; here the count continues (``fine_tune`` is one run of both its parts).
     ``validate``, ``get_preds`` and ``lr_find`` are not part of a run.
     """
 
@@ -67,7 +67,7 @@ class FastaiHooks:
             self._epochcost.phase("train")
 
     def after_epoch(self) -> None:
-        """An epoch ends; where the guard asks, the fit with it, as fastai itself ends one."""
+        """An epoch ends; if the guard requests it, the fit with it, in the way that fastai itself ends one."""
         self._epoch_ended()
         if self._epochcost.stop_requested():
             from fastai.callback.core import CancelFitException

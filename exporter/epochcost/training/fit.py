@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.fit_call import WATCH, FitCall, running_call
+from epochcost.training.fit_call import WATCHER, FitCall, running_call
 from epochcost.training.job import safe
 from epochcost.training.logged_metrics import LoggedMetrics
 from epochcost.training.outcome import status_of
@@ -38,9 +38,9 @@ def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
 class Fit:
     """The fits of one callback: each is an attempt of the same run, whose epochs go on counting.
 
-    A run that the program itself has open around the fit, in the same thread, is joined and left open; any other run
-    that is open is none of a callback's business. Epochs and steps are given as the framework counts them; a fit that
-    begins at 0 again is the next segment, not a repetition.
+    A run that the program itself has open around the fit, in the same thread, is joined and left open; any other open
+    run is not a callback's concern. Epochs and steps are given as the framework counts them; a fit that begins at 0
+    again is the next segment, not a repetition.
     """
 
     def __init__(self, framework: str, user_args: UserArgs, call: tuple[str, tuple[str, ...]] | None = None) -> None:
@@ -91,11 +91,11 @@ class Fit:
     def begin(
         self, local_rank: int | None = None, announce: Callable[[str], None] | None = None, *, new_trial: bool = False
     ) -> None:
-        """A fit begins; one of this callback that broke without a word ends as failed.
+        """A fit begins; an earlier one of this callback that ended without a report ends as failed.
 
         Args:
-            local_rank: the framework's, where it runs several processes.
-            announce: where the one line at the end goes.
+            local_rank: the framework's, if it runs several processes.
+            announce: prints the one line at the end.
             new_trial: this fit has nothing to do with the one before: a trial of a search.
         """
         # The framework may begin again within one and the same call, with smaller batches after running out of memory.
@@ -103,7 +103,7 @@ class Fit:
         if self.active and not self._is_retry:
             self.end("failed")
         call = None if self._call_functions is None else running_call(*self._call_functions)
-        WATCH.look(call, but=self)
+        WATCHER.look(call, but=self)
         self._has_moved = False
         self._tokens, self._nominal_steps = None, 0
         self.epoch_open = self._is_saving = False
@@ -112,7 +112,7 @@ class Fit:
             self._open(local_rank, announce, new_trial=new_trial)
             if self._owns_run and call is not None:
                 self._call = call
-                WATCH.add(self)
+                WATCHER.add(self)
         self.active = True
 
     def _open(self, local_rank: int | None, announce: Callable[[str], None] | None, *, new_trial: bool) -> None:
@@ -141,7 +141,7 @@ class Fit:
         )
 
     def _program_run(self) -> Run | None:
-        """The program's own run around this fit, unless the callback was given another id."""
+        """The program's own run around this fit, unless the callback has another id."""
         outer = users_run()
         if outer is None or (self._user_args.id and safe(str(self._user_args.id)) != outer.id):
             return None
@@ -197,7 +197,7 @@ class Fit:
 
     def end(self, status: str = "finished") -> None:
         """The fit is over."""
-        WATCH.remove(self)
+        WATCHER.remove(self)
         self.settle()
         if self.active and self._run is not None and self._owns_run:
             self._run.end(status)
@@ -247,7 +247,7 @@ class Fit:
         """The framework has seen ``count`` tokens in this fit, as it counts them."""
         if self._run is None or isinstance(count, bool) or not isinstance(count, (int, float)) or not count >= 0:
             return
-        if self._tokens is None:  # after a resume some frameworks go on counting and some begin anew
+        if self._tokens is None:  # after a resume some frameworks continue counting and some start from 0
             before = int(self._run.state_dict().get("tokens", 0))
             self._tokens = (0 if count >= before else before, 0)
         self._run.report(tokens=self._tokens[0] + int(count))
@@ -264,7 +264,7 @@ class Fit:
             self._run.enter_phase("train")
 
     def end_epoch(self, number: int, *, whole: bool = True) -> None:
-        """The ``number``-th epoch ends; one that was not ``whole`` was broken off and does not count."""
+        """The ``number``-th epoch ends; one that was not ``whole`` was interrupted and does not count."""
         self.settle()
         if self._run is not None and self.epoch_open and whole and not self._user_args.nominal:
             self._run.epoch_end(self._epoch_offset + number)
@@ -303,10 +303,10 @@ class Fit:
             self._run.enter_phase(self._phase_after_saving)
 
     def stop_requested(self) -> bool:
-        """Whether the guard of this machine asks the fit to stop, and this callback may see to it.
+        """Whether the guard of this machine asks the fit to stop, and this callback may do it.
 
-        Processes of one training run must stop together, and no callback knows of the others what they have read: there
-        it is left to the program (``run.should_stop``).
+        Processes of one training run must stop together, and no callback knows what the others have read: there it is
+        left to the program (``run.should_stop``).
         """
         run = self._run if self.active and self._user_args.stop_when_asked else None
         reason = run.should_stop if run is not None else ""

@@ -24,7 +24,7 @@ class UserArgs(RunArgs):
     stop_when_asked: bool = True
 
     def plain(self) -> dict[str, Any]:
-        """What can be written down, for a framework that makes its callbacks anew from a checkpoint."""
+        """What can be serialised, for a framework that recreates its callbacks from a checkpoint."""
         return {name: value for name, value in asdict(self).items() if name != "memory_peak"}
 
     @property

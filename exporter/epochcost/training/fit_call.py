@@ -20,7 +20,7 @@ NEAREST_FRAMES = 8
 class FitCall:
     """A call that was found on the stack, by its place there and the object whose method it is.
 
-    The place alone is not enough: the next call of the same function is often given the same memory.
+    The place alone is not enough: the next call of the same function often gets the same memory.
     """
 
     __slots__ = ("_code", "_frame", "_owner", "_thread")
@@ -96,12 +96,12 @@ def _listed_with(callback: object) -> list[Any]:
     return []
 
 
-class Watched(Protocol):
-    """A fit whose framework does not report that it broke."""
+class WatchedFit(Protocol):
+    """A fit whose framework does not report a failure."""
 
     @property
     def broke(self) -> bool:
-        """Whether its call is over without a word."""
+        """Whether its call is over without a report."""
 
     def broke_before(self, call: object) -> bool:
         """Whether it was over before ``call`` began."""
@@ -110,15 +110,15 @@ class Watched(Protocol):
         """It is over."""
 
 
-class Watch:
+class FitWatcher:
     """Looks twice a second, in a thread that lives while there is something to look at."""
 
     def __init__(self) -> None:
-        self._fits: list[Watched] = []
+        self._fits: list[WatchedFit] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
 
-    def add(self, fit: Watched) -> None:
+    def add(self, fit: WatchedFit) -> None:
         """Until ``fit`` is removed or its call is over."""
         self._fits = [*self._fits, fit]
         if self._thread is None or self._wake.is_set() or not self._thread.is_alive():
@@ -126,13 +126,13 @@ class Watch:
             self._thread = threading.Thread(target=self._run, args=(self._wake,), name="epochcost-fit", daemon=True)
             self._thread.start()
 
-    def remove(self, fit: Watched) -> None:
+    def remove(self, fit: WatchedFit) -> None:
         """It ended by itself."""
         self._fits = [other for other in self._fits if other is not fit]
         if not self._fits:
             self._wake.set()
 
-    def look(self, call: FitCall | None = None, *, but: Watched | None = None) -> None:
+    def look(self, call: FitCall | None = None, *, but: WatchedFit | None = None) -> None:
         """End what is over; where ``call`` begins, also what looks like it but for having begun before."""
         for fit in self._fits:
             if fit is not but and (fit.broke if call is None else fit.broke_before(call)):
@@ -143,4 +143,4 @@ class Watch:
             self.look()
 
 
-WATCH = Watch()
+WATCHER = FitWatcher()

@@ -22,7 +22,7 @@ def user_number() -> int | None:
 
 
 def user() -> str:
-    """Who runs this process: the number where users have one."""
+    """The user of this process: the number, if users have one."""
     if hasattr(os, "getuid"):
         return str(os.getuid())
     return re.sub(r"[^A-Za-z0-9.-]", "_", os.environ.get("USERNAME", ""))[:60] or "user"

@@ -110,7 +110,7 @@ class HuggingFaceHooks:
 
     @harmless
     def on_prediction_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """A batch of an evaluation, whose beginning has no hook."""
+        """A batch of an evaluation, which has no hook at its beginning."""
         if self._epochcost.active and not self._evaluating:
             self._evaluating = True
             self._epochcost.phase("eval")
@@ -151,11 +151,11 @@ class HuggingFaceHooks:
         self._epochcost.end()
 
     def state(self) -> dict[str, Any]:
-        """Into ``trainer_state.json``: how the Trainer makes the callback anew, and the run's position."""
+        """Into ``trainer_state.json``: how the Trainer recreates the callback, and the run's position."""
         return {"args": self._user_args.plain(), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
 
     def _stop(self, args: Any, control: Any, *, saves: bool, epoch_ends: bool = False) -> None:
-        """Where the guard asks: a checkpoint now, and no step more; without checkpoints, at the end of the epoch."""
+        """If the guard requests it: a checkpoint now, and no further step; without checkpoints, when the epoch ends."""
         if not (saves and self._epochcost.stop_requested()) or control.should_training_stop:
             return
         control.should_training_stop = True

@@ -11,10 +11,11 @@ from epochcost.training.run_factory import make_run
 
 
 def run(experiment: str = "", epochs: float | None = None, batch_size: int | None = None, **arguments: Any) -> Run:
-    """A run that asks JAX for the peak of its device memory.
+    """A run that reads the peak of device memory from JAX.
 
-    JAX returns before the devices are done: an epoch ends where the loop waits, say by ``jax.block_until_ready(state)``
-    or by reading the loss; without that the end of an epoch is reported too early by what is still queued.
+    JAX returns before the devices are done: an epoch ends where the loop waits, for instance by
+    ``jax.block_until_ready(state)`` or by reading the loss; without that the end of an epoch is reported too early, by
+    the work still queued.
     """
     known: dict[str, Any] = {"framework": "jax", "memory_peak": peak_bytes}
     return make_run(RunArgs(experiment, epochs, batch_size, **{**known, **arguments}))

@@ -37,8 +37,9 @@ class Job:
 
     ``gpus``: what the processes of this job on this node use, by index or UUID; None if unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
-    ``team``: who pays, from the user's setting or Slurm's account.
-    ``slurm_account``, ``slurm_partition``, ``slurm_job_id``: whom Slurm charges, where it put the job, and its number.
+    ``team``: the team that pays, from the user's setting or Slurm's account.
+    ``slurm_account``, ``slurm_partition``, ``slurm_job_id``: the account that Slurm charges, the partition and the
+        number of the job.
     """
 
     rank: int | None = None
@@ -85,7 +86,7 @@ def launched_job(environ: Mapping[str, str]) -> Job:
 
 
 def team(environ: Mapping[str, str]) -> str:
-    """Who pays for the job: as the user sets it, else the account that Slurm charges; empty if unknown."""
+    """The team that pays for the job: as the user sets it, else the account that Slurm charges; empty if unknown."""
     return _variable(environ, "EPOCHCOST_TEAM") or slurm_job.account(environ)
 
 
@@ -112,7 +113,7 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """The devices of ``CUDA_VISIBLE_DEVICES`` (or ROCm's likes of it) as the node counts them; None if unknown.
 
     Inside a container, CUDA's indices count the container's devices, which mean something else to the node: then the
-    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is reported. Likewise where Slurm confines
+    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is reported. The same applies if Slurm confines
     a job to its devices: then Slurm's own list counts.
     """
     chosen = _chosen(environ)
@@ -138,7 +139,7 @@ def _chosen(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _picked(chosen: tuple[str, ...], among: tuple[str, ...]) -> tuple[str, ...]:
-    """The devices of ``among`` whose places ``chosen`` names; empty if one has no such place."""
+    """The devices of ``among`` at the positions in ``chosen``; empty if there is no such position."""
     places = [int(device) if device.isascii() and device.isdecimal() else len(among) for device in chosen]
     return tuple(among[place] for place in places) if all(place < len(among) for place in places) else ()
 
@@ -166,7 +167,7 @@ def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tup
 
 
 def users_run_name(environ: Mapping[str, str], argument: str) -> str:
-    """What the user calls the run; empty if he does not."""
+    """The user's name for the run; empty without one."""
     return argument or _variable(environ, "EPOCHCOST_RUN")
 
 
@@ -206,7 +207,7 @@ def safe(name: str) -> str:
 
 def _variable(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "").strip()
-    # torchrun without --rdzv-id says "none", the same for every job.
+    # torchrun without --rdzv-id uses "none", the same for every job.
     return "" if name == "TORCHELASTIC_RUN_ID" and value == "none" else value
 
 

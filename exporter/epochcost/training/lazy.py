@@ -1,4 +1,4 @@
-"""Callback classes whose base class is a framework's, made when first asked for."""
+"""Callback classes with a framework's base class, made on first use."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class LightningHooks:
 
     @harmless
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """The fit breaks off."""
+        """The fit is interrupted."""
         self._epochcost.fail(exception)
 
     @harmless
@@ -117,7 +117,7 @@ class LightningHooks:
         self._epochcost.load_state_dict(state_dict)
 
     def _stop(self, trainer: Any) -> None:
-        """Where the guard asks: at a checkpoint, or the end of an epoch."""
+        """If the guard requests it: at a checkpoint, or the end of an epoch."""
         if self._epochcost.stop_requested():
             trainer.should_stop = True
 
@@ -127,9 +127,9 @@ class LightningHooks:
 
 
 def _logged(trainer: Any) -> dict[str, Any]:
-    """What the module has logged, as Lightning last put it by.
+    """What the module has logged, as Lightning last stored it.
 
-    Its ``callback_metrics`` computes what is not computed yet, which is a matter of all processes: that is not asked.
+    Its ``callback_metrics`` computes what is not computed yet, which involves all processes: that is not used.
     """
     known = getattr(getattr(trainer, "_logger_connector", None), "_callback_metrics", None) or {}
     return {
@@ -149,7 +149,7 @@ def _framework_info(trainer: Any, pl_module: Any) -> FrameworkInfo:
     batches = trainer.num_training_batches
     batches = None if not batches or math.isinf(batches) else int(batches)
     every = max(1, trainer.accumulate_grad_batches)
-    # By hand, a batch may make several steps or none: the number of steps in an epoch is anybody's guess.
+    # By hand, a batch may make several steps or none: the number of steps in an epoch is unknown.
     steps = math.ceil(batches / every) if batches and pl_module.automatic_optimization else None
     loader = trainer.train_dataloader
     size = _size(loader)

@@ -1,7 +1,7 @@
 """An id that the ranks of one world on one machine share, although no launcher and no user gave them one.
 
 Ranks that meet on the loopback are on one machine. The socket on which rank 0 listens there has a number that the
-kernel gives to no other socket while it is open: each rank reads it, and asks nobody.
+kernel gives to no other socket while it is open: each rank reads it, without a message to any other.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _ADDRESS = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\]|::1):(\d{1,5})"
 
 def local_world_id(experiment: str, proc: Path = Path("/proc")) -> str:
     """The id of this world's run; empty if its ranks may be on several machines, or nothing is known."""
-    found = _ADDRESS.fullmatch(_meeting())
+    match = _ADDRESS.fullmatch(_meeting())
     with contextlib.suppress(OSError, ValueError, IndexError):
-        listener = found and _listener(int(found[1]), proc)
-        if found and listener:
+        listener = match and _listener(int(match[1]), proc)
+        if match and listener:
             boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
             namespace = str((proc / "self/ns/net").readlink())
-            facts = "\0".join((boot, namespace, found[1], listener))
+            facts = "\0".join((boot, namespace, match[1], listener))
             return f"{experiment or 'run'}-{hashlib.sha256(facts.encode()).hexdigest()[:8]}"
     return ""
 
@@ -44,7 +44,7 @@ def _meeting() -> str:
     with contextlib.suppress(Exception):
         torch = sys.modules.get("torch.distributed.distributed_c10d")
         if torch is not None and torch.is_initialized():
-            store = torch._get_default_store()  # noqa: SLF001 - torch says it nowhere else
+            store = torch._get_default_store()  # noqa: SLF001 - torch has no public way
             while hasattr(store, "underlying_store"):
                 store = store.underlying_store
             return f"{store.host}:{store.port}"
@@ -53,11 +53,11 @@ def _meeting() -> str:
 
 def _listener(port: int, proc: Path) -> str:
     """The numbers of the sockets that listen on ``port``, one or one for each protocol; empty if there are none."""
-    found: set[str] = set()
+    inodes: set[str] = set()
     for table in _TABLES:
         with contextlib.suppress(FileNotFoundError), (proc / "net" / table).open("rb") as file:
             for line in file.read(_MOST_BYTES).decode("ascii", "replace").splitlines()[1:]:
                 _, local, _, state, *rest = line.split()
                 if state == _LISTENS and local.endswith(f":{port:04X}"):
-                    found.add(rest[_INODE])
-    return " ".join(sorted(found))
+                    inodes.add(rest[_INODE])
+    return " ".join(sorted(inodes))

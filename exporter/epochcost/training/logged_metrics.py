@@ -18,7 +18,7 @@ _NO_METRIC = re.compile(
     r"(?:^|[/_])(?:runtime|time|total_flos|flos|num_tokens|num_input_tokens_seen|\w*_per_second\w*)$|^epochcost/",
     re.IGNORECASE,
 )
-"""Clocks, counts and speeds, which are seen elsewhere, and what came from us."""
+"""Clocks, counts and speeds, which are reported elsewhere, and our own figures."""
 
 
 class LoggedMetrics:
@@ -34,13 +34,13 @@ class LoggedMetrics:
     def _wanted(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        wanted = self._chosen.get(name)
-        if wanted is None and len(self._chosen) < 16 * MAX_NAMES:
-            wanted = self._chosen[name] = name not in POSITIONS and not _NO_METRIC.search(name) and self._place(name)
-        return bool(wanted)
+        choice = self._chosen.get(name)
+        if choice is None and len(self._chosen) < 16 * MAX_NAMES:
+            choice = self._chosen[name] = name not in POSITIONS and not _NO_METRIC.search(name) and self._place(name)
+        return bool(choice)
 
     def _place(self, name: str) -> bool:
-        chosen_names = [other for other, wanted in self._chosen.items() if wanted]
+        chosen_names = [other for other, choice in self._chosen.items() if choice]
         if len(chosen_names) >= MAX_NAMES:
             return False
         return _QUALITY.search(name) is not None or sum(not _QUALITY.search(one) for one in chosen_names) < MAX_OTHERS

@@ -11,7 +11,7 @@ from epochcost.training.warning import warn_once
 
 
 class MemoryPeak:
-    """Asks ``read_peak`` (-> bytes), or torch where the program has loaded it by itself; keeps the largest answer."""
+    """Calls ``read_peak`` (-> bytes), or torch if the program has loaded it itself; keeps the largest result."""
 
     def __init__(self, read_peak: Callable[[], Any] | None) -> None:
         self._read_peak = read_peak

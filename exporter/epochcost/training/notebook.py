@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Any, Protocol
 
-from epochcost.training.fit_call import WATCH
+from epochcost.training.fit_call import WATCHER
 from epochcost.training.summary import money
 
 IDLE_SECONDS = 180.0
@@ -67,7 +67,7 @@ class Notebook:
         self._stop_timer()
 
     def _after_cell(self, result: Any = None, *_: object) -> None:  # noqa: ANN401 - as above
-        WATCH.look()
+        WATCHER.look()
         broke = not getattr(result, "success", True)
         self._runs = [run for run in self._runs if run.is_open]
         for run in self._runs:

@@ -22,9 +22,9 @@ class PreemptionNotice:
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
-        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty if it does not say.
-        at_ts: when, in seconds since the Unix epoch; None if it does not say: then at once.
-        seen_ts: when the agent first heard it.
+        action: what will be done, in the provider's term (``terminate``, ``preempt``); empty if not reported.
+        at_ts: when, in seconds since the Unix epoch; None if not reported: then at once.
+        seen_ts: when the agent first received it.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class PreemptionNotice:
 
 
 class NoticeFile:
-    """``preemption.json``, read at most once a second, so that a loop may ask at every step."""
+    """``preemption.json``, read at most once a second, so that a loop may check at every step."""
 
     def __init__(self, directory: Callable[[], Path]) -> None:
         self._directory = directory

@@ -9,10 +9,10 @@ class Position:
     """Epochs, steps, samples and tokens, all absolute; None if not known.
 
     ``base`` counts finished epochs; the part of the current one is ``epoch_steps / steps`` where the number of steps
-    per epoch is known, else by samples, else nothing. Within an epoch the position never goes back, whatever a second
-    loader's length says. ``part`` is the part of the current epoch as a framework says it. Who is ``stepwise`` has no
-    epochs, only steps. Where several batches make a step (``accumulate``), ``batches`` are those towards the next one,
-    ``batches_base`` how many of them the epoch before left behind.
+    per epoch is known, else by samples, else nothing. Within an epoch the position never goes back, whatever the length
+    of a second loader. ``part`` is the part of the current epoch as reported by a framework. A ``stepwise`` position
+    has no epochs, only steps. Where several batches make a step (``accumulate``), ``batches`` are those towards the
+    next one, ``batches_base`` how many of them the epoch before left behind.
     """
 
     __slots__ = (
@@ -133,7 +133,7 @@ class Position:
         *,
         counted: bool = True,
     ) -> None:
-        """Set what is given, from outside; samples that are ``counted`` there are not derived from steps any longer."""
+        """Set the given values; samples that are ``counted`` outside are not derived from steps any longer."""
         if self.nominal is not None:
             epoch, step, tokens = self._nominally(self.nominal, epoch, step, tokens)
         if epoch is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 KEY = "shells"
-"""In lines of ``epochcost event``: who wrote them."""
+"""In lines of ``epochcost event``: the processes that wrote them."""
 MOST_PROCESSES = 24
 
 

@@ -22,7 +22,7 @@ SEND_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 FINAL_SEND_SECONDS = 2.0
-"""What the end of a run waits at most for its last line to arrive, and only while the agent has been answering."""
+"""Maximum wait at the end of a run for its last line to arrive, and only while the agent has been responding."""
 REFUSALS = 3
 MAX_TOKEN_CHARACTERS = 8192
 
@@ -30,13 +30,13 @@ MAX_TOKEN_CHARACTERS = 8192
 class RemoteWriter:
     """As `EventWriter`, but to ``url``; lines wait in a bounded queue and the oldest are dropped when it is full.
 
-    Nothing is lost by a dropped line but its own detail: figures are absolute, and boundaries carry all facts.
-    An agent that is away is tried again for ever, ever more seldom; one that refuses is left alone after 3 times, and
-    a server that does not answer as an agent does (without end, drop by drop, in no HTTP) at once and for good.
+    A dropped line loses only its own detail: figures are absolute, and boundaries carry all facts. An unreachable agent
+    is retried for ever, with growing intervals; one that refuses is given up after 3 times, and a server that does not
+    respond like an agent (endless, trickling, not HTTP) at once and for good.
 
     Attributes:
         name, replaces, locked, dead: as of `EventWriter`; there is no file, so no lock.
-        answer: the newest answer of the agent, and when it came (monotonic seconds).
+        answer: the newest response of the agent, and when it came (monotonic seconds).
     """
 
     def __init__(self, url: str, token_file: str, run: str, claim: ClaimFile | None = None) -> None:
@@ -80,7 +80,7 @@ class RemoteWriter:
         return True
 
     def close(self) -> None:
-        """Let the last lines go; waits for them only where the agent answers, and not for long."""
+        """Send the last lines; waits for them only if the agent responds, and not for long."""
         self._closing = True
         self._wake.set()
         if self.name and not self.dead and not self._failed:
@@ -175,7 +175,7 @@ class RemoteWriter:
 
 
 class RemoteCost(CostFile):
-    """The run's dollars as the agent's answers bring them."""
+    """The run's dollars from the agent's responses."""
 
     rewritten = False
 

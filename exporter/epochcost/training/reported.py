@@ -1,4 +1,4 @@
-"""The numbers that a program logs, its loss say, kept until the next line is written."""
+"""The numbers that a program logs, such as its loss, kept until the next line is written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from epochcost.training.switches import metrics_allowed
 from epochcost.training.warning import shown, warn_once
 
 MAX_NAMES = 8
-"""Of one run; the agent keeps no more."""
+"""Maximum for one run; the agent keeps no more."""
 MAX_NAME = 60
 READ_EVERY_SECONDS = 1.0
 """A number on a device: reading it waits for all that the device still has to do."""
@@ -24,7 +24,7 @@ _monotonic = time.monotonic
 
 
 class _UnreadableError(Exception):
-    """Reading the number would do something to the training; not even its text may be asked for."""
+    """Reading the number would affect the training; not even its text may be read."""
 
 
 class ReportedValues:

@@ -38,10 +38,10 @@ class Run(RunLoops):
 
     Positions are absolute and counted in finished epochs: 3.25 is a quarter into the fourth. Every method may be called
     from any thread, returns at once and raises nothing, whatever happens to the disk, the directory or the agent; only
-    `epochs` raises what ``range`` would, for a plan that is none.
+    `epochs` raises what ``range`` would, for an invalid plan.
 
     Attributes:
-        announce: where the one line at the end of the run goes; its ``wanted()``, where it has one, says if at all.
+        announce: prints the one line at the end of the run; its ``wanted()``, if it has one, decides whether.
         fit: the callback's fit that opened this run; None if the program itself did.
         plain: ``epochcost.start()`` opened it, for the plain functions.
         cell: of a notebook, in which it began.

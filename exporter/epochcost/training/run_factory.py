@@ -49,8 +49,8 @@ def open_run() -> Run | None:
     """The run that was opened last in this thread and is still open, else in the process; None if there is none."""
     runs = [run for run in ENDINGS.open if isinstance(run, Run)]
     here = [run for run in runs if run.opened_here]
-    found = here or runs
-    return found[-1] if found else None
+    candidates = here or runs
+    return candidates[-1] if candidates else None
 
 
 def users_run() -> Run | None:
@@ -131,9 +131,9 @@ def _ranked(job: Job, experiment: str) -> tuple[Job, str]:
 def _writer_and_costs(
     environ: Mapping[str, str], directory: Callable[[], Path], run: str, claims: Callable[[], Path] | None
 ) -> tuple[Callable[[str], Writer], CostFile]:
-    """How events go and dollars come: by files, or over HTTP if ``EPOCHCOST_URL`` is set.
+    """How events are sent and dollars received: by files, or over HTTP if ``EPOCHCOST_URL`` is set.
 
-    ``claims``: where the run's id is claimed that nobody gave; None if there is no need.
+    ``claims``: where a generated run id is claimed; None if there is no need.
     """
     url = network_url(environ)
     if not url:

@@ -48,7 +48,7 @@ class RunLoops(RunLife):
                 self._leave_epoch(before + number + 1)
                 raise
 
-        return Loop(iterate, lambda: len(numbers))  # type: ignore[arg-type]  # count has none, and says so
+        return Loop(iterate, lambda: len(numbers))  # type: ignore[arg-type]  # count has none, and raises
 
     def batches(self, loader: Iterable[T], start: int = 0, accumulate: int | None = None) -> Loop[T]:
         """Iterate over ``loader``, counting one step after each body; ``start`` batches were done before.

@@ -43,7 +43,7 @@ _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
 _WRITER = re.compile(r"(.+)-(?:[0-9]+-[0-9a-f]{6}|shell(?:-.*)?)\.jsonl")
-"""The rest of a file's name after its run: the machine's name, and whose file it is."""
+"""The rest of a file's name after its run: the machine's name, and the file's user."""
 _counted: dict[str, int] = {}
 """How many training runs this process has had under a name."""
 
@@ -66,7 +66,7 @@ class LaunchContext:
 
 
 class RunName:
-    """The ids of one `Run`: its first, and those of the training runs that begin anew after one that finished."""
+    """The ids of one `Run`: its first, and those of new training runs after one that finished."""
 
     def __init__(self, launch: LaunchContext, user_run: str, experiment: str, directory: Callable[[], Path]) -> None:
         self._environ = launch.environ
@@ -94,14 +94,14 @@ class RunName:
         return self._of_job(self._base)
 
     def next(self) -> str:
-        """The id of a training run that begins again after this one finished: the same only where the user gave it."""
+        """The id of a training run that begins again after this one finished: the same only if the user set it."""
         return self.first()
 
     @contextmanager
     def claim(self, run: str) -> Iterator[str]:
         """The id under which to start now: ``run``, or the next one if another process took it since it was chosen.
 
-        The event file is to be made and locked within the context, so that the next process to ask finds it.
+        The event file is to be made and locked within the context, so that the next process to look finds it.
         """
         if self._chosen is None or not self._job.writes:
             yield run
@@ -151,7 +151,7 @@ class RunName:
         return ""
 
     def _is_free(self, last: Mapping[str, object]) -> bool:
-        """Whether a run that left these words may be this one: it is of no other experiment, and goes on.
+        """Whether a run with these last reports may be this one: it is of the same experiment, and continues.
 
         It does unless it finished in this attempt of the job.
         """
@@ -160,12 +160,12 @@ class RunName:
         return not over and not (other and self._experiment and other != self._experiment)
 
     def _last_event(self, run: str) -> dict[str, object] | None:
-        """What another process reported last about ``run`` on this node; None if it may go on, empty for nothing."""
+        """What another process reported last about ``run`` on this node; None if it may continue, empty for nothing."""
         try:
             files = self._files(run)
         except OSError:  # nothing can be written there either, which the writer reports
             return {}
-        # For a rank that does not write, who writes now may be its own world's.
+        # For a rank that does not write, the current writer may belong to its own world.
         if self._job.writes and any(_locked(path) for path in files):
             return None
         last = last_event(files[-1]) if files else {}
@@ -209,7 +209,7 @@ def _is_own_file(status: os.stat_result) -> bool:
 
 
 def _opened(path: str) -> int:
-    """A file of this user's, to be read. Anybody may have put one there: no link is followed, no pipe waited for.
+    """A file of this user's, to be read. Any user may have put one there: no link is followed, no pipe waited for.
 
     Raises:
         OSError: for anything else.

@@ -17,9 +17,9 @@ from typing import Any
 class DefaultAction(int):
     """The default action, with the runs ended before it. It looks exactly like ``SIG_DFL``.
 
-    A program or framework that asks ``signal.getsignal`` or sets a handler of its own while a run is open finds that
-    SIGTERM has its default action, as without us: so it neither chains to this handler nor takes it for a wish of the
-    program, and what it puts back later is the default action itself. For that, this is the integer ``SIG_DFL`` to
+    A program or framework that calls ``signal.getsignal`` or sets a handler of its own while a run is open finds that
+    SIGTERM has its default action, as without us: so it neither chains to this handler nor takes it for the program's
+    choice, and what it restores later is the default action itself. For that, this is the integer ``SIG_DFL`` to
     ``signal``'s conversion into `signal.Handlers`, and a callable to the interpreter.
     """
 

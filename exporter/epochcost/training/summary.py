@@ -11,7 +11,7 @@ MINUTES_FROM_SECONDS = 120.0
 HOURS_FROM_SECONDS = 5400.0
 ALWAYS = {"startup": "start-up", "idle": "idle"}
 WHERE_IT_COUNTS = {"replay": "done again", "stalled": "stalled"}
-"""Said from half a percent on."""
+"""Printed from half a percent on."""
 
 
 class RunTotals(NamedTuple):

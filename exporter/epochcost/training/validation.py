@@ -84,5 +84,5 @@ def text(value: object, limit: int = 500) -> str:
         return f"<{type(value).__name__}>"
 
 
-def _refuse(name: str, value: object, wanted: str) -> None:
-    warn_once(f"argument {name}", f"{name}={shown(value)} is not {wanted}; it is not reported")
+def _refuse(name: str, value: object, expected: str) -> None:
+    warn_once(f"argument {name}", f"{name}={shown(value)} is not {expected}; it is not reported")

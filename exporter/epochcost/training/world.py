@@ -35,9 +35,9 @@ def _of_torch() -> tuple[int, int]:
 
 
 def _of_jax() -> tuple[int, int]:
-    """The same of a JAX program over several processes; asking others would start its devices.
+    """The same for a JAX program over several processes; other calls would start its devices.
 
-    Where JAX keeps what it was initialised with is not part of its interface: if it is not there, JAX itself is asked.
+    Where JAX keeps what it was initialised with is not part of its interface: if it is not there, JAX itself is called.
     """
     with contextlib.suppress(Exception):
         state = sys.modules["jax._src.distributed"].global_state

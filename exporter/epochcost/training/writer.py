@@ -1,4 +1,4 @@
-"""One file of JSON lines, appended to by one process, that may fail without anybody noticing more than one warning."""
+"""One file of JSON lines, appended to by one process; a failure causes no more than one warning."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MAX_FAILURES = 3
 """In a row; then the warning is logged, and the file is tried again ever more seldom."""
 LONGEST_PAUSE_SECONDS = 60.0
 CHECK_EVERY = 64
-"""Lines between two looks at whether the file is still there and ours; three system calls that a line need not pay."""
+"""Lines between two checks that the file is still there and ours, which take three system calls."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 # O_NONBLOCK: whatever is in place of a regular file, opening and writing return at once.
 _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class Writer(Protocol):
-    """Where the lines of one process go. No method ever raises, nor waits for anybody."""
+    """Where the lines of one process go. No method ever raises, nor waits for others."""
 
     name: str
     replaces: str
@@ -135,7 +135,7 @@ class EventWriter:
         return True
 
     def close(self) -> None:
-        """Let go of the file, which releases the lock; warns if nothing at all could be written."""
+        """Close the file, which releases the lock; warns if nothing at all could be written."""
         if self._unsent:  # the last line need not wait for the end of a pause
             self._retry_at = 0.0
             self.put(self._unsent)

@@ -25,7 +25,7 @@ def collectors(
 
     Args:
         snapshot: the newest; None before the first.
-        healths: how the collectors went, by name; of the snapshot where nothing else is given.
+        healths: how the collectors went, by name; by default those of the snapshot.
     """
     return {
         "node": SubjectCollector((*NODE, *TERMS), snapshot),

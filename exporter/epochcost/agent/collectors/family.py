@@ -11,7 +11,7 @@ from epochcost.metric_families import MetricFamily, Sample
 T = TypeVar("T")
 PREFIX = "epochcost_"
 MACHINE = "epochcost_machine"
-"""Label of every series, first: whose it is, whatever target labels a scrape configuration makes (none makes this)."""
+"""First label of every series: its machine, whatever target labels a scrape configuration sets (none sets this)."""
 Value: TypeAlias = float | int | bool | None
 Row: TypeAlias = tuple[Sequence[str], Value]
 """Label values, and the value of the sample; None is not exported."""
@@ -32,7 +32,7 @@ def one(value: Callable[[Snapshot], Value]) -> Rows:
 
 
 def each(items: Callable[[Snapshot], Iterable[T]], rows: Callable[[T], Iterable[Row]]) -> Rows:
-    """The rows of each of ``items``; one whose rows cannot be made takes no other along."""
+    """The rows of each of ``items``; one whose rows cannot be made does not affect the others."""
 
     def of_all(snapshot: Snapshot) -> Iterator[Row | FailedRow]:
         for item in items(snapshot):

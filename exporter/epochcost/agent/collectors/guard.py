@@ -1,4 +1,4 @@
-"""Metrics of the guard: what it waits for, who keeps what, and what it has done. None without a policy."""
+"""Metrics of the guard: what it waits for, active keeps, and what it has done. None without a policy."""
 
 from __future__ import annotations
 

@@ -22,6 +22,20 @@ def own(healths: Healths) -> tuple[Family, ...]:
             ("version", "python"),
             lambda s: [((f"{__version__}{'+simulated' if s.simulated else ''}", platform.python_version()), 1)],
         ),
+        *_of_collectors(healths),
+        Family("sample_timestamp_seconds", "Time of the last sample.", (), one(lambda s: s.t)),
+        *_of_events(),
+        Family(
+            "clock_jumps_total",
+            "Wall clock jumps that were detected and ignored.",
+            (),
+            one(lambda s: s.clock_jumps),
+        ),
+    )
+
+
+def _of_collectors(healths: Healths) -> tuple[Family, ...]:
+    return (
         Family(
             "collector_success",
             "1 if the collector's last run succeeded, else 0; collectors metrics_... write the rows of this page.",
@@ -40,7 +54,11 @@ def own(healths: Healths) -> tuple[Family, ...]:
             (),
             lambda s: [((), health.contradictions) for name, health in healths(s).items() if name == "price"],
         ),
-        Family("sample_timestamp_seconds", "Time of the last sample.", (), one(lambda s: s.t)),
+    )
+
+
+def _of_events() -> tuple[Family, ...]:
+    return (
         Family(
             "progress_events_total",
             "Training events processed, by result.",
@@ -52,12 +70,6 @@ def own(healths: Healths) -> tuple[Family, ...]:
             "Event lines and files rejected because their user exceeds a quota, by reason.",
             ("user", "reason"),
             lambda s: [*s.refused.items()],
-        ),
-        Family(
-            "clock_jumps_total",
-            "Wall clock jumps that were detected and ignored.",
-            (),
-            one(lambda s: s.clock_jumps),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Metrics of who uses each GPU. Series of their own: as labels on the GPU's figures they would count them twice."""
+"""Metrics of each GPU's owners. Series of their own: as labels on the GPU's figures they would count these twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the exposition of a dcgm-exporter says, as samples: pure."""
+"""The exposition of a dcgm-exporter as samples: pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BLANKS = frozenset(
     first + reason for first in (0x7FFFFFF0, 0x7FFFFFFFFFFFFFF0, 1 << 47) for reason in range(4)
 )  # of 32 bits, of 64 bits, and of a double: blank, not found, not supported, not permitted
 MOST_ENTITIES = 1024
-"""GPUs and slices of one machine; what tells of more is no dcgm-exporter of it."""
+"""GPUs and slices of one machine; an exposition with more is not from a dcgm-exporter of it."""
 LEAST_INT64_BLANK = 9.2e18
 """As a double, all blanks of 64 bits are 2^63."""
 
@@ -52,7 +52,7 @@ FIELDS = (
 
 
 class ExpositionError(ValueError):
-    """A response is not an exposition of a dcgm-exporter; the text says why."""
+    """A response is not an exposition of a dcgm-exporter; the text contains the reason."""
 
 
 @dataclass(slots=True)
@@ -68,14 +68,14 @@ class Entity:
 
 
 def parse_exposition(text: str, complaints: MutableMapping[str, str] | None = None) -> GpuReading:
-    """All GPUs and slices that ``text`` tells of, in order of their index; ``t`` is 0.
+    """All GPUs and slices in ``text``, in order of their index; ``t`` is 0.
 
     Args:
         text: the exposition.
         complaints: takes what was left out because it cannot be, by GPU and figure, for people.
 
     Raises:
-        ExpositionError: when it tells of none, is cut off, has a line that cannot be read, or tells of two machines.
+        ExpositionError: when it has none, is cut off, has a line that cannot be read, or has two machines.
     """
     lines = [line for line in text.splitlines() if line.startswith(FIELDS)]
     if not lines:
@@ -156,8 +156,8 @@ def _gpu(group: list[Entity], complaints: MutableMapping[str, str]) -> list[GpuS
     if None in sizes:
         unknown = next(e for e, size in zip(slices, sizes, strict=True) if size is None)
         complaints[f"{unknown.uuid} slices"] = (
-            f"GPU {unknown.index}: which part of {unknown.model or 'the GPU'} the MIG profile {unknown.profile!r} is "
-            "cannot be told: the time of the GPU is unknown"
+            f"GPU {unknown.index}: which part of {unknown.model or 'the GPU'} the MIG profile {unknown.profile!r} is, "
+            "is ambiguous: the time of the GPU is unknown"
         )
         return [gpu, *(_slice(e, 0.0, complaints) for e in slices)]
     known = [size for size in sizes if size is not None]
@@ -198,7 +198,7 @@ class _Figures:
         return checked
 
     def complain(self, name: str, why: str) -> None:
-        """Say that figure ``name`` was left out."""
+        """Report that figure ``name`` was left out."""
         self.complaints[f"{self.of.uuid} {self.of.slice_id} {name}"] = f"GPU {self.of.index}: {name}: {why}: left out"
 
     def memory(self) -> tuple[int | None, int | None, int | None]:
@@ -239,7 +239,7 @@ def _whole(entity: Entity, complaints: MutableMapping[str, str]) -> GpuSample:
 
 
 def _slice(entity: Entity, fraction: float, complaints: MutableMapping[str, str]) -> GpuSample:
-    """A slice. DCGM has no utilisation of one (some versions say 0), so only what its engine counts is believed."""
+    """A slice. DCGM has no utilisation of one (some versions report 0), so only what its engine counts is used."""
     f = _Figures(entity, complaints)
     return replace(
         _common(entity, f),

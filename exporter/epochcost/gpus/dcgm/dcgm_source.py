@@ -1,4 +1,4 @@
-"""GPUs as a dcgm-exporter on this node tells of them, so that a node that runs one is not asked twice."""
+"""GPUs as reported by a dcgm-exporter on this node, so that the driver is not queried twice."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ OK = 200
 
 
 class DcgmSource:
-    """Asks the exporter at ``url`` at each reading; a GPU that it no longer tells of is not readable.
+    """Queries the exporter at ``url`` at each reading; a GPU that it no longer reports is not readable.
 
-    The figures are as old as the exporter's own beat makes them, 30 s unless configured otherwise: it gives no times.
+    The figures are as old as the exporter's own interval, 30 s by default: it reports no times.
     """
 
     name = "dcgm"
@@ -43,7 +43,7 @@ class DcgmSource:
         self._patience = patience_seconds
         self._answer = b""
         self._parsed: GpuReading | None = None
-        """What `_answer` says; the exporter repeats itself word for word between two of its own readings."""
+        """The readings in `_answer`; the exporter repeats itself literally between two of its own readings."""
         self._known: dict[str, GpuSample] = {}
         self._complained: set[str] = set()
 
@@ -95,7 +95,7 @@ class DcgmSource:
             raise GpuError(f"{self._who()}: {err}") from None
         except ExchangeError as err:
             raise GpuError(f"{self._who()}: the response was cut off: {err}") from None
-        if answer.status != OK:  # who answers for another machine, by a redirect, is not asked
+        if answer.status != OK:  # a redirect to another machine is not followed
             raise GpuError(f"{self._who()}: HTTP {answer.status}")
         return answer.body
 

@@ -29,7 +29,7 @@ class CountersError(Exception):
 
 @dataclass(slots=True)
 class Integrator:
-    """Sums what each device's own counters grew by, so that one that goes away or starts anew makes no step down."""
+    """Sums what each device's own counters grew by, so that one that disappears or is reset makes no step down."""
 
     before: dict[str, Pair] | None = None
     sums: Pair = (0, 0)

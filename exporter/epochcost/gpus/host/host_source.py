@@ -78,7 +78,7 @@ def boot_time(proc: Path = PROC) -> float:
 
 
 def boot_id(proc: Path = PROC) -> str:
-    """The kernel's name for this boot, a UUID in lower case: another one means that the machine was started anew.
+    """The kernel's name for this boot, a UUID in lower case: another one means that the machine was rebooted.
 
     Raises:
         HostError: naming the file and the line.
@@ -94,7 +94,7 @@ def parse_cpu_seconds(text: str, where: str, ticks_per_second: int) -> dict[str,
     """CPU-seconds since boot by state, summed over all CPUs, from the text of ``/proc/stat``.
 
     The kernel counts a guest's time in ``user`` and ``nice`` too: it is taken out there, so that the states sum to the
-    whole. ``steal`` is time that the hypervisor gave to others.
+    whole. ``steal`` is time that the hypervisor gave to other machines.
 
     Raises:
         HostError: naming ``where`` and the line.
@@ -122,7 +122,7 @@ def utilization(before: Mapping[str, float], after: Mapping[str, float]) -> floa
 
 
 def parse_memory(text: str, where: str) -> tuple[int | None, int]:
-    """Bytes used (total - available; None on a kernel that does not say) and total, from ``/proc/meminfo``.
+    """Bytes used (total - available; None on a kernel that does not report it) and total, from ``/proc/meminfo``.
 
     Raises:
         HostError: naming ``where`` and the line.

@@ -1,4 +1,4 @@
-"""One NVIDIA GPU or MIG slice: asks for its figures, and gives up those that it does not have."""
+"""One NVIDIA GPU or MIG slice: reads its figures, and skips those that it does not have."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from epochcost.model import GpuSample
 log = logging.getLogger(__name__)
 
 ASK_AGAIN_SECONDS = 600.0
-"""Between two tries of figures that were given up as not supported."""
+"""Interval between two tries of figures that were skipped as not supported."""
 SILENT_SECONDS = 10.0
 """The same for a GPU that refuses every figure."""
 
@@ -37,7 +37,7 @@ STUCK_SECONDS = 1.0
 
 
 class Doing:
-    """Which call of the driver is under way, for who waits for it; empty when none is. And which took longest."""
+    """Which driver call is in progress, for threads that wait for it; empty when none is. And which took longest."""
 
     __slots__ = ("call", "longest_call", "longest_seconds", "since")
 
@@ -73,7 +73,7 @@ class Doing:
 
 
 class CallFailures:
-    """How often which call answered which code that is neither a figure nor a refusal; counted by several threads."""
+    """How often which call returned which code that is neither a figure nor a refusal; counted by several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -92,12 +92,12 @@ class CallFailures:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What a device writes down.
+    """What a device records.
 
     Attributes:
         logged: what was logged once, shared by all GPUs.
         doing: which call is under way.
-        failures: answers that were neither a figure nor a refusal, shared by all GPUs.
+        failures: results that were neither a figure nor a refusal, shared by all GPUs.
         integrator: what is summed up over its readings; a slice has none.
     """
 
@@ -108,7 +108,7 @@ class Notes:
 
 
 class NvmlDevice:
-    """One GPU or slice with its identity, asked once, and the figures that it has."""
+    """One GPU or slice with its identity, read once, and the figures that it has."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class NvmlDevice:
         self._nvml = nvml
         self._all = figures
         self._figures = figures
-        self._kept: dict[str, tuple[float, Values]] = {}
+        self._last_values: dict[str, tuple[float, Values]] = {}
         self._logged = notes.logged
         self._doing = notes.doing
         self._failures = notes.failures
@@ -135,10 +135,10 @@ class NvmlDevice:
         self._has_responded = False
         """The driver has reported something of it in the sample under way."""
         self._failed: CallError | None = None
-        """What it answered last to a call of the sample under way that failed."""
+        """The last error of a call of the sample in progress."""
 
     def sample(self, t: float, known: Values | None = None) -> GpuSample:
-        """Ask for every figure; ``t`` in seconds. ``known`` are fields that others know of it.
+        """Read every figure; ``t`` in seconds. ``known`` are fields that are known from elsewhere.
 
         Raises:
             CallError: when the driver as a whole is at fault, not this GPU.
@@ -168,11 +168,11 @@ class NvmlDevice:
         return GpuSample(who.index, who.uuid, who.model, **values)  # `replace` would take three times as long
 
     def ask_again(self) -> None:
-        """Ask at the next sample for what was given up, too: a mode has changed."""
+        """Read at the next sample what was skipped, too: a mode has changed."""
         self._ask_again_at = -math.inf
 
     def gives(self, call: str) -> bool:
-        """Whether the figure of ``call`` was not given up."""
+        """Whether the figure of ``call`` is not skipped."""
         return any(figure.call == call for figure in self._figures)
 
     def _summed(self, t: float, values: Values) -> Values:
@@ -191,7 +191,7 @@ class NvmlDevice:
 
     def _ask(self, figure: Figure, t: float, values: Values) -> None:
         if figure.every:
-            called_t, answer = self._kept.get(figure.call, (-math.inf, {}))
+            called_t, answer = self._last_values.get(figure.call, (-math.inf, {}))
             if 0 <= t - called_t < figure.every:
                 values.update(answer)
                 return
@@ -212,7 +212,7 @@ class NvmlDevice:
             self._has_responded = True
             values.update(answer)
             if figure.every:
-                self._kept[figure.call] = (t, answer)
+                self._last_values[figure.call] = (t, answer)
 
     def _fails(self, figure: Figure, err: Any) -> None:  # noqa: ANN401 - pynvml has no types
         """Leave this figure alone out, unless the GPU cannot be known without it."""
@@ -227,7 +227,7 @@ class NvmlDevice:
 
     def _give_up(self, figure: Figure, answer: str, t: float, values: Values) -> None:
         instead = (figure.instead,) if figure.instead else ()
-        self._figures = tuple(f for kept in self._figures for f in (instead if kept is figure else (kept,)))
+        self._figures = tuple(f for each in self._figures for f in (instead if each is figure else (each,)))
         if figure.instead:
             about = f"the driver returns {answer} for {figure.call}: using {figure.instead.call}"
             self._tell(about, figure.call, figure.level)
@@ -239,13 +239,13 @@ class NvmlDevice:
         self._tell(about, figure.call, figure.level)
 
     def _tell(self, text: str, about: str, level: int = logging.WARNING) -> None:
-        """Log once for all GPUs of the node: eight alike answer alike."""
+        """Log once for all GPUs of the node: eight of a kind behave alike."""
         if about not in self._logged:
             self._logged.add(about)
             log.log(level, "%s", text)
 
     def _unreadable(self, why: str) -> GpuSample:
-        self._kept.clear()
+        self._last_values.clear()
         if why != self._failing:
             self._failing = why
             log.warning("GPU %s (%s) cannot be read: %s", self.identity.index, self.identity.uuid, why)
@@ -261,7 +261,7 @@ def _place_of(who: GpuSample) -> Values:
 
 
 def unreadable(identity: GpuSample, doing: Doing | None = None) -> GpuSample:
-    """The sample of a GPU that could not be asked: who it is, the call that it is stuck in, and no figure."""
+    """The sample of a GPU that could not be read: its identity, the call that it is stuck in, and no figure."""
     call, seconds = doing.stuck() if doing else ("", 0.0)
     if seconds < STUCK_SECONDS:
         call = ""

@@ -1,4 +1,4 @@
-"""Which NVML calls give a GPU's figures, and what a response means. ``nvml`` below is the module ``pynvml``."""
+"""Which NVML calls return a GPU's figures, and what a result means. ``nvml`` below is the module ``pynvml``."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ class CallError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One NVML call, the fields it gives, and the figure to ask where a driver does not have it.
+    """One NVML call, the fields it returns, and the figure to read if a driver does not have it.
 
     Attributes:
         what: for people.
         call: its name in NVML.
-        ask: given the GPU's handle and the time (seconds); raises what pynvml raises.
-        instead: asked in its place where the driver refuses it.
-        every: least seconds between two requests; in between the last response holds.
+        ask: called with the GPU's handle and the time (seconds); raises what pynvml raises.
+        instead: read in its place if the driver refuses it.
+        every: minimum seconds between two calls; in between the last result is used.
         level: of the log line when it is refused; most GPUs have it: a warning.
-        vital: a response that is neither a figure nor a refusal means that the GPU cannot be read.
-        gone: answers by which the device is not there any longer.
+        vital: a result that is neither a figure nor a refusal means that the GPU cannot be read.
+        gone: results that mean that the device no longer exists.
     """
 
     what: str
@@ -76,7 +76,7 @@ class Figure:
 
 
 def figures_of(nvml: Any) -> tuple[Figure, ...]:  # noqa: ANN401 - pynvml has no types
-    """Every figure to ask of a GPU, each by its newest call first."""
+    """Every figure to read from a GPU, each by its newest call first."""
     return (
         Figure(
             "utilization",
@@ -108,7 +108,7 @@ def figures_of(nvml: Any) -> tuple[Figure, ...]:  # noqa: ANN401 - pynvml has no
 
 
 def memory_of(nvml: Any, gone: frozenset[int] = frozenset()) -> Figure:  # noqa: ANN401
-    """The memory of a GPU, or of a slice that may be destroyed at any time: then it answers one of ``gone``."""
+    """The memory of a GPU, or of a slice that may be destroyed at any time: then the result is one of ``gone``."""
     old = Figure(
         "memory", "nvmlDeviceGetMemoryInfo", lambda gpu, _: _memory(nvml.nvmlDeviceGetMemoryInfo(gpu)), gone=gone
     )

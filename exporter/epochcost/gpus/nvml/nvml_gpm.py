@@ -13,14 +13,14 @@ from epochcost.gpus.nvml.nvml_figures import INVALID_ARGUMENT, Figure, Values
 log = logging.getLogger(__name__)
 
 LEAST_SECONDS = 0.1
-"""The driver gives nothing useful for samples closer together."""
+"""The driver returns nothing useful for samples closer together."""
 
 Take = Callable[[Any], object]
-"""Reads the counters of one device into the buffer given."""
+"""Reads the counters of one device into the buffer."""
 
 
 class Gpm:
-    """The counters of one device: each request gives the means since the one before.
+    """The counters of one device: each request returns the means since the one before.
 
     ``take_slice`` is given for a MIG slice, and reads the counters of that slice. Its utilisation then is the share of
     time in which any program ran on the slice, which a slice has no other call for.
@@ -43,7 +43,7 @@ class Gpm:
         self._question: Any = None
 
     def figure(self) -> Figure:
-        """To be asked with the others; refused by a GPU without these counters."""
+        """Read with the others; refused by a GPU without these counters."""
         call = "nvmlGpmSampleGet"
         return Figure("activity of SMs, tensor cores and memory", call, lambda _, t: self._ask(t), level=logging.INFO)
 
@@ -71,7 +71,7 @@ class Gpm:
         except self._nvml.NVMLError as err:
             if err.value != INVALID_ARGUMENT:
                 raise
-            log.debug("no activity in this reading: %s", err)  # the GPU was cut anew between the two samples, say
+            log.debug("no activity in this reading: %s", err)  # perhaps the GPU was partitioned anew
             self.free()
             return {}
 

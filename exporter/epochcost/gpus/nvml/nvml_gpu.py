@@ -26,12 +26,12 @@ HOLDS_SECONDS = 3.0
 time; then it is not readable."""
 MOST_HELD_SECONDS = 60.0
 STUCK_TIMES_LONGEST = 4.0
-"""A call that takes so many times as long as the longest of the reading before is stuck, in a slow driver too."""
+"""A call that takes this many times as long as the longest of the reading before is stuck, in a slow driver too."""
 
 
 @dataclass(slots=True)
 class Memory:
-    """What outlives a session: who the GPUs were, what was counted of them, and what was logged once."""
+    """What outlives a session: the identity of the GPUs, their counters, and what was logged once."""
 
     identities: dict[int, tuple[GpuSample, ...]] = field(default_factory=dict)
     """By index: the GPU and its slices, without figures."""
@@ -48,7 +48,7 @@ class GpuHandle:
     def __init__(self, nvml: Any, index: int, memory: Memory, figures: tuple[Figure, ...], xids: XidWatch) -> None:  # noqa: ANN401
         self.busy = False
         self.xids = xids
-        """Also tells which session this slot is of."""
+        """Also identifies the session of this slot."""
         self._nvml = nvml
         self._index = index
         self._memory = memory
@@ -113,7 +113,7 @@ class GpuHandle:
         return min(MOST_HELD_SECONDS, HOLDS_SECONDS + 2 * self.read_seconds)
 
     def close(self) -> None:
-        """Give back what the driver lent. Never raises."""
+        """Release what the driver allocated. Never raises."""
         for lent in (self._slices, self._gpm):
             if lent is not None:
                 lent.free()
@@ -133,9 +133,9 @@ class GpuHandle:
             if gpu.utilization_ratio is None:  # in MIG mode a GPU has none: it may be in slices
                 if err.code in DRIVER_FAULTS:
                     raise
-                self._tell(f"its slices cannot be told: {err}", f"slices {self._index}")
+                self._tell(f"its slices are unknown: {err}", f"slices {self._index}")
                 return self._unreadable()
-            self._tell(f"its slices cannot be told: {err}: read as a whole", f"slices {self._index}")
+            self._tell(f"its slices are unknown: {err}: read as a whole", f"slices {self._index}")
             samples = (gpu,)
         self._memory.logged.discard(f"slices {self._index}")
         who, fraction = self._device.identity, samples[0].gpu_fraction
@@ -147,7 +147,7 @@ class GpuHandle:
         return tuple(unreadable(identity, doing) for identity in self._known())
 
     def _known(self) -> tuple[GpuSample, ...]:
-        # Who it is may never be known, but its seconds are on the bill: they need a key of their own.
+        # Its identity may never be known, but its seconds are on the bill: they need a key of their own.
         never = (GpuSample(str(self._index), f"unknown-{self._index}"),)
         return self._memory.identities.get(self._index, never)
 
@@ -185,7 +185,7 @@ class GpuHandle:
 
 
 def text_of(nvml: Any, call: str, *arguments: Any) -> str:  # noqa: ANN401
-    """A name that the driver tells, empty if it does not: a GPU without a name costs as much."""
+    """The driver's name of it, empty if there is none: a GPU without a name costs as much."""
     try:
         return printable(getattr(nvml, call)(*arguments))
     except (nvml.NVMLError, UnicodeDecodeError) as err:

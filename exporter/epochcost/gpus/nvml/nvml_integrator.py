@@ -1,4 +1,4 @@
-"""What a driver tells only of an instant, summed up over the readings of one GPU."""
+"""Instantaneous values of a driver, integrated over the readings of one GPU."""
 
 from __future__ import annotations
 

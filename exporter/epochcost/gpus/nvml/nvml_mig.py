@@ -21,14 +21,14 @@ NOT_THERE = frozenset((2, 6))
 """Invalid argument, not found: there is no MIG instance with this number."""
 
 RESTING_PART_OF_LIMIT = 0.2
-"""A GPU at rest draws no more than this part of its power limit, whatever the least is that was seen of it."""
+"""A GPU at rest draws no more than this part of its power limit, whatever its lowest observed power."""
 ABOVE_REST = 1.15
 HOLDS_BYTES = 64 << 20
 """A slice with less in use holds nothing but the driver's own; no program runs on it."""
 
 
 class Slices:
-    """The slices of one GPU, none while it is not in MIG mode; asked by one thread at a time."""
+    """The slices of one GPU, none while it is not in MIG mode; read by one thread at a time."""
 
     def __init__(self, nvml: Any, gpu: NvmlDevice, notes: Notes) -> None:  # noqa: ANN401
         self._nvml = nvml
@@ -37,7 +37,7 @@ class Slices:
         self._doing = notes.doing
         self._mode: bool | None = None
         self.known: dict[str, Any] = {}
-        """What the last look at the slices tells of the GPU itself, as fields of its sample."""
+        """What the last reading of the slices shows of the GPU itself, as fields of its sample."""
         self._devices: dict[str, NvmlDevice] = {}
         self._counters: dict[str, Gpm] = {}
         self._look_at = -math.inf
@@ -63,11 +63,11 @@ class Slices:
         return (gpu if as_known else replace(gpu, **self.known), *(self._marked(s, gpu.power_watts) for s in slices))
 
     def identities(self) -> tuple[GpuSample, ...]:
-        """Who the slices are, without figures."""
+        """The identities of the slices, without figures."""
         return tuple(device.identity for device in self._devices.values())
 
     def free(self) -> None:
-        """Give the counters' buffers back. Never raises."""
+        """Release the counters' buffers. Never raises."""
         for gpm in self._counters.values():
             gpm.free()
 
@@ -78,16 +78,16 @@ class Slices:
             log.info("GPU %s: MIG mode is %s", self._gpu.identity.index, "on" if self._mode else "off")
             self._gpu.ask_again()
         self._look_at = t + LOOK_SECONDS
-        found = self._found() if self._mode else {}
-        if found.keys() != self._devices.keys():
-            log.info("GPU %s: %d MIG slices: %s", self._gpu.identity.index, len(found), ", ".join(found) or "none")
-        for uuid in self._devices.keys() - found.keys():
+        slices = self._current_slices() if self._mode else {}
+        if slices.keys() != self._devices.keys():
+            log.info("GPU %s: %d MIG slices: %s", self._gpu.identity.index, len(slices), ", ".join(slices) or "none")
+        for uuid in self._devices.keys() - slices.keys():
             self._counters.pop(uuid).free()
-        self._devices = found
+        self._devices = slices
 
-    def _found(self) -> dict[str, NvmlDevice]:
+    def _current_slices(self) -> dict[str, NvmlDevice]:
         most = self._called("nvmlDeviceGetMaxMigDeviceCount", self._gpu.handle) or 0
-        found: dict[str, NvmlDevice] = {}
+        slices: dict[str, NvmlDevice] = {}
         for number in range(most):
             handle = self._called("nvmlDeviceGetMigDeviceHandleByIndex", self._gpu.handle, number)
             if handle is None:
@@ -96,13 +96,13 @@ class Slices:
             known = self._devices.get(uuid)
             if known is not None and known.identity.index.endswith(f":{number}"):
                 known.handle = handle
-                found[uuid] = known
+                slices[uuid] = known
             elif uuid:
-                found[uuid] = self._opened(handle, uuid, number, most)
-        whole = sum(device.identity.gpu_fraction for device in found.values())
-        for device in found.values() if whole > 1 + 1e-9 else ():
+                slices[uuid] = self._opened(handle, uuid, number, most)
+        whole = sum(device.identity.gpu_fraction for device in slices.values())
+        for device in slices.values() if whole > 1 + 1e-9 else ():
             device.identity = replace(device.identity, gpu_fraction=device.identity.gpu_fraction / whole)
-        return found
+        return slices
 
     def _opened(self, handle: Any, uuid: str, number: int, most: int) -> NvmlDevice:  # noqa: ANN401
         gpu = self._gpu.identity
@@ -127,12 +127,12 @@ class Slices:
         return NvmlDevice(self._nvml, handle, identity, tuple(figures), self._notes)
 
     def _place(self, instance: int | None) -> tuple[int | None, int | None]:
-        """Profile of the instance and its first memory slice, None if unknown: only root may ask."""
+        """Profile of the instance and its first memory slice, None if unknown: only root may read it."""
         if instance is None:
             return None, None
         try:
-            found = self._called("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
-            info = None if found is None else self._called("nvmlGpuInstanceGetInfo", found)
+            handle = self._called("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
+            info = None if handle is None else self._called("nvmlGpuInstanceGetInfo", handle)
         except CallError:  # logged and counted; the slice is read all the same
             info = None
         return (None, None) if info is None else (info.profileId, info.placement.start)
@@ -149,7 +149,7 @@ class Slices:
         return replace(piece, power_active=working and piece.memory_used_bytes >= HOLDS_BYTES)
 
     def _power_limit(self) -> float:
-        """Watts; infinite where the driver does not say: then what was seen of it is all that tells rest from work."""
+        """Watts; infinite if the driver does not report it: then only its observed power shows if it works."""
         try:
             limit = self._called("nvmlDeviceGetEnforcedPowerLimit", self._gpu.handle)
         except CallError:
@@ -157,7 +157,7 @@ class Slices:
         return limit / 1000 if limit else math.inf
 
     def _called(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401
-        """The driver's answer, None if it has none.
+        """The driver's result, None if it has none.
 
         Raises:
             CallError: for a response that is neither.

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class NvmlProcesses:
-    """Asks the driver anew every time, so that a reload of it needs no care; it stays loaded for other users of it.
+    """Queries the driver from scratch every time, so that a reload needs no handling; it stays loaded for others.
 
     Used by one thread at a time, which may be another one than the sampler's.
     """
@@ -20,7 +20,7 @@ class NvmlProcesses:
         self._logged: set[str] = set()
 
     def pids(self) -> Mapping[str, Mapping[int, int | None]]:
-        """By GPU uuid: process id and the bytes it holds, None if the driver does not say.
+        """By GPU uuid: process id and the bytes it holds, None if the driver does not report them.
 
         A GPU that does not answer is left out, with one log line.
 
@@ -43,14 +43,14 @@ class NvmlProcesses:
     def _each(self, nvml: Any) -> Iterator[tuple[str, dict[int, int | None]]]:  # noqa: ANN401 - pynvml has no types
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
-                found = [self._on_one(nvml, device) for device in _devices(nvml, index)]
+                by_device = [self._on_one(nvml, device) for device in _devices(nvml, index)]
                 self._logged.discard(str(index))
             except (nvml.NVMLError, UnicodeDecodeError) as err:
                 if str(index) not in self._logged:
                     self._logged.add(str(index))
                     log.warning("the processes on GPU %d are not known: %s", index, err)
                 continue
-            yield from found
+            yield from by_device
 
     @staticmethod
     def _on_one(nvml: Any, device: Any) -> tuple[str, dict[int, int | None]]:  # noqa: ANN401
@@ -84,4 +84,4 @@ def _shut_down(nvml: Any) -> None:  # noqa: ANN401
     try:
         nvml.nvmlShutdown()
     except nvml.NVMLError as err:
-        log.debug("nvmlShutdown: %s", err)  # a driver that went away says so; nothing is left to let go of
+        log.debug("nvmlShutdown: %s", err)  # a driver that went away returns an error; nothing is left to release

@@ -22,7 +22,7 @@ class NvmlSession:
     """
 
     def __init__(self, nvml: Any, memory: Memory, doing: Doing) -> None:  # noqa: ANN401 - pynvml has no types
-        """``nvml`` is the module ``pynvml``; ``doing`` tells of the calls that are about no one GPU."""
+        """``nvml`` is the module ``pynvml``; ``doing`` shows the calls that are not about one GPU."""
         self._nvml = nvml
         self._memory = memory
         self._doing = doing
@@ -48,7 +48,7 @@ class NvmlSession:
             self._forget(count)
         for index in range(count):
             slot = slots.get(index)
-            # One of an earlier session that is stuck is not asked again, and its thread not joined by another.
+            # One of an earlier session that is stuck is not called again, and its thread not joined by another.
             if slot is None or (slot.xids is not self._xids and not slot.busy):
                 slots[index] = GpuHandle(self._nvml, index, self._memory, self._figures, self._xids)
         self._xids.poll()
@@ -67,7 +67,7 @@ class NvmlSession:
         try:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError as err:
-            log.debug("nvmlShutdown: %s", err)  # a driver that went away says so; nothing is left to let go of
+            log.debug("nvmlShutdown: %s", err)  # a driver that went away returns an error; nothing is left to release
 
     def _forget(self, count: int) -> None:
         """Every index may be another GPU's now."""

@@ -48,12 +48,12 @@ class NvmlSource:
         self._doing = Doing()
         self._worker: WorkerThread | None = None
         self._round: PollRound | None = None
-        """The reading under way, when it was held up before any GPU was asked."""
+        """The reading in progress, when it was blocked before any GPU was read."""
         self._session: NvmlSession | None = None
         self._anew = False
-        """Take the driver up anew before the next reading."""
+        """Reinitialise the driver before the next reading."""
         self._reopen_at = math.inf
-        """When to take the driver up anew, because no GPU could be read lately."""
+        """When to reinitialise the driver, because no GPU could be read recently."""
         self._refused: GpuError | None = None
         self._refused_until = -math.inf
 
@@ -71,7 +71,7 @@ class NvmlSource:
         return reading
 
     def close(self) -> None:
-        """Let go of the driver; a later read takes it up again."""
+        """Close the driver; a later read opens it again."""
         self._reopen_at, self._refused_until = math.inf, -math.inf
         worker, self._worker = self._worker, None
         if worker is None and self._session is None:
@@ -137,7 +137,7 @@ class NvmlSource:
         return round_
 
     def _held_up(self, t: float) -> GpuReading:
-        """No GPU was asked: every one is where the driver is."""
+        """No GPU was read: every one is stuck where the driver is."""
         call, seconds = self._doing.stuck()
         known = [gpu for slot in self._memory.identities.values() for gpu in slot]
         if not known:
@@ -150,7 +150,7 @@ class NvmlSource:
         """Every GPU's place.
 
         Raises:
-            GpuError: when the driver cannot be taken up; again, without asking it, for `RETRY_SECONDS`.
+            GpuError: when the driver cannot be initialised; again, without a call, for `RETRY_SECONDS`.
         """
         if self._anew:
             self._anew = False
@@ -200,7 +200,7 @@ def _pynvml() -> Any:  # noqa: ANN401 - pynvml has no types
 
 
 def explained(fault: CallError, *, seen_before: bool) -> GpuError:
-    """The driver's answer with a sentence for people; ``seen_before``: this process has read GPUs by it."""
+    """The driver's error with a sentence for people; ``seen_before``: this process has read GPUs by it."""
     if fault.code == LIBRARY_NOT_FOUND:
         return NoDriverError(f"the NVIDIA driver's library libnvidia-ml.so.1 cannot be loaded here: {fault}")
     if fault.code == DRIVER_NOT_LOADED:

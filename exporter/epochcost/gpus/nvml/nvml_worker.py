@@ -31,18 +31,18 @@ class Pollable(Protocol):
 
 
 class WorkerThread:
-    """One thread that does what it is given, in order. A daemon: a process can end while it is stuck."""
+    """One thread that does its work in order. A daemon: a process can end while it is stuck."""
 
     def __init__(self, name: str) -> None:
         self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def do(self, work: Callable[[], None]) -> None:
-        """Do ``work``, which never raises, after all that was given before."""
+        """Do ``work``, which never raises, after all earlier work."""
         self._tasks.put(work)
 
     def leave(self) -> None:
-        """The thread ends when it is through with what it was given."""
+        """The thread ends when it has done its work."""
         self._tasks.put(None)
 
     def _run(self) -> None:
@@ -53,12 +53,12 @@ class WorkerThread:
 class PollRound:
     """One reading of all places: first what concerns them all, then one after the other.
 
-    It is meant for one worker. `spread` has the places that nobody has begun read all at once, each by a thread of its
-    own, so that every thread left behind holds a place that no later round asks.
+    It is meant for one worker. `spread` has the places that no thread has begun read all at once, each by a thread of
+    its own, so that every thread left behind holds a place that no later round reads.
     """
 
     def __init__(self, t: float, prepare: Callable[[float], Sequence[Pollable]], *, spread: bool = False) -> None:
-        """``prepare`` tells the places; it may raise, as may reading one: that is the `fault` of the round.
+        """``prepare`` returns the places; it may raise, as may reading one: that is the `fault` of the round.
 
         ``spread``: the driver is known to be slow, so the places are read side by side from the beginning.
         """
@@ -104,7 +104,7 @@ class PollRound:
         return late or all(place.call_seconds >= patience for place in begun)
 
     def spread(self) -> bool:
-        """Read what nobody has begun by as many threads; False when nothing is left to begin."""
+        """Read what no thread has begun, by as many threads; False when nothing is left to begin."""
         places = len(self._waiting)
         for _ in range(places):
             threading.Thread(target=self._work, name="epochcost-gpu", daemon=True).start()

@@ -23,7 +23,7 @@ Counts = dict[str, Mapping[str, int]]
 
 
 class XidWatch:
-    """Hears of Xids of the GPUs registered with it, between an init and its shutdown, on a thread of its own."""
+    """Receives Xids of the GPUs registered with it, between an init and its shutdown, on a thread of its own."""
 
     def __init__(self, nvml: Any, counts: Counts, logged: set[str]) -> None:  # noqa: ANN401
         """``counts`` outlives this watch and is added to."""
@@ -37,7 +37,7 @@ class XidWatch:
         self._idle.set()
 
     def register(self, handle: Any, gpu: GpuSample) -> bool:  # noqa: ANN401
-        """Hear of ``gpu`` from now on; False if the driver has no such events for it."""
+        """Receive Xids of ``gpu`` from now on; False if the driver has no such events for it."""
         nvml = self._nvml
         try:
             if self._set is None:
@@ -64,7 +64,7 @@ class XidWatch:
         self._worker.do(self._take)
 
     def close(self, timeout: float = 1.0) -> bool:
-        """Let go of the driver; False when a call is stuck in it. Never raises."""
+        """Close the driver; False when a call is stuck in it. Never raises."""
         free = self._idle.wait(timeout)
         if self._worker is not None:
             self._worker.leave()

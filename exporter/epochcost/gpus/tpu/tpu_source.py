@@ -1,6 +1,6 @@
-"""Google TPUs: which chips are plugged in, and what libtpu's metrics service on this machine says of them.
+"""Google TPUs: which chips are plugged in, and what libtpu's metrics service on this machine reports of them.
 
-The service is a part of libtpu, so it answers only while a process uses the TPU. What it does not say is left out.
+The service is a part of libtpu, so it responds only while a process uses the TPU. What it does not report is left out.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TpuSource:
         return GpuReading(t, tuple(_samples(chips, by_metric)))
 
     def close(self) -> None:
-        """Let go of the connection; a later read makes another."""
+        """Close the connection; a later read opens another."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
@@ -137,14 +137,14 @@ class TpuSource:
 
 def plugged_in(pci: Path = PCI) -> list[Chip]:
     """The TPU chips on the PCI bus, by address; the functions of one chip count once."""
-    found: dict[str, Chip] = {}
+    chips: dict[str, Chip] = {}
     for device in sorted(pci.iterdir()) if pci.is_dir() else ():
         if attribute(device, "vendor") == GOOGLE:
             kind, subsystem = attribute(device, "device"), attribute(device, "subsystem_device")
             chip = CHIPS.get((kind, subsystem)) or CHIPS.get((kind, ""))
             if chip is not None:
-                found[device.name.partition(".")[0]] = chip
-    return list(found.values())
+                chips[device.name.partition(".")[0]] = chip
+    return list(chips.values())
 
 
 def _samples(chips: Sequence[Chip], by_metric: Mapping[str, Mapping[int, float]]) -> Iterator[GpuSample]:
@@ -161,7 +161,7 @@ def _samples(chips: Sequence[Chip], by_metric: Mapping[str, Mapping[int, float]]
 
 
 def _by_chip(chips: Sequence[Chip], figures: Mapping[int, float]) -> list[list[float]]:
-    """The figures of each chip's devices. In a slice over many machines the numbers go on from one to the next.
+    """The figures of each chip's devices. In a slice over many machines the numbers continue from one to the next.
 
     A metric may have one figure a chip or one a device. Where a process uses a part of the chips, only low numbers can
     be placed.
@@ -179,6 +179,6 @@ def _by_chip(chips: Sequence[Chip], figures: Mapping[int, float]) -> list[list[f
 
 
 def _sum_of(figures: Sequence[float], devices: int) -> int | None:
-    """Bytes of all devices of a chip; None unless each of them says."""
+    """Bytes of all devices of a chip; None unless each of them reports it."""
     known = [figure for figure in figures if 0 <= figure < MOST_BYTES]
     return int(sum(known)) if known and len(known) in (1, devices) else None

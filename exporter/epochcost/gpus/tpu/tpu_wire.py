@@ -1,4 +1,4 @@
-"""The words of libtpu's metrics service, as far as they are read: made here, so that no generated code is needed."""
+"""The messages of libtpu's metrics service, as far as they are read: made here, so that no generated code is needed."""
 
 from __future__ import annotations
 

@@ -66,15 +66,15 @@ def found_in(text: str) -> Bar | None:
     if "%" not in text and "/" not in text and "[" not in text:
         return None
     for pattern in (_TQDM, _LATER, _NO_TOTAL, _RICH, _OTHERS):
-        if (found := pattern.search(text)) is not None:
-            groups = found.groupdict()
-            timing = groups.get("timing") or text[found.end() :][:MAX_NAME]
+        if (match := pattern.search(text)) is not None:
+            groups = match.groupdict()
+            timing = groups.get("timing") or text[match.end() :][:MAX_NAME]
             step, steps = count(groups["step"]), count(groups["steps"], 1)
             if pattern is _NO_TOTAL and groups["step"] is None:
                 step, steps = steps, None
             if step is None or (pattern is _TQDM and steps is None):
                 return None
-            name = text[: found.start()].rstrip(" :|").strip()
+            name = text[: match.start()].rstrip(" :|").strip()
             return Bar(name[-MAX_NAME:], step, steps, groups.get("unit") or _unit(timing), timing)
     return None
 
@@ -82,9 +82,9 @@ def found_in(text: str) -> Bar | None:
 def bar(text: str, who: str) -> Progress | None:
     """``Epoch 3/10:  45%|████▌     | 45/100 [00:04<00:05,  9.98it/s]`` with any description, or with none.
 
-    A description that names an epoch says which one is being done; ``Epochs`` alone, or epochs per second, count the
-    finished ones; ``train`` and the like are the training's. Of a bar without a name nobody knows what it counts, and
-    any other (downloads, preparation) or any unit that is not a step is not training.
+    A description that names an epoch is about the one in progress; ``Epochs`` alone, or epochs per second, count the
+    finished ones; ``train`` and the like are the training's. What a bar without a name counts is unknown, and any other
+    (downloads, preparation) or any unit that is not a step is not training.
     """
     drawn = found_in(text)
     if drawn is None:
@@ -104,14 +104,14 @@ def bar(text: str, who: str) -> Progress | None:
     return _loose(drawn, who)
 
 
-def _numbered(drawn: Bar, found: re.Match[str], who: str) -> Progress | None:
-    before, after = drawn.name[: found.start()], drawn.name[found.end() :]
+def _numbered(drawn: Bar, match: re.Match[str], who: str) -> Progress | None:
+    before, after = drawn.name[: match.start()], drawn.name[match.end() :]
     words = _FIGURE.sub(" ", after)
-    head = f"{before} {found.groupdict().get('role') or ''}"
+    head = f"{before} {match.groupdict().get('role') or ''}"
     evaluation = (EVALUATION.search(head) or EVALUATION.search(words)) is not None
     if OTHER.search(head) or (OTHER.search(words) and not NAMES_TRAINING.search(words)):
         return Progress("bar", Form.INNER, evaluation=True)
-    total = found.groupdict().get("total") or found.groupdict().get("before_total")
+    total = match.groupdict().get("total") or match.groupdict().get("before_total")
     first_word = _WORD.search(words)
     return Progress(
         "numbered bars",
@@ -119,7 +119,7 @@ def _numbered(drawn: Bar, found: re.Match[str], who: str) -> Progress | None:
         Trust.NAMED,
         f"{who}bar {_words(before)}#{'/' if total else ''}{first_word[0].lower() if first_word else ''}",
         evaluation=evaluation,
-        number=number_of_epoch(found["number"]),
+        number=number_of_epoch(match["number"]),
         epochs=_float(count(total, 1)),
         step=drawn.step,
         steps=drawn.steps,
@@ -148,10 +148,10 @@ def _loose(drawn: Bar, who: str) -> Progress:
 
 def keras(text: str, who: str) -> Progress | None:
     """``120/469 [====>...] - ETA: 3s`` or Keras 3's ``120/469 ━━━━ 3s 5ms/step``: the bar under a heading."""
-    if (found := _KERAS.match(text)) is None:
+    if (match := _KERAS.match(text)) is None:
         return None
-    step, steps = count(found["step"]), count(found["steps"], 1)
-    learns = _FIGURE.search(found["rest"].replace("ETA:", "")) is not None  # predict() says nothing but its time
+    step, steps = count(match["step"]), count(match["steps"], 1)
+    learns = _FIGURE.search(match["rest"].replace("ETA:", "")) is not None  # predict() prints nothing but its time
     return Progress(
         "keras", Form.INNER, Trust.NAMED if learns else Trust.GUESS, f"{who}keras {'loss' if learns else ''} {steps}",
         step=step, steps=steps, counted=True, evaluation=steps == 1 and not learns,
@@ -167,5 +167,5 @@ def _float(value: int | None) -> float | None:
 
 
 def _unit(timing: str) -> str:
-    found = _RATE.search(timing)
-    return "" if found is None else (found[1] or found[2]).lower()
+    match = _RATE.search(timing)
+    return "" if match is None else (match[1] or match[2]).lower()

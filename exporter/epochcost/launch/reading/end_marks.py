@@ -22,5 +22,5 @@ class EndMarks:
 
     def of(self, number: int | None, after: Moment, kind: str) -> Moment | None:
         """The end of epoch ``number``, if it came after ``after`` and on another line than those of ``kind``."""
-        found = self._marks.get(number) if number is not None else None
-        return found[0] if found is not None and found[0].mono >= after.mono and found[1] != kind else None
+        mark = self._marks.get(number) if number is not None else None
+        return mark[0] if mark is not None and mark[0].mono >= after.mono and mark[1] != kind else None

@@ -39,15 +39,15 @@ _RUN_KEYS = ("global_step", "global_steps", "num_updates")
 def epoch_line(text: str, who: str) -> Progress | None:
     """``Epoch [3/10], Step [45/100], Loss: 0.5``, ``epoch 3 - loss 0.5``, ``Epoch 3/10`` and whatever looks like it."""
     text = text[:MAX_TEXT]
-    found = NUMBERED.search(text) or COUNTED.search(text)
-    if found is None:
+    match = NUMBERED.search(text) or COUNTED.search(text)
+    if match is None:
         return _fraction(text, who)
-    before, after = text[: found.start()], text[found.end() :]
+    before, after = text[: match.start()], text[match.end() :]
     if NUMBERED.search(after) and len(NUMBERED.findall(after)) > 1:
         return None  # a list of epochs
     if len(_WORD.findall(before)) > MOST_WORDS_BEFORE or NOT_PROGRESS_BEFORE.search(before):
         return None
-    groups = found.groupdict()
+    groups = match.groupdict()
     number = number_of_epoch(groups["number"])
     if NOT_PROGRESS_AFTER.search(after) or number is None or number > MOST_EPOCHS:
         return None
@@ -75,19 +75,19 @@ def epoch_line(text: str, who: str) -> Progress | None:
 
 def _fraction(text: str, who: str) -> Progress | None:
     """``epoch 1.25``: a position."""
-    found = FRACTION.search(text)
-    if found is None or NOT_PROGRESS_BEFORE.search(text[: found.start()]) or EVALUATION.search(text[: found.start()]):
+    match = FRACTION.search(text)
+    if match is None or NOT_PROGRESS_BEFORE.search(text[: match.start()]) or EVALUATION.search(text[: match.start()]):
         return None
     return Progress(
-        "lines with positions", Form.POSITION, Trust.GUESS, f"{who}position {_words(text[: found.start()])}",
-        position=amount(found["position"]), decimals=len(found["decimals"]),
+        "lines with positions", Form.POSITION, Trust.GUESS, f"{who}position {_words(text[: match.start()])}",
+        position=amount(match["position"]), decimals=len(match["decimals"]),
     )  # fmt: skip
 
 
 def _directly_after(after: str) -> str:
-    """The first words behind the number, where they say whose line it is and not what a figure is called."""
-    found = re.match(r"[\s\])|:,;-]{0,8}[\[(]?([A-Za-z]{2,16})\b(?:\s{0,2}(?:set|phase|step)?)", after)
-    return found[1] if found else ""
+    """The first words behind the number, if they name the source of the line and not a figure."""
+    match = re.match(r"[\s\])|:,;-]{0,8}[\[(]?([A-Za-z]{2,16})\b(?:\s{0,2}(?:set|phase|step)?)", after)
+    return match[1] if match else ""
 
 
 def _step(before: str, after: str) -> tuple[int | None, int | None, bool, float | None]:
@@ -134,7 +134,7 @@ def _form(before: str, after: str) -> Form:
 def dictionary(text: str, who: str) -> Progress | None:
     """A dictionary or a JSON object with a key ``epoch`` and figures of a training run, printed in one line.
 
-    A configuration or what a checkpoint says of itself looks alike; they do not rise by one.
+    A configuration or the description of a checkpoint looks alike; they do not rise by one.
     """
     begin = text.find("{")
     if begin < 0 or not text.rstrip().endswith("}"):
@@ -178,8 +178,8 @@ def _dictionary_position(epoch: str, pairs: dict[str, str], who: str) -> Progres
 
 def is_dictionary(text: str) -> bool:
     """Whether ``text`` is one, and so nothing else."""
-    found = text.find("{")
-    return 0 <= found <= 80 and text.rstrip().endswith("}")  # noqa: PLR2004 - behind a prefix
+    brace = text.find("{")
+    return 0 <= brace <= 80 and text.rstrip().endswith("}")  # noqa: PLR2004 - behind a prefix
 
 
 def decimals(text: str) -> int:
@@ -190,10 +190,10 @@ def decimals(text: str) -> int:
 def as_json(text: str) -> dict[str, object] | None:
     """The object that ``text`` is, if it is one."""
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _words(text: str) -> str:

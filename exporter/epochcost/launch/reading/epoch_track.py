@@ -12,7 +12,7 @@ from epochcost.launch.reading.progress import Form, Progress, Trust
 from epochcost.launch.reading.track import BEGINNING, KEPT_ENDS, NEARLY, TOGETHER_SECONDS
 
 ENOUGH = 0.7
-"""Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
+"""Part of the shortest epoch: if the last one took this long, it was done when the command ended successfully."""
 JUST = 0.1
 TOO_SOON = 0.4
 """Of an epoch: a line that comes so soon after the command began is not at an epoch's end."""
@@ -20,7 +20,7 @@ FIRST_DRAWN = 0.1
 """A share of an epoch that a bar may show when it is first read."""
 MOST_SKIPPED = 100
 FEW_LINES = 3
-"""Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
+"""Lines per epoch from which on a line without counts shows where the epoch ends."""
 
 
 class EpochTrack(NumberedTrack):
@@ -292,7 +292,7 @@ class EpochTrack(NumberedTrack):
         return bare and not ended and at.mono - self._epoch.begun.mono < JUST * self._shortest
 
     def _inside(self, line: Progress, at: Moment) -> None:
-        """What the line says of the epoch that is being done."""
+        """What the line reports about the epoch in progress."""
         self._epoch.lines += 1
         self._epoch.last = self.active = at
         step, fraction = line.step, line.fraction

@@ -17,7 +17,7 @@ EXAMPLE = 90
 def explain(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> list[str]:
     """Lines for people; ``last`` is what was reported last, ``epochs`` how many ends of epochs were."""
     leader = tracker.leader
-    lines = [_found(tracker, last, epochs)]
+    lines = [_position_read(tracker, last, epochs)]
     if leader is not None and leader.example:
         lines.append(f"followed: {leader.lines} lines like {_quoted(leader.example)}")
     others = _others(tracker, leader)
@@ -34,12 +34,12 @@ def explain(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> li
 def _others(tracker: ProgressTracker, leader: Track | None) -> list[Track]:
     """Tracks that are not followed, those with most lines first; of two that read the same lines, the one that can."""
     seen = set() if leader is None else {leader.example}
-    found = []
+    sentences = []
     for one in sorted(tracker.tracks, key=lambda one: (-one.lines, bool(one.broken))):
         if one is not leader and (one.example not in seen or not one.example):
             seen.add(one.example)
-            found.append(one)
-    return found
+            sentences.append(one)
+    return sentences
 
 
 def nothing_understood() -> str:
@@ -50,7 +50,7 @@ def nothing_understood() -> str:
     )
 
 
-def _found(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> str:
+def _position_read(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> str:
     parts = [f"{epochs} epoch{'' if epochs == 1 else 's'} reported"]
     if last.epochs is not None:
         parts.append(f"{last.epochs:g} planned")
@@ -84,7 +84,7 @@ def why_not(track: Track, leader: Track | None) -> str:
 def _advice(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> Iterator[str]:
     if epochs:
         if last.epochs is None:
-            yield "planned epochs are not printed: --epochs N says them"
+            yield "planned epochs are not printed: set them with --epochs N"
         leader = tracker.leader
         if isinstance(leader, EpochTrack) and leader.assumed:
             yield "whether the first epoch is 0 or 1 was never printed: 1 is assumed"

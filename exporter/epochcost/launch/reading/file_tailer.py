@@ -17,7 +17,7 @@ from epochcost.launch.reading.tensorboard import NotRecordsError, progress_of, r
 TENSORBOARD = "events.out.tfevents.*"
 MAX_DEPTH = 5
 MAX_ENTRIES = 3000
-"""Directory entries that one look may take: a data set of a million files is none of ours."""
+"""Directory entries that one search may read: a data set of a million files is not of interest."""
 ROOT = 0
 MAX_FILES = 32
 TABLE_HEAD_BYTES = 16384
@@ -38,7 +38,7 @@ class _Watched:
 
 
 class FileTailer:
-    """Looks for files that were written since the command began, and says what is new in them.
+    """Looks for files that were written since the command began, and returns what is new in them.
 
     Args:
         below: directory to search; None for none.
@@ -54,40 +54,40 @@ class FileTailer:
 
     def look(self) -> list[Progress]:
         """What has been written since the last look, file by file."""
-        for path, searched in self._found():
+        for path, searched in self._candidates():
             if len(self._files) < MAX_FILES:
                 self._files.setdefault(path, _Watched(path, searched))
         news: list[Progress] = []
         for file in self._files.values():
             try:
                 news += self._news(file)
-            except OSError:  # noqa: PERF203 - gone, or not ours to read: it says nothing
+            except OSError:  # noqa: PERF203 - gone, or not ours to read: nothing is known of it
                 continue
         return news
 
     def _news(self, file: _Watched) -> list[Progress]:
-        found = file.path.stat()
-        if file.searched and found.st_uid != os.geteuid() != ROOT:
+        status = file.path.stat()
+        if file.searched and status.st_uid != os.geteuid() != ROOT:
             return []  # what another user lays into a directory that both may write is none of this training run's
-        if file.given_up or not stat.S_ISREG(found.st_mode) or found.st_mtime_ns < self._since_ns:
+        if file.given_up or not stat.S_ISREG(status.st_mode) or status.st_mtime_ns < self._since_ns:
             return []
-        if (found.st_size, found.st_mtime_ns) == (file.size, file.changed_ns):
+        if (status.st_size, status.st_mtime_ns) == (file.size, file.changed_ns):
             return []
-        file.size, file.changed_ns = found.st_size, found.st_mtime_ns
+        file.size, file.changed_ns = status.st_size, status.st_mtime_ns
         if fnmatch.fnmatch(file.path.name, TENSORBOARD):
             return _events(file)
         parse = FILES.get(file.path.name)
-        one = None if parse is None else parse(_content(file.path, found.st_size))
+        one = None if parse is None else parse(_content(file.path, status.st_size))
         return [] if one is None else [one]
 
-    def _found(self) -> Iterator[tuple[Path, bool]]:
+    def _candidates(self) -> Iterator[tuple[Path, bool]]:
         """Paths, and whether they were searched for."""
         for pattern in self._patterns:
             path = Path(pattern)
             root, below = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.anchor else (Path(), pattern)
-            yield from ((found, False) for found, _ in zip(root.glob(below), range(MAX_FILES), strict=False))
+            yield from ((each, False) for each, _ in zip(root.glob(below), range(MAX_FILES), strict=False))
         if self._below is not None:
-            yield from ((found, True) for found in _search(self._below))
+            yield from ((each, True) for each in _search(self._below))
 
 
 def _search(below: Path) -> Iterator[Path]:
@@ -151,5 +151,5 @@ def _events(file: _Watched) -> list[Progress]:
     file.offset += cut.consumed
     if len(data) == MAX_RECORDS_BYTES:
         file.size = -1  # there is more
-    found = [one for one in map(progress_of, cut.data) if one is not None]
-    return found[-256:]
+    reported = [one for one in map(progress_of, cut.data) if one is not None]
+    return reported[-256:]

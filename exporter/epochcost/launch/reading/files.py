@@ -38,16 +38,16 @@ def metrics_csv(data: bytes) -> Progress | None:
 def trainer_state(data: bytes) -> Progress | None:
     """Hugging Face's ``trainer_state.json``, beside each checkpoint."""
     try:
-        found = json.loads(data)
+        document = json.loads(data)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or "global_step" not in found:
+    if not isinstance(document, dict) or "global_step" not in document:
         return None
-    position = _number(found.get("epoch"))
-    epochs = _number(found.get("num_train_epochs"))
+    position = _number(document.get("epoch"))
+    epochs = _number(document.get("num_train_epochs"))
     if position is None:
         return None
-    step = _step(found["global_step"])
+    step = _step(document["global_step"])
     return _progress("trainer_state.json", Form.POSITION, position=position, epochs=epochs or None, run_step=step)
 
 

@@ -37,11 +37,11 @@ _MEANT = re.compile(
     r"|fold\w{0,4}|trial\w{0,4}|phase|stage|loss|e)",
     re.IGNORECASE,
 )
-"""Words that belong to what the line says."""
+"""Words that belong to the content of the line."""
 
 
 def strip_prefix(text: str, limit: int | None = None) -> tuple[str, str]:
-    """Who prints the line (a rank, a host, a service; empty if nobody is named), and its words.
+    """The source of the line (a rank, a host, a service; empty if none is named), and its words.
 
     Nothing is stripped beyond the first ``limit`` characters.
     """
@@ -49,25 +49,25 @@ def strip_prefix(text: str, limit: int | None = None) -> tuple[str, str]:
     whole = len(text)
     for _ in range(MAX_PREFIXES):
         text = text.lstrip(" \t")
-        found, names = _prefix(text)
-        if found is None or found.end() == 0 or (limit is not None and whole - len(text) + found.end() > limit):
+        prefix, names = _prefix(text)
+        if prefix is None or prefix.end() == 0 or (limit is not None and whole - len(text) + prefix.end() > limit):
             break
         if names:
-            who.append(found[0].strip(" :|\t"))
-        text = text[found.end() :]
+            who.append(prefix[0].strip(" :|\t"))
+        text = text[prefix.end() :]
     return " ".join(who), text
 
 
 def _prefix(text: str) -> tuple[re.Match[str] | None, bool]:
-    """The first prefix of ``text``, and whether it names who prints."""
-    if (found := _RANK.match(text)) is not None:
-        return found, True
-    if (found := _LEVEL.match(text)) is not None:
-        name = _BASIC.match(text, found.end()) if found[0].endswith(":") else None
-        return (found if name is None or _MEANT.fullmatch(name["word"]) else name), False
-    if (found := _CLOCKS.match(text) or _PLACE.match(text) or _NAMED.match(text)) is not None:
-        return found, False
-    if (found := _SERVICE.match(text) or _HOST.match(text)) is not None and not _MEANT.fullmatch(found["word"]):
-        return found, True
-    found = _LOGGER.match(text)
-    return (None if found is None or _MEANT.fullmatch(found["word"]) else found), False
+    """The first prefix of ``text``, and whether it names the source."""
+    if (match := _RANK.match(text)) is not None:
+        return match, True
+    if (match := _LEVEL.match(text)) is not None:
+        name = _BASIC.match(text, match.end()) if match[0].endswith(":") else None
+        return (match if name is None or _MEANT.fullmatch(name["word"]) else name), False
+    if (match := _CLOCKS.match(text) or _PLACE.match(text) or _NAMED.match(text)) is not None:
+        return match, False
+    if (match := _SERVICE.match(text) or _HOST.match(text)) is not None and not _MEANT.fullmatch(match["word"]):
+        return match, True
+    match = _LOGGER.match(text)
+    return (None if match is None or _MEANT.fullmatch(match["word"]) else match), False

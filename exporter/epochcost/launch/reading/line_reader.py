@@ -1,4 +1,4 @@
-"""From a line of output to what it says: known programs first, then the general reader."""
+"""From a line of output to its meaning: known programs first, then the general reader."""
 
 from __future__ import annotations
 
@@ -34,25 +34,25 @@ class LineReader:
 
     @property
     def wants_all(self) -> bool:
-        """Whether lines that hold none of the words of progress may tell something as well."""
+        """Whether lines without any of the words of progress may be of use as well."""
         return bool(self._own) or self._tables.open
 
     def parse(self, line: bytes) -> Progress | None:
-        """What ``line`` says; None if it says nothing."""
+        """What ``line`` reports; None if it is not about progress."""
         self.lines += 1
         if self._own and (progress := self._own.parse(line)) is not None:
             return progress
         text = plain(line)
         if not text or text.isspace():
             return None
-        for row, found in matching(programs(), text):
+        for row, match in matching(programs(), text):
             if row.form is None:
                 if row.ignored:
                     return None
                 self._bars_from = row.first
                 continue
-            who, _ = strip_prefix(text, found.start())
-            return row.progress(found, _tag(who), Trust.KNOWN)
+            who, _ = strip_prefix(text, match.start())
+            return row.progress(match, _tag(who), Trust.KNOWN)
         return self._general(text)
 
     def _general(self, text: str) -> Progress | None:
@@ -81,8 +81,8 @@ def _tag(who: str) -> str:
 
 def _setting(text: str) -> Progress | None:
     """``epochs: 3`` in a configuration that is printed: worth little."""
-    found = ANNOUNCED_EPOCHS.search(text)
-    return None if found is None else Progress("configuration", Form.SETTING, epochs=amount(found["epochs"]))
+    match = ANNOUNCED_EPOCHS.search(text)
+    return None if match is None else Progress("configuration", Form.SETTING, epochs=amount(match["epochs"]))
 
 
 def _figures(text: str) -> Progress | None:

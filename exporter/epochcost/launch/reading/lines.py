@@ -33,7 +33,7 @@ class Lines:
     """Cuts a stream into lines. Keeps at most `MAX_LINE_BYTES` of an unfinished one, however long it becomes.
 
     Args:
-        every: return every line, not only those that may tell something; may be set at any time.
+        every: return every line, not only those that may be about progress; may be set at any time.
     """
 
     def __init__(self, *, every: bool = False) -> None:
@@ -54,17 +54,17 @@ class Lines:
 
     def each(self, data: bytes) -> list[tuple[bytes, bool]]:
         """All lines that ``data`` finishes, however many, empty ones too; and whether a newline ended them."""
-        found: list[tuple[bytes, bool]] = []
+        complete: list[tuple[bytes, bool]] = []
         begin = 0
         for end in _ENDS.finditer(data):
             line, self._rest = self._rest + data[begin : end.start()], b""
-            found.append((line[:MAX_LINE_BYTES], end[0] == b"\n"))
+            complete.append((line[:MAX_LINE_BYTES], end[0] == b"\n"))
             begin = end.end()
         self._rest = (self._rest + data[begin : begin + MAX_LINE_BYTES])[:MAX_LINE_BYTES]
-        return found
+        return complete
 
     def cut(self, data: bytes) -> list[bytes]:
-        """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
+        """The lines that ``data`` finishes and that may be about progress, without their ends, cut to their limit."""
         self.seen = True
         known, self._looked = self._looked and data[:1] in _END_BYTES, False
         last = _last_end(data, 0, len(data))
@@ -74,8 +74,8 @@ class Lines:
         whole = data[:last] if known else self._rest + data[:last]
         self._rest = data[last + 1 : last + 1 + MAX_LINE_BYTES]
         if self.every:
-            found = [line[:MAX_LINE_BYTES] for line in _ENDS.split(whole) if line]
-            return _ends_of(found, 10 * MOST_BEFORE, 10 * MOST_AFTER)
+            complete = [line[:MAX_LINE_BYTES] for line in _ENDS.split(whole) if line]
+            return _ends_of(complete, 10 * MOST_BEFORE, 10 * MOST_AFTER)
         return _ends_of(_telling(whole), MOST_BEFORE, MOST_AFTER)
 
 
@@ -83,8 +83,8 @@ def _telling(whole: bytes) -> list[bytes]:
     before = _last_end(whole, 0, len(whole) - _FLOOD_END_BYTES) + 1 if len(whole) > _FLOOD_BYTES else 0
     lines: list[bytes] = []
     if before and any(hint in whole for hint in _HINTS):
-        lines = _found(_TELLING, whole, 0, before)
-    return lines + _rows(whole[before:], _found(_TELLING_MORE, whole, before, len(whole)))
+        lines = _lines_with(_TELLING, whole, 0, before)
+    return lines + _rows(whole[before:], _lines_with(_TELLING_MORE, whole, before, len(whole)))
 
 
 def _rows(whole: bytes, lines: list[bytes]) -> list[bytes]:
@@ -98,7 +98,7 @@ def _rows(whole: bytes, lines: list[bytes]) -> list[bytes]:
     ]
 
 
-def _found(telling: re.Pattern[bytes], whole: bytes, reached: int, last: int) -> list[bytes]:
+def _lines_with(telling: re.Pattern[bytes], whole: bytes, reached: int, last: int) -> list[bytes]:
     """The lines from ``reached`` to ``last`` that hold what is looked for."""
     lines: list[bytes] = []
     while (hit := telling.search(whole, reached, last)) is not None:

@@ -1,8 +1,8 @@
 """Losses and accuracies that a line names: ``loss: 0.31``, ``'eval_loss': '0.4'``, ``val_acc=0.9``. Never a guess.
 
-A figure counts only if it is alone after a name that says what it measures. Left out are: a second figure behind
+A figure counts only if it is alone after a name of what it measures. Left out are: a second figure behind
 the first (a mean in brackets), one in per cent, a name that occurs twice in the line, a best or a target, a word before
-the name that may mean something else, a bare ``loss`` in a line that speaks of an evaluation.
+the name that may mean something else, a bare ``loss`` in a line about an evaluation.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ def named_metrics(line: bytes) -> dict[str, float]:
     who, text = strip_prefix(text)
     if who or _REMARK.search(text):
         return {}  # one of several processes, which have figures of their own; or of another time than now
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     twice: set[str] = set()
     for pair in _PAIR.finditer(text):
         name = _full_name(pair)
-        if name in found:
+        if name in metrics:
             twice.add(name)
         elif name:
-            found[name] = float(pair["number"])
+            metrics[name] = float(pair["number"])
     if EVALUATION.search(_PAIR.sub(" ", text)):
-        twice.update(name for name in found if not _OF_EVALUATION.search(name))
-    return {name: value for name, value in found.items() if name not in twice}
+        twice.update(name for name in metrics if not _OF_EVALUATION.search(name))
+    return {name: value for name, value in metrics.items() if name not in twice}
 
 
 def _full_name(pair: re.Match[str]) -> str:
-    """With the word that says what it measures; empty if another word precedes it."""
+    """With the word for what it measures; empty if another word precedes it."""
     name, before = pair["name"], pair["before"]
     if _OTHER_WORDS.search(name):
         return ""

@@ -67,7 +67,7 @@ class NumberedTrack(Track):
 
     @property
     def kind_is_table(self) -> bool:
-        """A table says by its head what its first column is."""
+        """The head of a table names its first column."""
         return self.source == "table"
 
     @property

@@ -121,7 +121,7 @@ class PositionTrack(Track):
         return True
 
     def _rise(self, position: float, at: Moment) -> bool:
-        """The position went on; False if one line alone says that it did so by far."""
+        """The position advanced; False if only one line shows a large step."""
         own = self._own or 0.0
         jump = position - own
         if jump > max(FAR, 2 * self._longest) and self.trust < Trust.USER:

@@ -22,7 +22,7 @@ class TooSlow(Exception):  # noqa: N818 - it is a signal, not a fault
 
 
 def own_rows(patterns: Sequence[str], files: Sequence[str], first: int | None = None) -> tuple[Row, ...]:
-    """The rows of patterns given one by one, then those of the texts of pattern files.
+    """The rows of single patterns, then those of the texts of pattern files.
 
     Raises:
         RowError: one of them cannot be used.
@@ -53,13 +53,13 @@ class OwnPatterns:
         return bool(self._rows)
 
     def parse(self, line: bytes) -> Progress | None:
-        """What the first pattern that is found in ``line`` says."""
+        """What the first pattern that matches ``line`` extracts."""
         text = plain(line)
         for row in tuple(self._rows):
             if row.has not in text:
                 continue
-            found = self._search(row, text)
-            if found is None or row.ignored or (progress := row.progress(found, "", Trust.USER)) is None:
+            match = self._search(row, text)
+            if match is None or row.ignored or (progress := row.progress(match, "", Trust.USER)) is None:
                 continue
             self.matched[row.line] += 1
             at = progress

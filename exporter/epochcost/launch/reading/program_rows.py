@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 1 << 18
 
 
 class RowError(ValueError):
-    """A row cannot be used; the text says which and why."""
+    """A row cannot be used; the text contains which and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Row:
         """Compiled where it is first needed: most programs print nothing of most rows."""
         return _compiled(self.line)
 
-    def progress(self, found: re.Match[str], who: str, trust: Trust) -> Progress | None:
-        """The progress on a line that was ``found``."""
-        groups = found.groupdict()
+    def progress(self, match: re.Match[str], who: str, trust: Trust) -> Progress | None:
+        """The progress in the ``match`` of a line."""
+        groups = match.groupdict()
         form, number, position = self.form, groups.get("epoch"), amount(groups.get("position"))
         if number is not None and count(number) is None:  # 3.25 is a position
             number, position = None, amount(number)
@@ -172,10 +172,10 @@ def compiled(pattern: str, name: str, *, telling: bool = True) -> str:
     if len(pattern) > MAX_PATTERN:
         raise RowError(f"{name}: {pattern[:40]!r}... is longer than {MAX_PATTERN} characters")
     try:
-        found = _compiled(pattern)
+        expression = _compiled(pattern)
     except (re.error, OverflowError, RecursionError) as err:
         raise RowError(f"{name} {pattern!r}: {err}") from None
-    names = set(found.groupindex)
+    names = set(expression.groupindex)
     if odd := sorted(names - GROUPS):
         raise RowError(f"{name} {pattern!r}: unknown group {odd[0]}; known: {', '.join(sorted(GROUPS))}")
     if not pattern or (telling and not names & TELLING):
@@ -194,5 +194,5 @@ def programs() -> tuple[Row, ...]:
 def matching(rows: tuple[Row, ...], text: str) -> Iterator[tuple[Row, re.Match[str]]]:
     """The rows that ``text`` fits."""
     for row in rows:
-        if row.has in text and (found := row.pattern.search(text)) is not None:
-            yield row, found
+        if row.has in text and (match := row.pattern.search(text)) is not None:
+            yield row, match

@@ -1,4 +1,4 @@
-"""What one line or one row of a file says about a training run: pure values."""
+"""What one line or one row of a file reports about a training run: pure values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Form(Enum):
     COUNT = "count"
     """A bar that counts epochs: ``Epochs:  30%|###  | 3/10``."""
     POSITION = "position"
-    """Says the position itself: ``{'loss': 0.5, ..., 'epoch': 1.23}``."""
+    """The position itself: ``{'loss': 0.5, ..., 'epoch': 1.23}``."""
     STEPS = "steps"
     """Steps or samples of the whole run, and no epoch."""
     FIGURES = "figures"
@@ -51,7 +51,7 @@ class Trust(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One statement of one source. None if it says nothing.
+    """One statement of one source. None if not reported.
 
     Attributes:
         source: which program or format it is, as shown to people.
@@ -62,7 +62,7 @@ class Progress:
         number: of the epoch, as printed.
         first: the number that this format gives to the first epoch; None if it may be 0 or 1.
         usual: the number that it usually gives to it, where a resumed run begins with a later one.
-        position: absolute, in finished epochs, where the format says it so; instead of ``number``.
+        position: absolute, in finished epochs, if the format prints it; instead of ``number``.
         epochs: planned, or where epochs count from 0 perhaps the number of the last.
         last: number of the last planned epoch, where it is known to be that.
         step, steps: within the epoch, and how many it has.
@@ -72,7 +72,7 @@ class Progress:
         samples: since the beginning of the run.
         batch_size: samples of one step.
         examples: samples of one epoch.
-        complete: the program says with it that this training run is complete.
+        complete: the program reports with it that this training run is complete.
         decimals: of ``position`` as printed.
     """
 
@@ -116,7 +116,7 @@ _ESCAPES = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
 
 
-@functools.lru_cache(maxsize=1)  # every format asks for the same line
+@functools.lru_cache(maxsize=1)  # every format is tried on the same line
 def plain(line: bytes) -> str:
     """``line`` without colours and other terminal control, for reading only; whatever is not UTF-8 is replaced."""
     text = _ESCAPES.sub(b"", line) if b"\x1b" in line else line
@@ -137,8 +137,8 @@ def count(text: str | None, least: int = 0) -> int | None:
 
 def number_of_epoch(text: str | None) -> int | None:
     """As `count`, and not beyond what an epoch may be."""
-    found = count(text)
-    return None if found is None or found > MAX_EPOCH else found
+    number = count(text)
+    return None if number is None or number > MAX_EPOCH else number
 
 
 def amount(text: str | None) -> float | None:

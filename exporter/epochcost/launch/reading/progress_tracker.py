@@ -48,7 +48,7 @@ class ProgressTracker:
         self._followed_since = start
         self._reported = 0
         self._has_reported = self._retracted = False
-        self._shown: tuple[object, ...] | None = None
+        self._last_key: tuple[object, ...] | None = None
         self._samples: int | None = None
         self._batch: int | None = None
         self._top = 0.0
@@ -162,9 +162,9 @@ class ProgressTracker:
             track.take(progress, at)
 
     def _track(self, progress: Progress, at: Moment) -> Track | None:
-        found = self._tracks.get(progress.kind)
-        if found is not None or not self._room():
-            return found
+        known = self._tracks.get(progress.kind)
+        if known is not None or not self._room():
+            return known
         track: Track
         if progress.form is Form.STEPS:
             track = StepsTrack(progress, at, self._plan.steps_per_epoch, self._plan.samples_per_epoch)
@@ -212,18 +212,20 @@ class ProgressTracker:
 
     def news(self, at: Moment) -> list[ProgressSnapshot]:
         """What has changed since the last call, in order."""
-        found: list[ProgressSnapshot] = []
-        self._choose(at, found)
+        snapshots: list[ProgressSnapshot] = []
+        self._choose(at, snapshots)
         leader = self.leader
         if leader is not None:
-            self._ends(leader, at, found)
-        shown = self._now(at)
-        if shown is not None:
-            found.append(shown)
-        if found:
+            self._ends(leader, at, snapshots)
+        current = self._now(at)
+        if current is not None:
+            snapshots.append(current)
+        if snapshots:
             self._has_reported = True
-            self._written = max((one.at for one in found if one.at is not None), key=lambda one: one.mono, default=at)
-        return found
+            self._written = max(
+                (one.at for one in snapshots if one.at is not None), key=lambda one: one.mono, default=at
+            )
+        return snapshots
 
     def finish(self, at: Moment) -> list[ProgressSnapshot]:
         """The command ended well: the epoch in which it did is done, where that is likely."""
@@ -231,11 +233,11 @@ class ProgressTracker:
             track.finish(at)
         return self.news(at)
 
-    def _choose(self, at: Moment, found: list[ProgressSnapshot]) -> None:
+    def _choose(self, at: Moment, snapshots: list[ProgressSnapshot]) -> None:
         leader = self.leader
         if leader is not None and leader.broken:
             if self._reported or leader.position is not None:
-                self._take_back(at, found)
+                self._take_back(at, snapshots)
             leader = self.leader = None
         good = self._confirmed()
         if (
@@ -247,11 +249,11 @@ class ProgressTracker:
             return
         if leader is None or not leader.confirmed:
             if leader is None or best is not leader:
-                self._follow(best, at, found)
+                self._follow(best, at, snapshots)
         elif best is not leader and best.tier > leader.tier and not self._both_known(leader, best):
-            self._follow(best, at, found)
+            self._follow(best, at, snapshots)
         else:
-            self._succeed(leader, good, at, found)
+            self._succeed(leader, good, at, snapshots)
 
     def _confirmed(self) -> list[Track]:
         """Tracks that may be followed: evaluations only where no line of a training run names epochs."""
@@ -265,7 +267,7 @@ class ProgressTracker:
         """Two that can be trusted are of two streams, perhaps, of which one is read a little later than the other."""
         return self._reported > 0 and leader.trust is Trust.KNOWN and best.trust is Trust.KNOWN
 
-    def _follow(self, track: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
+    def _follow(self, track: Track, at: Moment, snapshots: list[ProgressSnapshot]) -> None:
         before = self.leader
         self.leader = track
         if before is None or before.position is None or isinstance(before, StepsTrack):
@@ -280,15 +282,15 @@ class ProgressTracker:
         count = base + track.count
         below = self._top > max(track.position or 0.0, count) + 1 + NEARLY
         if below or abs(self._reported - count) > 1:
-            self._take_back(at, found)
+            self._take_back(at, snapshots)
             self._reported = count
         self._base = base
 
-    def _succeed(self, leader: Track, good: list[Track], at: Moment, found: list[ProgressSnapshot]) -> None:
+    def _succeed(self, leader: Track, good: list[Track], at: Moment, snapshots: list[ProgressSnapshot]) -> None:
         """Another training run in the same command, printed in another way."""
         for track in good:
             if track is not leader and track.tier >= LEAST_SUCCESSOR and self._follows(track, leader):
-                self._follow(track, at, found)
+                self._follow(track, at, snapshots)
                 return
 
     def _follows(self, track: Track, before: Track) -> bool:
@@ -297,14 +299,14 @@ class ProgressTracker:
             return False
         return track.count >= (1 if track.from_start else 2)
 
-    def _take_back(self, at: Moment, found: list[ProgressSnapshot]) -> None:
+    def _take_back(self, at: Moment, snapshots: list[ProgressSnapshot]) -> None:
         """What was reported was wrong. Ended epochs are not reported again: no event is put that far back."""
         if self._has_reported:
-            found.append(ProgressSnapshot(at=at, retract=True))
+            snapshots.append(ProgressSnapshot(at=at, retract=True))
             self._retracted = True
-        self._reported, self._top, self._base, self._shown = 0, 0.0, 0, None
+        self._reported, self._top, self._base, self._last_key = 0, 0.0, 0, None
 
-    def _ends(self, leader: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
+    def _ends(self, leader: Track, at: Moment, snapshots: list[ProgressSnapshot]) -> None:
         while leader.ends:
             number, moment = leader.ends.popleft()
             number += self._base
@@ -312,7 +314,7 @@ class ProgressTracker:
                 continue
             self._reported = number
             self._top = max(self._top, float(number))
-            found.append(self._snapshot(moment, leader, float(number), ended=number, now=moment == at))
+            snapshots.append(self._snapshot(moment, leader, float(number), ended=number, now=moment == at))
 
     def _now(self, at: Moment) -> ProgressSnapshot | None:
         """Position and steps, where they have changed."""
@@ -322,12 +324,12 @@ class ProgressTracker:
         position = None
         if track.position is not None:
             position = self._top = max(self._top, self._base + track.position)
-        shown = self._snapshot(at, track, position)
-        key = (shown.epoch, shown.epochs, shown.step, shown.samples, shown.batch_size)
-        if key == self._shown or (position is None and shown.step is None and shown.samples is None):
+        snapshot = self._snapshot(at, track, position)
+        key = (snapshot.epoch, snapshot.epochs, snapshot.step, snapshot.samples, snapshot.batch_size)
+        if key == self._last_key or (position is None and snapshot.step is None and snapshot.samples is None):
             return None
-        self._shown = key
-        return shown
+        self._last_key = key
+        return snapshot
 
     def _plausible(self) -> Track | None:
         return next((one for one in self._tracks.values() if isinstance(one, EpochTrack) and one.plausible), None)

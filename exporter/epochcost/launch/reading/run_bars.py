@@ -18,7 +18,7 @@ MOST_AGREE = 0.75
 USUAL_DECIMALS = 2
 MAX_WAITING = 4
 ROUGHLY, HALF = 0.25, 0.5
-"""Of the steps of an epoch, and of the pairs: so far apart, and so many, are those of the run's own bar at most."""
+"""Tolerance for the run's own bar: of the steps of an epoch, and the share of pairs that may exceed it."""
 SEEN_LATE = 2
 """A bar is read when the next one is drawn: only the second after a line was surely drawn after it."""
 
@@ -34,7 +34,7 @@ class RunBar:
     total: int
     step: int = 0
     again: bool = False
-    """It began anew, as the bar of one fit never does."""
+    """It restarted, as the bar of one fit never does."""
     pairs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_PAIRS))
     """Steps of one epoch lie between these."""
     waiting: deque[list[float]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
@@ -52,13 +52,13 @@ class RunBar:
         return good[0] if len(good) == 1 and len(several) <= MAX_CANDIDATES else None
 
     def share(self, per_epoch: float, tolerance: float = NEARLY) -> float:
-        """Of the pairs, how many agree with so many steps."""
+        """How many of the pairs agree with this number of steps."""
         good = sum(1 for least, most in self.pairs if least - tolerance <= per_epoch <= most + tolerance)
         return good / len(self.pairs) if self.pairs else 1.0
 
 
 class RunBars:
-    """Looks for the bar that counts the steps of the run beside a log that says the position in epochs.
+    """Looks for the bar that counts the steps of the run beside a log of the position in epochs.
 
     At each line of that log the bar is between what it showed before and what it shows next.
     """
@@ -93,7 +93,7 @@ class RunBars:
         one.pairs.append((before / (position + half), step / (position - half)))
 
     def log(self, position: float, decimals: int) -> None:
-        """A line showed ``position``, rounded to so many decimals."""
+        """A line showed ``position``, rounded to ``decimals``."""
         half = 0.5 * 10.0**-decimals
         if decimals <= USUAL_DECIMALS:  # zeros at the end are not printed; or four digits are
             half = max(0.5 * 10.0**-USUAL_DECIMALS, 0.0005 * position)
@@ -103,21 +103,21 @@ class RunBars:
 
     @property
     def best(self) -> RunBar | None:
-        """The bar whose steps of an epoch are known."""
+        """The bar for which the steps per epoch are known."""
         known = [one for one in self._single or self._bars.values() if one.per_epoch is not None]
         return max(known, key=lambda one: one.total, default=None)
 
     def whole(self, epochs: float) -> RunBar | None:
-        """The full bar of the one fit, which claimed to be complete after so many epochs: the only one possible."""
+        """The full bar of the one fit, which was reported complete after ``epochs``: the only one possible."""
         single = self._single
         if len(single) > 1:
             single = [one for one in single if len(one.pairs) >= SURE_PAIRS and self._moves_with_log(one, epochs)]
-        found = max(single, key=lambda one: one.total, default=None)
-        return found if found is not None and found.step >= found.total else None
+        longest = max(single, key=lambda one: one.total, default=None)
+        return longest if longest is not None and longest.step >= longest.total else None
 
     @property
     def _single(self) -> list[RunBar]:
-        """Bars that never began anew; those of evaluations do, and after a second fit the run's."""
+        """Bars that never restarted; those of evaluations do, and after a second fit the run's."""
         return [one for one in self._bars.values() if not one.again]
 
     @staticmethod
@@ -155,7 +155,7 @@ class RunTrack(Track):
         return 56
 
     def compare(self, count: int, position: float) -> None:
-        """What a log says beside it, which may be read a little earlier or later."""
+        """A log line next to it, which may be read a little earlier or later."""
         apart = abs((self.position or 0.0) - position)
         self._apart = self._apart + 1 if apart > max(1.0, 0.1 * position) and count != self.count else 0
         if self._apart >= MANY_PAIRS:

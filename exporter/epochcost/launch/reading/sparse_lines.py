@@ -1,4 +1,4 @@
-"""Lines at the ends of some epochs only, every tenth say, of a program that prints how many there are. Pure."""
+"""Lines at the ends of some epochs only, such as every tenth, of a program that prints how many there are. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from epochcost.launch.reading.track import Track
 SURE_STRIDES = 2
 LONGEST_STRIDE = 1000
 ABOUT = 0.5
-"""Of the time that the remaining epochs should take: so much passed at least after the last line."""
+"""Minimum part of the expected time of the remaining epochs that must have passed after the last line."""
 
 
 class SparseTrack(Track):

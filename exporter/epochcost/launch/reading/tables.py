@@ -43,7 +43,7 @@ class Tables:
         return self._head is not None
 
     def parse(self, text: str, who: str) -> Progress | None:
-        """What a row says; a head is remembered."""
+        """The content of a row; a head is remembered."""
         text = text[:MAX_TEXT]
         cells = _cells(text, _COLUMNS if self._head is None else self._head.between)
         if (head := _head(cells, _COLUMNS) or _head(_cells(text, _COMMAS), _COMMAS)) is not None:

@@ -1,7 +1,7 @@
 """TensorBoard's event files: records of protocol buffers, of which four fields are read. Pure.
 
-A record is its length (8 bytes), a checksum of that (4), the data, a checksum (4). The checksums are of no use here: a
-record that makes no sense says nothing.
+A record is its length (8 bytes), a checksum of that (4), the data, a checksum (4). The checksums are not used: a record
+that makes no sense is ignored.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def records(data: bytes) -> Records:
     Raises:
         NotRecordsError: a length that no record has.
     """
-    found: list[bytes] = []
+    bodies: list[bytes] = []
     at = 0
     while len(data) - at >= 12:  # noqa: PLR2004 - length and its checksum
         (length,) = struct.unpack_from("<Q", data, at)
@@ -51,16 +51,16 @@ def records(data: bytes) -> Records:
             continue
         if end > len(data):
             break
-        found.append(data[at + 12 : end - 4])
+        bodies.append(data[at + 12 : end - 4])
         at = end
-    return Records(tuple(found), at)
+    return Records(tuple(bodies), at)
 
 
 def progress_of(record: bytes) -> Progress | None:
-    """What an event says of the training's position.
+    """What an event reports about the position of the training run.
 
     Hugging Face writes a scalar ``train/epoch`` (the position), Lightning ``epoch`` (a number from 0), Keras
-    ``epoch_loss`` and the like, whose step is the number of the epoch just done, from 0. Any other scalar tells a step.
+    ``epoch_loss`` and the like, whose step is the number of the epoch just done, from 0. Any other scalar has a step.
     """
     try:
         fields = list(_fields(record))

@@ -29,7 +29,7 @@ class Track:
         step, steps: of the run, and of one epoch; None if not known.
         lines, example: how many statements, and one of them as printed.
         from_start: its first statement was made within its first epoch, not at the end of it.
-        broken: why it cannot be believed; empty as long as it can.
+        broken: why it is unreliable; empty as long as it is not.
         begun, active: moments of its first and its last advance.
     """
 
@@ -93,6 +93,6 @@ class Track:
         if number <= self.count:
             return
         if self.ends and not self.sure and at.mono - self.ends[-1][1].mono < TOGETHER_SECONDS:
-            self.ends.pop()  # what waited in a buffer says how many, not when each
+            self.ends.pop()  # lines that waited in a buffer show how many, not when each
         self.ends.append((number, at))
         self.count = number

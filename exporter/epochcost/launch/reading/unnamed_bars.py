@@ -1,4 +1,4 @@
-"""Progress bars that name nothing, where the user has configured what they are. Only repetition tells them apart."""
+"""Progress bars that name nothing, where the user has configured what they are. Only repetition distinguishes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_LENGTHS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BarPosition:
     """``step``: turns of all bars that were followed; ``position``: in epochs, None if a bar may be anything."""
 
     step: int | None
@@ -27,7 +27,7 @@ class _Bar:
 
 
 class UnnamedBars:
-    """Tells bars apart by their length. Of several, the longest counts.
+    """Distinguishes bars by their length. Of several, the longest counts.
 
     Args:
         meaning: ``epoch`` (each bar is one), or ``run`` (the longest bar is the run).
@@ -38,7 +38,7 @@ class UnnamedBars:
         self._bars: dict[int, _Bar] = {}
         self._counted = 0
 
-    def take(self, step: int, steps: int, epochs: float | None) -> Found | None:
+    def take(self, step: int, steps: int, epochs: float | None) -> BarPosition | None:
         """The bar of length ``steps`` is at ``step``; ``epochs`` are planned. None if that is not progress."""
         if steps not in self._bars and len(self._bars) >= MAX_LENGTHS:
             return None
@@ -51,9 +51,9 @@ class UnnamedBars:
         if steps != max(self._bars):
             return None
         if self._meaning == "run":
-            return Found(step, None if epochs is None else epochs * min(step / steps, 1.0))
+            return BarPosition(step, None if epochs is None else epochs * min(step / steps, 1.0))
         self._counted += forward
-        return Found(self._counted, bar.repeats + min(step / steps, 1.0))
+        return BarPosition(self._counted, bar.repeats + min(step / steps, 1.0))
 
 
 class BarTrack(Track):
@@ -74,13 +74,13 @@ class BarTrack(Track):
 
     def draw(self, line: Progress, at: Moment, epochs: float | None) -> None:
         """A bar was drawn; ``epochs`` are planned."""
-        if line.step is None or not line.steps or (found := self._bars.take(line.step, line.steps, epochs)) is None:
+        if line.step is None or not line.steps or (advance := self._bars.take(line.step, line.steps, epochs)) is None:
             return
         self.lines += 1
         self.active = at
-        if found.step is not None:
-            self.step = max(found.step, self.step or 0)
-        if found.position is not None:
-            self.position = max(found.position, self.position or 0.0)
+        if advance.step is not None:
+            self.step = max(advance.step, self.step or 0)
+        if advance.position is not None:
+            self.position = max(advance.position, self.position or 0.0)
             if (whole := math.floor(self.position + NEARLY)) > self.count:
                 self.close(whole, at)

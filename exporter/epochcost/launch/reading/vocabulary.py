@@ -1,4 +1,4 @@
-"""The words by which a line is told apart: what names an epoch, a step, an evaluation, a beginning, an end.
+"""The words by which lines are classified: what names an epoch, a step, an evaluation, a beginning, an end.
 
 Data, not code: a word that is missing is added here.
 """
@@ -48,7 +48,7 @@ BARE_STEP = re.compile(
 """``[ 10/40]`` behind the epoch's number."""
 PERCENT = re.compile(r"(?<![\d.])(?P<percent>\d{1,3}(?:\.\d{1,4})?)\s?%")
 GRAPHIC = re.compile(r"[█━=#▇▓■▏▎▍▌▋▊▉]{3,}|[\[(]\s?\d{1,3}%|[\[(|][█━=#>.\-·░▒ ]{5,200}[\])|]")
-"""A bar, or a share in brackets: what says in per cent how much is done."""
+"""A bar, or a share in brackets: progress in per cent."""
 
 EVALUATION = re.compile(
     r"(?<![A-Za-z])(?:eval\w{0,8}|valid\w{0,8}|val|test\w{0,8}|dev|predict\w{0,8}|infer\w{0,8}|sanity|scor\w{0,8}|bench\w{0,8})(?![A-Za-z])",
@@ -67,7 +67,7 @@ TRAINING_NAME = re.compile(
     r"|acc|in|of|the|model|progress|\d[\de]{0,20}|avr_loss|current|running|mini)\b){0,100}",
     re.IGNORECASE,
 )
-"""A description that holds nothing but words of a training run. Each character belongs to one kind of piece alone: a
+"""A description that holds nothing but words of a training run. Each character belongs to only one kind of piece: a
 number's point and sign are pieces of their own, or `1.1.1.1` could be read in a million ways."""
 NAMES_TRAINING = re.compile(
     r"(?<![A-Za-z])(?:train(?:ing)?|fit(?:ting)?|epochs?|steps?|iter(?:ation)?s?|batch(?:es)?)(?![A-Za-z])",

@@ -20,7 +20,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
 from epochcost.prices.json_fields import gib, left_out_sentence
 from epochcost.prices.one_at_a_time import awaited, waiting
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws_bulk"
 OK = 200
@@ -91,25 +91,25 @@ class AwsBulk:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Read the lists of all wanted regions, one after another."""
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
         requested: set[Want] = set()
         unknown: set[str] = set()
-        regions = ec2_types(wanted)
+        regions = ec2_types(requests)
         for region, types in regions.items():
             odd: list[str] = []
             try:
-                found = self._region(region, types, unknown, odd)
+                of_region = self._region(region, types, unknown, odd)
             except PriceSourceError as err:
                 problems.append(str(err))
                 continue
             requested.update(Want(PROVIDER, region, each) for each in types)
             if odd:
                 problems.append(f"{NAME}: the price list of {region}: {left_out_sentence(len(odd), odd[0])}")
-            for instance_type, rows in found.items():
+            for instance_type, rows in of_region.items():
                 if len(rows) > 1:
                     problems.append(_several(region, instance_type, rows))
                     continue
@@ -185,7 +185,7 @@ def linux_rows(
     """
     columns = _columns(lines)
     names_one = re.compile(b'"(?:' + b"|".join(re.escape(name.encode()) for name in types) + b')"')
-    found: dict[str, list[Row]] = {}
+    by_type: dict[str, list[Row]] = {}
     for line in lines:
         if b'"OnDemand"' not in line or not names_one.search(line):  # most of a million lines end here
             continue
@@ -199,10 +199,10 @@ def linux_rows(
             continue
         unknown |= {f"{kind}={row[kind][:80]}" for kind, name in _KINDS.items() if row[kind] not in KNOWN_KINDS[name]}
         if _is_linux_on_demand(row):
-            found.setdefault(row["Instance Type"], []).append(row)
-    if odd and not found:
+            by_type.setdefault(row["Instance Type"], []).append(row)
+    if odd and not by_type:
         raise ValueError(odd[0])
-    return found
+    return by_type
 
 
 def _columns(lines: Iterator[bytes]) -> list[str]:
@@ -230,7 +230,7 @@ def _is_nothing(row: Row) -> bool:
 
 
 def parse_facts(row: Row) -> InstanceFacts:
-    """What the list says that a type holds; it does not name the GPU, and spells GPU memory in many ways."""
+    """The hardware of a type, from the list; it does not name the GPU, and spells GPU memory in many ways."""
     memory = re.fullmatch(r"([\d,.]+) GiB", row["Memory"])
     return InstanceFacts(
         provider=PROVIDER,

@@ -96,7 +96,7 @@ class AwsClients:
         self._clients: dict[tuple[str, str], Any] = {}
 
     def forget(self) -> None:
-        """Read credentials and make clients anew next time."""
+        """Read credentials and create new clients next time."""
         for client in self._clients.values():
             client.close()
         self._session = None
@@ -126,10 +126,10 @@ class AwsClients:
             core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
             session = boto3.Session(botocore_session=core)
             with waiting():
-                found = session.get_credentials() is not None
+                has_credentials = session.get_credentials() is not None
         except BotoCoreError as err:  # a profile that does not exist, a credentials process that fails
             raise PriceSourceError(f"{self._source}: credentials cannot be read: {type(err).__name__}: {err}") from None
-        if not found:
+        if not has_credentials:
             raise NotConfiguredError(
                 f"{self._source}: no AWS credentials found; give the poller a role or AWS_ACCESS_KEY_ID with "
                 "pricing:GetProducts, ec2:DescribeSpotPriceHistory and ec2:DescribeInstanceTypes (docs/prices/aws.md)"
@@ -142,7 +142,7 @@ class AwsClients:
         """All pages of one paged operation; ``requested`` describes the request in an error.
 
         Raises:
-            AwsCallError: naming source, operation, request and answer.
+            AwsCallError: naming source, operation, request and response.
         """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -205,9 +205,9 @@ def listed(pages: list[dict[str, Any]], name: str, question: str) -> list[dict[s
         PriceSourceError: for a page without that list. botocore reads any well-formed XML, so also a page for people,
             as a response without anything in it.
     """
-    found: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for page in pages:
         if not isinstance(page.get(name), list):
             raise PriceSourceError(f"{question}: not a response of AWS: {name} is not in it")
-        found += page[name]
-    return found
+        entries += page[name]
+    return entries

@@ -1,8 +1,7 @@
-"""What boto3 reads before it can ask AWS anything: descriptions of whole services, here only as much as is used.
+"""What boto3 reads before it can send AWS a request: descriptions of whole services, here only as much as is used.
 
 EC2's describes more than 700 operations. As Python objects it takes 23 MiB for as long as the poller runs, and each
-pass of the garbage collector over it stops every thread, so also the one that responds scrapes, for a tenth of a
-second.
+pass of the garbage collector over it stops every thread, also the one that serves scrapes, for a tenth of a second.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def make_loader() -> Any:  # noqa: ANN401 - botocore has no types
     from botocore.loaders import JSONFileLoader, Loader
 
     class Slim(JSONFileLoader):  # type: ignore[misc]
-        """Botocore's reader of files, whose results are cut down before anybody keeps them."""
+        """Botocore's reader of files, with results that are cut down before they are cached."""
 
         def load_file(self, file_path: str) -> Any:  # noqa: ANN401
             with no_collection():

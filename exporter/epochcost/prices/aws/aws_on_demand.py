@@ -13,16 +13,16 @@ from epochcost.prices.aws.aws_client import AwsCallError, AwsClients, listed
 from epochcost.prices.currency import USD, Rates, usd
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.json_fields import left_out_sentence
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws"
 PROVIDER = "aws"
 PRICING_REGION = "us-east-1"
-"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and answers for all regions but China's."""
+"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and covers all regions but China's."""
 CHINA_PRICING_REGION = "cn-northwest-1"
 MIB = 1024**2
 MANY_REGIONS = 4
-"""From so many regions of one type on, the rows of all regions come in one response (some 40, of 6 kB) instead."""
+"""From this many regions of one type on, the rows of all regions come in one response (some 40, of 6 kB) instead."""
 _LINUX_ON_DEMAND = {
     "locationType": "AWS Region",  # or a Local Zone or Wavelength zone, with prices of their own
     "operatingSystem": "Linux",
@@ -54,15 +54,15 @@ class AwsOnDemand:
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One GetProducts a type and region, or a type where many regions are wanted; one request a region to EC2."""
         self.clients.connect()
-        found = self._fetch(ec2_types(wanted), now)
-        if found.problems:
+        catalogue = self._fetch(ec2_types(requests), now)
+        if catalogue.problems:
             self.clients.forget()
-        if found.problems and not found.prices:
-            raise PriceSourceError(summary(found.problems))
-        return found
+        if catalogue.problems and not catalogue.prices:
+            raise PriceSourceError(summary(catalogue.problems))
+        return catalogue
 
     def _fetch(self, regions: Mapping[str, tuple[str, ...]], now: float) -> Catalogue:
         prices: list[Price] = []
@@ -117,12 +117,12 @@ class AwsOnDemand:
         pages = self.clients.pages(
             "pricing", pricing_region(regions[0]), "get_products", requested, ServiceCode="AmazonEC2", Filters=filters
         )
-        found: dict[str, list[Row]] = {}
+        by_region: dict[str, list[Row]] = {}
         for row in hourly_rows(pages, requested, notes):
             unknown |= {f"{name}={row.attributes[name]}" for name in KNOWN_KINDS if _is_new(name, row)}
             if row.has(attributes) and row.region in regions:
-                found.setdefault(row.region, []).append(row)
-        return found
+                by_region.setdefault(row.region, []).append(row)
+        return by_region
 
     def _facts(self, region: str, types: tuple[str, ...]) -> tuple[dict[str, InstanceFacts], list[str]]:
         """What the types hold, and what could not be read."""
@@ -132,13 +132,13 @@ class AwsOnDemand:
             "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
         )
         entries = listed(pages, "InstanceTypes", f"{NAME}: describe_instance_types in {region}")
-        found, odd = readable_facts(entries)
+        facts, odd = readable_facts(entries)
         wrong = [f"{NAME}: describe_instance_types in {region}: {odd} entries left out: of another form"] if odd else []
-        return {fact.instance_type: fact for fact in found if fact.instance_type in types}, wrong
+        return {fact.instance_type: fact for fact in facts if fact.instance_type in types}, wrong
 
 
 def pricing_region(region: str) -> str:
-    """Where the prices of ``region`` are asked: China has an endpoint of its own, and accounts of its own."""
+    """The endpoint for the prices of ``region``: China has an endpoint of its own, and accounts of its own."""
     return CHINA_PRICING_REGION if region.startswith("cn-") else PRICING_REGION
 
 
@@ -147,14 +147,14 @@ def _is_new(name: str, row: Row) -> bool:
 
 
 def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What to ask together: a type in one region, or in all of them at once where that is quicker (1 s a request)."""
+    """What to request together: a type in one region, or in all at once where that is quicker (1 s a request)."""
     places: dict[str, list[str]] = {}
     for region, types in regions.items():
         for instance_type in types:
             places.setdefault(instance_type, []).append(region)
-    for instance_type, wanted in sorted(places.items()):
-        together = len(wanted) >= MANY_REGIONS and len({pricing_region(place) for place in wanted}) == 1
-        yield from [(instance_type, tuple(wanted))] if together else [(instance_type, (place,)) for place in wanted]
+    for instance_type, of_type in sorted(places.items()):
+        together = len(of_type) >= MANY_REGIONS and len({pricing_region(place) for place in of_type}) == 1
+        yield from [(instance_type, tuple(of_type))] if together else [(instance_type, (place,)) for place in of_type]
 
 
 def _price(region: str, instance_type: str, usd_per_hour: float, now: float) -> Price:
@@ -172,16 +172,18 @@ def one_price(rows: list[Row], rates: Rates) -> list[float]:
     if faults := [row.fault for row in rows if row.fault]:
         raise ValueError(f"a row that matches cannot be read ({faults[0]})")
     if len(rows) > 1:
-        skus = ", ".join(sorted(f"{row.sku} {row.shown}" for row in rows))
+        skus = ", ".join(sorted(f"{row.sku} {row.price_text}" for row in rows))
         raise ValueError(f"{len(rows)} rows match, not one ({skus})")
     return [usd(row.amount, row.currency, rates) for row in rows]
 
 
-def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
+def ec2_types(requests: PriceRequests) -> Mapping[str, tuple[str, ...]]:
     """Types by region, without those of SageMaker, which EC2 does not know."""
-    regions = wanted.by_region(PROVIDER)
-    found = {region: tuple(name for name in names if not name.startswith("ml.")) for region, names in regions.items()}
-    return {region: names for region, names in found.items() if names}
+    regions = requests.by_region(PROVIDER)
+    by_region = {
+        region: tuple(name for name in names if not name.startswith("ml.")) for region, names in regions.items()
+    }
+    return {region: names for region, names in by_region.items() if names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ class Row:
         return all(self.attributes.get(name) == value for name, value in attributes.items())
 
     @property
-    def shown(self) -> str:
+    def price_text(self) -> str:
         """For people."""
         return f"${self.amount:g}" if self.currency == USD else f"{self.amount:g} {self.currency}"
 
@@ -230,11 +232,11 @@ def hourly_rows(pages: list[dict[str, Any]], requested: str, notes: list[str], s
             faults.append(f"{type(err).__name__}: {err}")
             continue
         try:
-            found = [Row(region, sku, *each, attributes) for each in _hourly(row["terms"].get("OnDemand", {}))]
+            rows = [Row(region, sku, *each, attributes) for each in _hourly(row["terms"].get("OnDemand", {}))]
         except _UNREADABLE as err:
             faults.append(f"{sku}: {type(err).__name__}: {err}")
-            found = [Row(region, sku, math.nan, "", attributes, faults[-1])]
-        yield from found
+            rows = [Row(region, sku, math.nan, "", attributes, faults[-1])]
+        yield from rows
     if faults and len(faults) == len(texts):
         raise PriceSourceError(f"{question}: the response is not an AWS price list: {faults[0]}")
     if faults:
@@ -251,19 +253,19 @@ def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
 
 
 def readable_facts(entries: Iterable[Any]) -> tuple[list[InstanceFacts], int]:
-    """What entries of DescribeInstanceTypes say, and how many of them say nothing."""
-    found: list[InstanceFacts] = []
+    """The hardware in entries of DescribeInstanceTypes, and how many of them have none."""
+    facts: list[InstanceFacts] = []
     odd = 0
     for raw in entries:
         try:
-            found.append(parse_facts(raw))
+            facts.append(parse_facts(raw))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):  # noqa: PERF203 - each by itself
             odd += 1
-    return found, odd
+    return facts, odd
 
 
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
-    """What one entry of DescribeInstanceTypes says: its GPUs, its Trainium or Inferentia chips, or that it has none."""
+    """The hardware in one entry of DescribeInstanceTypes: GPUs, Trainium or Inferentia chips, or none."""
     devices = raw.get("GpuInfo", {}).get("Gpus", ()) or raw.get("NeuronInfo", {}).get("NeuronDevices", ())
     counts = [_gpus(device) for device in devices]
     memory_mib = next((_figure(device.get("MemoryInfo", {}).get("SizeInMiB")) for device in devices), None)
@@ -295,9 +297,9 @@ def _figure(value: object) -> Any:  # noqa: ANN401 - a number of either kind
 
 
 def _gpus(device: Mapping[str, Any]) -> float | None:
-    """How many GPUs, a part of one as a fraction; None if EC2 does not say.
+    """How many GPUs, a part of one as a fraction; None if EC2 does not report it.
 
-    Of a part it says count 0, how large the part is, and how many of it there are (``LogicalGpuCount``).
+    For a part it reports count 0, the size of the part, and the number of parts (``LogicalGpuCount``).
     """
     count, part = _figure(device.get("Count")), _figure(device.get("GpuPartitionSize")) or 1.0
     if count:

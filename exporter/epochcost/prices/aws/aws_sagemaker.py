@@ -10,7 +10,7 @@ from epochcost.prices.aws.aws_client import AwsCallError, AwsClients
 from epochcost.prices.aws.aws_on_demand import PROVIDER, Row, hourly_rows, one_price, pricing_region
 from epochcost.prices.currency import Rates
 from epochcost.prices.json_fields import unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws_sagemaker"
 PREFIX = "ml."
@@ -21,7 +21,7 @@ _KNOWN_TRAINING = frozenset({TRAINING, "ReservedTraining"})
 
 @dataclass(frozen=True, slots=True)
 class AwsSageMaker:
-    """On-demand training prices of the wanted ``ml.`` types by region; it asks nothing where none is wanted."""
+    """On-demand training prices of the wanted ``ml.`` types by region; it sends no request if none is wanted."""
 
     watched: frozenset[Want]
     refresh_seconds: float
@@ -30,9 +30,9 @@ class AwsSageMaker:
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One GetProducts a type and region."""
-        types = sorted(want for want in wanted.items if want.instance_type.startswith(PREFIX))
+        types = sorted(want for want in requests.items if want.instance_type.startswith(PREFIX))
         if not types:
             return Catalogue()
         self.clients.connect()
@@ -83,12 +83,12 @@ class AwsSageMaker:
 
     def _price(self, want: Want, rows: list[Row], now: float) -> list[Price]:
         try:
-            found = one_price([row for row in rows if row.has({"component": TRAINING})], self.rates)
+            usd = one_price([row for row in rows if row.has({"component": TRAINING})], self.rates)
         except ValueError as err:
             requested = f"{want.instance_type} in {want.region}"
             raise PriceSourceError(f"{NAME}: get_products for {requested}: {err}: no price taken") from None
         key = PriceKey(PROVIDER, want.region, "", want.instance_type, PurchaseOption.ON_DEMAND)
-        return [Price(key, (PriceStep(-math.inf, each),), NAME, now) for each in found]
+        return [Price(key, (PriceStep(-math.inf, each),), NAME, now) for each in usd]
 
 
 def _why(rows: list[Row]) -> str:

@@ -30,7 +30,7 @@ class AwsSettings(Protocol):
 
     @property
     def aws_spot_history(self) -> float:
-        """How far back spot prices are asked for."""
+        """How far back spot prices are requested."""
         ...
 
     @property

@@ -13,7 +13,7 @@ from epochcost.prices.aws.aws_client import AwsClients, listed
 from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
 from epochcost.prices.currency import NoRateError, Rates, of_aws_region, usd
 from epochcost.prices.json_fields import left_out_sentence, unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted, Zone, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Refused, Want, Zone, summary
 
 NAME = "aws_spot"
 LINUX = "Linux/UNIX"
@@ -64,7 +64,8 @@ class AwsSpot:
     """Linux spot prices of the wanted types in every zone of their regions.
 
     Attributes:
-        history_seconds: how far back to ask, so that a machine older than the poller is priced too; AWS keeps 90 days.
+        history_seconds: how far back to request, so that a machine older than the poller is priced too; AWS keeps 90
+            days.
     """
 
     watched: frozenset[Want]
@@ -75,11 +76,11 @@ class AwsSpot:
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One paged request a region; a region that fails leaves the others alone."""
         self.clients.connect()
         collected = _Collected()
-        for region, types in ec2_types(wanted).items():
+        for region, types in ec2_types(requests).items():
             try:
                 rate = usd(1.0, of_aws_region(region), self.rates)
                 for first in range(0, len(types), MOST_TYPES):
@@ -118,27 +119,27 @@ class AwsSpot:
 def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, Any]], list[str]]:
     """``rows`` without those that are not prices, and a message about these.
 
-    Where one of them is newer than all others of its type and zone, or does not say when it is of, what holds there
-    now is not known: then the others are left out too, and the last good price stays with its age.
+    If one of them is newer than all others of its type and zone, or has no time, the current price there is unknown:
+    then the others are left out too, and the last good price stays with its age.
 
     Raises:
         PriceSourceError: when none is a price.
     """
     odd = {id(row): why for row in rows if row.get("ProductDescription") == LINUX and (why := _fault(row, region))}
-    found = [row for row in rows if id(row) not in odd]
-    if odd and not found:
+    priced = [row for row in rows if id(row) not in odd]
+    if odd and not priced:
         raise PriceSourceError(f"{NAME}: {next(iter(odd.values()))}")
     since: dict[tuple[object, object], float] = {}
     for row in rows:
         if id(row) in odd:
             since[_place(row)] = max(since.get(_place(row), -math.inf), _when(row, math.inf))
     newest: dict[tuple[object, object], float] = {}
-    for row in found:
+    for row in priced:
         newest[_place(row)] = max(newest.get(_place(row), -math.inf), _when(row, -math.inf))
     lost = {place for place, ts in since.items() if ts >= newest.get(place, math.inf)}
-    kept = [row for row in found if row.get("ProductDescription") != LINUX or _place(row) not in lost]
+    current = [row for row in priced if row.get("ProductDescription") != LINUX or _place(row) not in lost]
     sentences = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
-    return kept, sentences
+    return current, sentences
 
 
 def _fault(row: Mapping[str, Any], region: str) -> str:
@@ -150,8 +151,8 @@ def _fault(row: Mapping[str, Any], region: str) -> str:
             raise TypeError("its type or zone is not a name")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
         names = ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")
-        shown = {name: str(row.get(name))[:80] for name in names}
-        return f"a row of {region} is not a price: {shown}: {type(err).__name__}: {err}"
+        excerpt = {name: str(row.get(name))[:80] for name in names}
+        return f"a row of {region} is not a price: {excerpt}: {type(err).__name__}: {err}"
     return ""
 
 
@@ -165,7 +166,7 @@ def _when(row: Mapping[str, Any], unknown: float) -> float:
 
 
 def in_dollars(prices: Iterable[Price], rate: float) -> Iterator[Price]:
-    """``prices`` in US dollars, of which one unit of their currency is ``rate``."""
+    """``prices`` in US dollars; one unit of their currency is worth ``rate``."""
     for price in prices:
         steps = tuple(PriceStep(step.ts, step.usd_per_hour * rate) for step in price.steps)
         yield price if rate == 1 else replace(price, steps=steps)
@@ -192,7 +193,7 @@ def refused_rows(rows: list[dict[str, Any]], region: str, types: tuple[str, ...]
 
 
 def zone_ids(rows: list[dict[str, Any]], region: str) -> set[Zone]:
-    """Names and ids of the zones, where the response gives both."""
+    """Names and ids of the zones, if the response has both."""
     return {
         Zone(PROVIDER, region, str(row["AvailabilityZone"]), str(row["AvailabilityZoneId"]))
         for row in rows

@@ -1,4 +1,4 @@
-"""What Azure's GPU sizes hold, from its documentation: the price API does not say, and the SKU API errs on some.
+"""The hardware of Azure's GPU sizes, from its documentation: the price API lacks it, and the SKU API errs on some.
 
 (It leaves the GPUs of the newest ND sizes out, and counts a sixth of an A10 as one.)
 """
@@ -100,10 +100,10 @@ _BY_NAME = {line.split()[0]: line.split()[1:] for line in _SIZES.strip().splitli
 
 def size_facts(instance_type: str) -> InstanceFacts | None:
     """What ``Standard_NC4as_T4_v3`` holds; None for a size outside the table."""
-    found = _BY_NAME.get(instance_type.lower().removeprefix("standard_"))
-    if found is None:
+    size = _BY_NAME.get(instance_type.lower().removeprefix("standard_"))
+    if size is None:
         return None
-    gpus, model, gpu_gib, vcpus, memory_gib = found
+    gpus, model, gpu_gib, vcpus, memory_gib = size
     whole, _, parts = gpus.partition("/")  # how many GPUs the NC A10 v4 sizes have, public sources do not agree on
     gpu_memory_bytes = gib(_known(gpu_gib))
     return InstanceFacts(

@@ -13,7 +13,7 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.azure.azure_sizes import SIZES, size_facts
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_values
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "azure"
 PROVIDER = "azure"
@@ -51,7 +51,7 @@ class AzureSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Azure:
-    """Prices of the wanted sizes by region, each from the day on which Azure says that it holds."""
+    """Prices of the wanted sizes by region, each from its effective date."""
 
     url: str
     watched: frozenset[Want]
@@ -60,23 +60,23 @@ class Azure:
     name: str = NAME
     provider: str = PROVIDER
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """One request for each ten sizes of a region; a region that fails leaves the others alone."""
         prices: list[Price] = []
         problems: list[str] = []
         requested: set[Want] = set()
         everything: list[Mapping[str, Any]] = []
-        for region, types in wanted.by_region(PROVIDER).items():
+        for region, types in requests.by_region(PROVIDER).items():
             for first in range(0, len(types), MOST_TYPES):
                 some = types[first : first + MOST_TYPES]
                 try:
-                    found = self._ask(region, some, problems)
-                    prices += _prices(found, region, some, now, problems)
+                    in_region = self._ask(region, some, problems)
+                    prices += _prices(in_region, region, some, now, problems)
                 except PriceSourceError as err:
                     problems.append(str(err))
                     continue
                 requested.update(Want(PROVIDER, region, each) for each in some)
-                everything += found
+                everything += in_region
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         sizes = sorted({want.instance_type for want in requested})
@@ -104,9 +104,9 @@ class Azure:
         }
         odd: list[str] = []
         try:
-            found: list[Mapping[str, Any]] = []
+            items: list[Mapping[str, Any]] = []
             for page in self.api.pages(self.url, query, lambda page: page.get("NextPageLink")):
-                found += rows(page, "Items", odd)
+                items += rows(page, "Items", odd)
                 if (promised := optional_number(page, "Count")) is not None and promised > len(page["Items"]):
                     raise FieldError(f"{len(page['Items'])} of {promised:g} rows were received")
         except FieldError as err:
@@ -114,7 +114,7 @@ class Azure:
                 f"azure: prices of {region}: not a response of Azure's retail price API: {err}"
             ) from None
         problems += [f"azure: prices of {region}: {each}" for each in odd]
-        return found
+        return items
 
 
 def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
@@ -145,11 +145,11 @@ def spelt(instance_type: str) -> str:
 
 
 def _prices(
-    found: list[Mapping[str, Any]], region: str, types: tuple[str, ...], now: float, problems: list[str]
+    items: list[Mapping[str, Any]], region: str, types: tuple[str, ...], now: float, problems: list[str]
 ) -> Iterator[Price]:
-    """At most two prices a size; what cannot be told apart is a problem and no price."""
+    """At most two prices a size; rows that cannot be distinguished are a problem and no price."""
     for instance_type in types:
-        ours = [row for row in found if _is_row_of(row, instance_type)]
+        ours = [row for row in items if _is_row_of(row, instance_type)]
         for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT):
             key = PriceKey(PROVIDER, region, "", instance_type, option)
             try:
@@ -185,7 +185,7 @@ def _steps(ours: list[Mapping[str, Any]], now: float) -> tuple[PriceStep, ...]:
     A meter whose row has ended gives way to its successor: it prices the time before.
 
     Raises:
-        ValueError: saying what stands against each other, or which field is not as expected.
+        ValueError: naming the contradicting rows, or the field that is not as expected.
     """
     priced = [row for row in ours if number(row, "retailPrice") != 0]
     for row in priced:
@@ -203,7 +203,7 @@ def _steps(ours: list[Mapping[str, Any]], now: float) -> tuple[PriceStep, ...]:
 
 
 def _contradict(priced: list[Mapping[str, Any]]) -> bool:
-    """Whether two meters say two prices for one time: of one meter the later row takes the place of the earlier."""
+    """Whether two meters have two prices for one time: of one meter the later row replaces the earlier."""
     ordered = sorted(priced, key=_start)
     return any(
         str(earlier.get("meterId")) != str(later.get("meterId"))
@@ -232,7 +232,7 @@ def _date(row: Mapping[str, Any], name: str) -> float:
 
 
 def make(settings: AzureSettings) -> tuple[Azure, ...]:
-    """The source; it asks nothing as long as nothing is wanted."""
+    """The source; it sends no request as long as nothing is wanted."""
     watched = frozenset(
         Want(PROVIDER, region, instance_type)
         for region in settings.azure_regions

@@ -21,7 +21,7 @@ from epochcost.shown_text import one_line
 
 GOOGLE_URL = "https://cloudbilling.googleapis.com"
 PAGE_SIZE = 2000
-"""The API gives up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
+"""The API returns up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
 _MOST_CHARACTERS = 300
 _UNREACHABLE = re.compile(r"errors resolving|hostname lookup|Connection refused|Network is unreachable", re.IGNORECASE)
 """gRPC errors when the host is unreachable. The schedule retries; waiting a minute here does not help."""
@@ -44,8 +44,8 @@ class Patience:
 def google_client(api_key: str, url: str = "") -> Any:  # noqa: ANN401 - the client has no types
     """The real client; without a key it finds application default credentials.
 
-    It speaks gRPC to Google's own endpoint, and REST where another one is given (``url``) or the environment names a
-    proxy: gRPC heeds only some of the usual variables, and through few proxies.
+    It speaks gRPC to Google's own endpoint, and REST if another one is configured (``url``) or the environment names a
+    proxy: gRPC respects only some of the usual variables, and works through few proxies.
     """
     from google.api_core.client_options import ClientOptions
     from google.cloud.billing_v1 import CloudCatalogClient
@@ -64,12 +64,12 @@ def _by_proxy(url: str) -> bool:
 
 
 class GcpCatalogue:
-    """Reads SKUs. The client is kept from fetch to fetch, and forgotten after a failure: credentials are read anew.
+    """Reads SKUs. The client is kept from fetch to fetch, and dropped after a failure: credentials are read again.
 
     Args:
         source: name of the source, for errors.
         api_key_file: path of a file that holds an API key; empty for application default credentials.
-        make_client: makes the client from the key; a test leads it to its own server.
+        make_client: makes the client from the key; a test redirects it to its own server.
         patience: how long to wait.
     """
 
@@ -90,7 +90,7 @@ class GcpCatalogue:
         """Why each SKU of the last reading was left out that the client cannot read."""
 
     def forget(self) -> None:
-        """Read credentials and make the client anew next time."""
+        """Read credentials and create a new client next time."""
         if self._client is not None:
             self._client.transport.close()
         self._client = None
@@ -110,7 +110,7 @@ class GcpCatalogue:
         except ImportError:
             raise self._no_library() from None
         try:
-            with waiting(), no_collection():  # it imports gRPC and the library, and may ask for credentials
+            with waiting(), no_collection():  # it imports gRPC and the library, and may request credentials
                 self._client = self._make_client(self._api_key)
         except ImportError:
             raise self._no_library() from None
@@ -130,10 +130,10 @@ class GcpCatalogue:
     def skus(self, service: str) -> Iterator[Any]:
         """Every SKU of ``service``, as protobuf messages; one page of them is in memory at a time.
 
-        Where one cannot be read they come once more, from the first on, without it, and `left_out` says so.
+        If one cannot be read they come once more, from the first on, without it, and `left_out` reports it.
 
         Raises:
-            PriceSourceError: naming service, page and answer.
+            PriceSourceError: naming service, page and response.
         """
         self.left_out = []
         try:
@@ -147,7 +147,7 @@ class GcpCatalogue:
             try:
                 yield from self._skus(service)
             finally:
-                self.forget()  # the next reading is of another answer
+                self.forget()  # the next reading is of another response
 
     def _skus(self, service: str) -> Iterator[Any]:
         from google.api_core.exceptions import GoogleAPICallError, RetryError

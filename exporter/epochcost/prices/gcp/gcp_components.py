@@ -15,16 +15,16 @@ LOCAL_SSD = Part(COMPUTE, "local SSD")
 
 
 class UnknownMachineError(Exception):
-    """No machine of that name is known; the text says what would be."""
+    """No machine of that name is known; the text contains known forms."""
 
 
 class IncompleteError(Exception):
-    """A machine is offered in a region, but some part of it has not exactly one rate; the text says which part."""
+    """A machine is offered in a region, but some part of it has not exactly one rate; the text contains which part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """So much of one part, at its spot rate or not."""
+    """An amount of one part, at its spot rate or not."""
 
     part: Part
     quantity: float
@@ -36,9 +36,9 @@ class Machine:
     """What one machine type holds and is billed for.
 
     Attributes:
-        on_demand: every part of the bill; empty if it is not sold on demand, whatever the catalogue says.
+        on_demand: every part of the bill; empty if it is not sold on demand, whatever the catalogue contains.
         spot: the same as a spot machine.
-        facts: what it holds.
+        facts: its hardware.
     """
 
     on_demand: tuple[Line, ...]
@@ -57,7 +57,7 @@ def usd_per_hour(lines: tuple[Line, ...], rates: Mapping[str, Rates], region: st
     Raises:
         IncompleteError: when some of it is sold there and some has not exactly one rate.
     """
-    # Local SSD is sold everywhere and says nothing about the machine.
+    # Local SSD is sold everywhere, whether the machine is or not.
     own = [line for line in lines if line.part != LOCAL_SSD]
     if not any(rates[line.part.service].has(line.part, region, spot=line.spot) for line in own):
         return None

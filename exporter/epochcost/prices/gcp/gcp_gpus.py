@@ -84,13 +84,13 @@ def read(text: str) -> Reading | None:
 
 
 def with_accelerators(machine_type: str, drivers_models: Sequence[str]) -> str:
-    """The name under which an N1 machine with these GPUs is priced, for what only knows the two apart.
+    """The name under which an N1 machine with these GPUs is priced, from sources that each know only one of the two.
 
-    The metadata server says ``n1-standard-16`` and nothing of what is attached; the driver knows that.
+    The metadata server returns ``n1-standard-16`` without the attached GPUs, which the driver knows.
     Any other machine type, and an N1 machine whose GPUs are not all of one attachable kind, keeps its name.
 
     Args:
-        machine_type: as the metadata server says it.
+        machine_type: from the metadata server.
         drivers_models: the model of each GPU as NVML names it (``Tesla P4``).
     """
     if not machine_type.startswith("n1-") or "+" in machine_type:

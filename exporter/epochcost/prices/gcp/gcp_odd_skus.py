@@ -16,13 +16,13 @@ def can_be_left_out(client: Any) -> bool:  # noqa: ANN401 - the client has no ty
 
 
 def leave_out(client: Any, report: Callable[[str], None]) -> None:  # noqa: ANN401 - the client has no types
-    """From now on ``client`` is given only SKUs that it can read; ``report`` takes why each other one cannot be."""
+    """From now on ``client`` gets only SKUs that it can read; ``report`` gets the reason for each other one."""
 
     def only_readable(response: Any, *_: object, **__: object) -> None:  # noqa: ANN401 - of requests
         try:
             page = response.json()
             rows = page["skus"]
-        except (ValueError, KeyError, TypeError):  # no page at all: the client says so
+        except (ValueError, KeyError, TypeError):  # no page at all: the client reports it
             return
         if not isinstance(rows, list):
             return
@@ -33,7 +33,7 @@ def leave_out(client: Any, report: Callable[[str], None]) -> None:  # noqa: ANN4
         response._content = json.dumps({**page, "skus": readable}).encode()  # noqa: SLF001 - requests has no setter
 
     session = _session(client)
-    assert session is not None  # noqa: S101 - for the type checker: whoever calls has asked
+    assert session is not None  # noqa: S101 - for the type checker: the caller has checked
     session.hooks["response"].append(only_readable)
 
 

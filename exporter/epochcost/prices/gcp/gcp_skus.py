@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the text of a SKU says; ``hours`` is how many hours each allowed unit has, ``spot`` by the text alone."""
+    """The meaning of a SKU's text; ``hours`` is how many hours each allowed unit has, ``spot`` by the text alone."""
 
     part: Part
     hours: Mapping[str, float]
@@ -45,11 +45,11 @@ class Reading:
 
 
 class RateError(Exception):
-    """A part has no rate, or not exactly one; the text says why, without naming the part."""
+    """A part has no rate, or not exactly one; the text contains the reason, without naming the part."""
 
 
 class Rates:
-    """What parts cost by region, spot apart. Keeps a few numbers of each SKU that `read` knows, nothing of the others.
+    """What parts cost by region, spot apart. Stores a few numbers of each SKU that `read` knows, not the others.
 
     Args:
         read: what the text of a SKU of this service is the price of; None for all that is not a part of a machine.
@@ -59,7 +59,7 @@ class Rates:
         self._read = read
         self.unknown: set[str] = set()
         """Usage types that are not known here: a new way of paying."""
-        self._found: dict[tuple[Part, str, bool], dict[str, float | str]] = {}
+        self._rates: dict[tuple[Part, str, bool], dict[str, float | str]] = {}
 
     def add(self, sku: Any) -> None:  # noqa: ANN401 - a protobuf message without types
         """Take the rate of one ``google.cloud.billing.v1.Sku`` message; what is none of a machine is passed over."""
@@ -78,11 +78,11 @@ class Rates:
         # Some preemptible SKUs (TPU v2 to v4, B200) have the usage type OnDemand: either word makes it spot.
         spot = reading.spot or usage_type == "Preemptible"
         for region in sku.service_regions:  # the text names places: "Americas", "Iowa"
-            self._found.setdefault((reading.part, region, spot), {})[sku.sku_id] = rate
+            self._rates.setdefault((reading.part, region, spot), {})[sku.sku_id] = rate
 
     def has(self, part: Part, region: str, *, spot: bool) -> bool:
         """Whether any SKU prices this."""
-        return (part, region, spot) in self._found
+        return (part, region, spot) in self._rates
 
     def usd(self, part: Part, region: str, *, spot: bool) -> float:
         """Dollars an hour.
@@ -90,11 +90,11 @@ class Rates:
         Raises:
             RateError: when no SKU prices it, when two differ, or when one cannot be read.
         """
-        found = self._found.get((part, region, spot), {})
-        faults = [f"SKU {sku} {rate}" for sku, rate in sorted(found.items()) if isinstance(rate, str)]
+        by_sku = self._rates.get((part, region, spot), {})
+        faults = [f"SKU {sku} {rate}" for sku, rate in sorted(by_sku.items()) if isinstance(rate, str)]
         if faults:
             raise RateError(faults[0])
-        rates = {sku: rate for sku, rate in sorted(found.items()) if isinstance(rate, float)}
+        rates = {sku: rate for sku, rate in sorted(by_sku.items()) if isinstance(rate, float)}
         if not rates:
             raise RateError("has no SKU there")
         if len(set(rates.values())) > 1:
@@ -111,7 +111,7 @@ def usd_per_hour(sku: Any, hours: Mapping[str, float]) -> float:  # noqa: ANN401
     """
     if not sku.pricing_info:
         raise ValueError("has no price")
-    expression = sku.pricing_info[-1].pricing_expression  # a timeline; the newest stands last
+    expression = sku.pricing_info[-1].pricing_expression  # a timeline; the newest is last
     if expression.usage_unit not in hours:
         raise ValueError(f"is sold by {expression.usage_unit!r}, not by {' or '.join(hours)}")
     prices = [tier.unit_price for tier in expression.tiered_rates]

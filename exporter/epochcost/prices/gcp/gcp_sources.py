@@ -15,11 +15,11 @@ from epochcost.prices.gcp.gcp_client import GcpCatalogue, google_client
 from epochcost.prices.gcp.gcp_components import PROVIDER, IncompleteError, Machine, UnknownMachineError, usd_per_hour
 from epochcost.prices.gcp.gcp_skus import CLOUD_TPU, COMPUTE, SERVICES, VERTEX, Rates, Reading
 from epochcost.prices.json_fields import MOST_UNKNOWN, left_out_sentence
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "gcp"
 REUSE_SECONDS = 600.0
-"""Agents that ask for one type after another do not have the whole catalogue read again for each."""
+"""Agents that request one type after another do not cause the whole catalogue to be read again for each."""
 SKUS_AT_A_STRETCH = 250
 PAUSE_SECONDS = 0.0005
 """Between two stretches, so that a scrape need not wait for the interpreter: 0.07 s in all for Compute Engine."""
@@ -100,16 +100,16 @@ class GcpPrices:
     provider: str = PROVIDER
     _read: dict[str, _Read] = field(default_factory=dict)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Reads the SKUs of each service that the wanted machines need, and adds up."""
         self.catalogue.connect()
-        machines, reasons = _known(wanted)
+        machines, reasons = _known(requests)
         problems = [f"{NAME}: {reason}" for reason in reasons.values()]
         services = frozenset(service for machine in machines.values() for service in machine.services)
         problems += self._read_services(services, now)
-        prices, requested, incomplete = self._prices(wanted, machines)
+        prices, requested, incomplete = self._prices(requests, machines)
         problems += incomplete
-        ours = frozenset(want for want in wanted.items if want.provider == PROVIDER)
+        ours = frozenset(want for want in requests.items if want.provider == PROVIDER)
         requested |= {want for want in ours if want.instance_type in reasons}
         problems += _nowhere(requested - _priced(prices), requested, problems)
         if problems and not prices:
@@ -135,7 +135,7 @@ class GcpPrices:
                 self._read[service] = known if known is not None and fresh else self._rates(service, now, problems)
             except PriceSourceError as err:
                 problems.append(str(err))
-                self.catalogue.forget()  # the next service, or the next fetch, reads credentials anew
+                self.catalogue.forget()  # the next service, or the next fetch, reads credentials again
         return problems
 
     def _rates(self, service: str, now: float, problems: list[str]) -> _Read:
@@ -149,18 +149,20 @@ class GcpPrices:
             problems.append(f"{NAME}: {SERVICES[service]}: {left_out_sentence(len(odd), odd[0])}")
         return _Read(now, rates)
 
-    def _prices(self, wanted: Wanted, machines: Mapping[str, Machine]) -> tuple[list[Price], set[Want], list[str]]:
+    def _prices(
+        self, requests: PriceRequests, machines: Mapping[str, Machine]
+    ) -> tuple[list[Price], set[Want], list[str]]:
         """Prices, of which machines the catalogue was read, and what is incomplete."""
         prices: list[Price] = []
         problems: list[str] = []
         requested: set[Want] = set()
-        for region, types in wanted.by_region(PROVIDER).items():
+        for region, types in requests.by_region(PROVIDER).items():
             for instance_type in types:
                 machine = machines.get(instance_type)
                 if machine is None or not machine.services <= self._read.keys():
                     continue  # why, is among the problems already
-                found, incomplete = self._of_machine(machine, region)
-                prices += found
+                of_machine, incomplete = self._of_machine(machine, region)
+                prices += of_machine
                 problems += incomplete
                 requested.add(Want(PROVIDER, region, instance_type))
         return prices, requested, problems
@@ -188,22 +190,22 @@ def _priced(prices: Iterable[Price]) -> set[Want]:
 
 def _nowhere(silent: Iterable[Want], requested: Iterable[Want], problems: list[str]) -> Iterator[str]:
     """A type of which no part is sold in any region where it is wanted is most likely wanted in the wrong ones."""
-    wanted: dict[str, set[str]] = {}
+    by_service: dict[str, set[str]] = {}
     for want in requested:
-        wanted.setdefault(want.instance_type, set()).add(want.region)
+        by_service.setdefault(want.instance_type, set()).add(want.region)
     nowhere: dict[str, set[str]] = {}
     for want in silent:
         nowhere.setdefault(want.instance_type, set()).add(want.region)
     for instance_type, regions in sorted(nowhere.items()):
-        if regions == wanted[instance_type] and not any(instance_type in problem for problem in problems):
+        if regions == by_service[instance_type] and not any(instance_type in problem for problem in problems):
             yield f"{NAME}: {instance_type} is sold in none of {', '.join(sorted(regions))}"
 
 
-def _known(wanted: Wanted) -> tuple[dict[str, Machine], dict[str, str]]:
+def _known(requests: PriceRequests) -> tuple[dict[str, Machine], dict[str, str]]:
     """The machines that are wanted, and of each that is not known why."""
     machines: dict[str, Machine] = {}
     reasons: dict[str, str] = {}
-    for instance_type in sorted({want.instance_type for want in wanted.items if want.provider == PROVIDER}):
+    for instance_type in sorted({want.instance_type for want in requests.items if want.provider == PROVIDER}):
         try:
             machines[instance_type] = machine(instance_type)
         except UnknownMachineError as err:  # noqa: PERF203 - one name leaves the others alone

@@ -46,7 +46,7 @@ _HOSTS: Mapping[str, str] = {
     "ct6e-standard": "v6e",
     "tpu7x-standard": "tpu7x",
 }
-"""Machine types of the same TPUs on Kubernetes, whose number counts chips."""
+"""Machine types of the same TPUs on Kubernetes; their number counts chips."""
 _HOST_CHIPS = (1, 2, 4, 8)
 _BY_CORES = ("v2", "v3", "v4")
 _NAME = re.compile(r"(?P<kind>v2|v3|v4|v5litepod|v5p|v6e|tpu7x)-(?P<size>\d{1,5})")
@@ -71,7 +71,7 @@ def eight_cores(name: str, *, pod: bool) -> Part:
 
 
 def read_chip(text: str) -> Reading | None:
-    """The chip that a SKU of Compute Engine prices. Decoys hold the same words: only the whole text will do."""
+    """The chip that a SKU of Compute Engine prices. Other SKUs contain the same words: the whole text must match."""
     match = _CHIP_SKU.fullmatch(text)
     if match is None:
         return None
@@ -79,7 +79,7 @@ def read_chip(text: str) -> Reading | None:
 
 
 def read_device(text: str) -> Reading | None:
-    """The eight cores that a SKU of Cloud TPU prices; that they are preemptible stands in the text alone."""
+    """The eight cores that a SKU of Cloud TPU prices; that they are preemptible is only in the text."""
     match = _DEVICE_SKU.fullmatch(text)
     if match is None:
         return None

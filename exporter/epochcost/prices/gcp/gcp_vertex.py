@@ -11,7 +11,7 @@ from epochcost.prices.gcp.gcp_gpus import GPUS
 from epochcost.prices.gcp.gcp_skus import HOURLY, MEMORY, VERTEX, Part, Reading
 
 PREFIX = "vertex/"
-"""Before the machine type, as ``ml.`` stands before SageMaker's."""
+"""Prefix of the machine type, like SageMaker's ``ml.``."""
 _SKU = re.compile(
     r"Vertex AI: Training/Pipelines (?P<fee>Management fee )?on (?P<what>.+?)(?: running)? in .+", re.IGNORECASE
 )

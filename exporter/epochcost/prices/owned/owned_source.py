@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.owned.owned_power import DEFAULT_METRIC, PowerMeter
 from epochcost.prices.owned.tariff import Tariff, parse_tariff
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want
 
 NAME = "owned"
 HOURS_PER_YEAR = 8766.0
@@ -22,7 +22,7 @@ DAY = 86400.0
 BACK_SECONDS = 45 * DAY
 """For how long before now a tariff by hour is laid out; before that its mean over a day holds."""
 AHEAD_SECONDS = 2 * DAY
-"""For how long after now: so that agents go on exactly when the poller is gone."""
+"""How far ahead prices are computed: so that agents stay exact when the poller is down."""
 _NEEDED = ("price-usd", "years", "watts", "tariff-usd-per-kwh")
 _INSTEAD = {"watts": "watts-url", "tariff-usd-per-kwh": "tariff-by-hour"}
 _TEXTS = ("instance_type", "gpu_model", "timezone", "watts_url", "watts_metric")
@@ -35,15 +35,15 @@ class OwnedMachine:
     Attributes:
         instance_type: the owner's name for it; nodes of it carry this as their instance type.
         price_usd: what it cost.
-        years: over how many years of 8766 h that is spread.
-        watts: drawn on average; the configured figure, until a measured one is given to `hourly_usd`.
+        years: depreciation period, in years of 8766 h.
+        watts: average power; the configured figure, unless a measured one is passed to `hourly_usd`.
         tariff_usd_per_kwh: of electricity.
-        residual_usd: what it will still be worth after those years.
-        pue: power usage effectiveness of the room: power drawn in all per power drawn by machines, 1 at a desk.
+        residual_usd: value at the end of the depreciation period.
+        pue: power usage effectiveness of the site: total power per power of the machines, 1 at a desk.
         overhead_usd_per_hour: rent, network, staff.
-        tariff: of electricity by hour of the day, in the place of ``tariff_usd_per_kwh``.
-        watts_url, watts_metric: where to read what such machines draw, in the place of ``watts``.
-        gpu_model, gpus, gpu_memory_gib, vcpus, memory_gib: what it holds, where the owner says (memory of one GPU).
+        tariff: of electricity by hour of the day, instead of ``tariff_usd_per_kwh``.
+        watts_url, watts_metric: where to read the power of such machines, instead of ``watts``.
+        gpu_model, gpus, gpu_memory_gib, vcpus, memory_gib: its hardware, as far as configured (memory of one GPU).
 
     Raises:
         ValueError: naming the key, its value and what is allowed.
@@ -178,7 +178,7 @@ class Owned:
     watched: frozenset[Want] = frozenset()
     meter: PowerMeter = field(default_factory=PowerMeter)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
         """Every machine's price, from as far back as matters, confirmed now; not where its power cannot be read."""
         prices: list[Price] = []
         problems: list[str] = []

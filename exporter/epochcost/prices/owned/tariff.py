@@ -44,9 +44,9 @@ class Tariff:
 
     def steps(self, start: float, end: float) -> tuple[tuple[float, float], ...]:
         """When each band begins, in seconds since the Unix epoch, and its $ per kWh; the first holds at ``start``."""
-        found = sorted(self._begins(start, end))
-        holds = max((step for step in found if step[0] <= start), default=found[0])
-        return (holds, *(step for step in found if holds[0] < step[0] <= end))
+        changes = sorted(self._begins(start, end))
+        holds = max((step for step in changes if step[0] <= start), default=changes[0])
+        return (holds, *(step for step in changes if holds[0] < step[0] <= end))
 
     def _begins(self, start: float, end: float) -> Iterator[tuple[float, float]]:
         zone = ZoneInfo(self.timezone)
@@ -60,12 +60,12 @@ class Tariff:
 
 def _local(day: date, minute: int, zone: ZoneInfo) -> float:
     """When the wall clock first shows that minute; where the clock skips it, the moment of the skip."""
-    shown = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=zone)
-    ts = shown.timestamp()
-    if datetime.fromtimestamp(ts, zone).replace(tzinfo=None) == shown.replace(tzinfo=None):
+    local = datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=zone)
+    ts = local.timestamp()
+    if datetime.fromtimestamp(ts, zone).replace(tzinfo=None) == local.replace(tzinfo=None):
         return ts
-    # In a gap, fold 0 and 1 give the moment by the offset before and after: the skip lies between them.
-    low, high = sorted((ts, shown.replace(fold=1).timestamp()))
+    # In a gap, fold 0 and 1 give the moment by the offset before and after: the skip is between them.
+    low, high = sorted((ts, local.replace(fold=1).timestamp()))
     offset = datetime.fromtimestamp(low - 1, zone).utcoffset()
     while high - low > 1:
         middle = (low + high) // 2

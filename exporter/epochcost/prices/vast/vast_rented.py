@@ -13,14 +13,21 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, unknown_prices
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary, without_contradictions
+from epochcost.prices.price_source import (
+    Catalogue,
+    PriceRequests,
+    PriceSourceError,
+    Want,
+    summary,
+    without_contradictions,
+)
 
 NAME = "vast_rented"
 PROVIDER = "vastai"
 MOST_MACHINES = 500
 NOT_FOUND = 404
 PAGE_SIZE = 25
-"""The API gives no more at a time."""
+"""The API's maximum page size."""
 MIB = 1024**2
 # fmt: off
 KNOWN_PRICES = frozenset((
@@ -34,7 +41,7 @@ KNOWN_PRICES = frozenset((
 
 @dataclass(frozen=True, slots=True)
 class VastRented:
-    """Every machine of the account whose contract is running; a stopped one pays for its disk only and is left out."""
+    """Every machine of the account with a running contract; a stopped one pays for its disk only and is left out."""
 
     url: str
     refresh_seconds: float
@@ -43,11 +50,11 @@ class VastRented:
     provider: str = PROVIDER
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
         """All pages, or an error; a machine that cannot be read leaves the others alone."""
         problems: list[str] = []
-        found = self._machines(problems)
-        running = [row for row in found if row.get("cur_state") == "running"]
+        machines = self._machines(problems)
+        running = [row for row in machines if row.get("cur_state") == "running"]
         prices: list[Price] = []
         facts: list[InstanceFacts] = []
         if len(running) > MOST_MACHINES:
@@ -61,7 +68,7 @@ class VastRented:
         priced = without_contradictions(NAME, prices, problems)
         if problems and not priced:
             raise PriceSourceError(summary(problems))
-        notes = [] if running else [f"vast_rented: none of the {len(found)} machines of this account is running"]
+        notes = [] if running else [f"vast_rented: none of the {len(machines)} machines of this account is running"]
         whole = not problems
         left = self._credit(sum(price.usd_per_hour for price in priced) if whole else None, now, notes)
         return Catalogue(
@@ -71,11 +78,11 @@ class VastRented:
             complete=True,
             notes=tuple(notes),
             credits=left,
-            unknown=unknown_prices(found, KNOWN_PRICES),
+            unknown=unknown_prices(machines, KNOWN_PRICES),
         )
 
     def _credit(self, spend_usd_per_hour: float | None, now: float, notes: list[str]) -> tuple[Credit, ...]:
-        """What the account has left: machines end when that is used up. No price hangs on it: it is asked once."""
+        """Remaining credit of the account: machines end when it is used up. No price depends on it: no retries."""
         try:
             answer = replace(self.api, attempts=1).get(versioned(self.url, "v0", "users/current"))
             return (
@@ -97,21 +104,21 @@ class VastRented:
         try:
             odd: list[str] = []
             came = sum(len(page["instances"]) for page in pages if isinstance(page.get("instances"), list))
-            found = [row for page in pages for row in rows(page, "instances", odd)]
+            instances = [row for page in pages for row in rows(page, "instances", odd)]
             promised = optional_number(pages[0], "total_instances")
         except FieldError as err:
             raise PriceSourceError(f"vast_rented: not a response of vast.ai's list of instances: {err}") from None
-        if promised is not None and promised > came:  # a part would look like machines that were given back
+        if promised is not None and promised > came:  # a part would look like machines that were returned
             raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances received: a part is not used")
         problems += [f"vast_rented: {each}" for each in odd]
-        return found
+        return instances
 
     def _pages(self, version: str) -> list[dict[str, Any]]:
         url = versioned(self.url, version, "instances")
         return list(self.api.token_pages(url, {"limit": str(PAGE_SIZE)}, "next_token", "after_token"))
 
     def _of_before(self, err: HttpError) -> list[dict[str, Any]]:
-        """A mirror that has not heard of version 1 may still have version 0; else what version 1 answered counts."""
+        """A mirror without version 1 may still have version 0; otherwise the response of version 1 counts."""
         try:
             return self._pages("v0")
         except HttpError:
@@ -119,7 +126,7 @@ class VastRented:
 
 
 def versioned(url: str, version: str, resource: str) -> str:
-    """Where a resource is: instances are asked of version 1 of the API, offers still of version 0.
+    """URL of a resource: instances are in version 1 of the API, offers still in version 0.
 
     ``url`` is that of the API with any version, or with none.
     """
@@ -132,7 +139,7 @@ def _name(row: Mapping[str, Any]) -> str:
 
 
 def _price(row: Mapping[str, Any], now: float) -> Price:
-    """``dph_total`` is per hour for the whole machine with its disk; the region is empty, for the name says it all."""
+    """``dph_total`` is per hour for the whole machine with its disk; the region is empty, for the name is unique."""
     is_bid = row.get("is_bid")
     if not isinstance(is_bid, bool):
         raise FieldError(f"is_bid: {is_bid!r:.80} is neither true nor false")

@@ -15,7 +15,7 @@ from epochcost.model import MAX_USD_PER_HOUR, InstanceFacts, Price, PriceKey, Pr
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_prices
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 from epochcost.prices.vast.vast_rented import KNOWN_PRICES, PROVIDER, VastRented, versioned
 from epochcost.prices.vast.vast_rented import NAME as RENTED
 
@@ -40,7 +40,7 @@ class VastSettings(Protocol):
 
     @property
     def vast_api_key_file(self) -> str:
-        """Holds the API key; empty: the market is asked without one, and rented machines are not."""
+        """File with the API key; empty: the market is requested without one, and rented machines are not."""
         ...
 
     @property
@@ -71,15 +71,15 @@ class VastMarket:
     provider: str = PROVIDER
     since: dict[PriceKey, PriceStep] = field(default_factory=dict)
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+    def fetch(self, requests: PriceRequests, now: float) -> Catalogue:
         """Two requests a GPU model (to rent, and to bid); a model that fails leaves the others alone."""
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        requested = {want for want in wanted.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
+        requested = {want for want in requests.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
         seen: set[str] = set()
         everything: list[Mapping[str, Any]] = []
-        for gpu_name, wants in _by_gpu(wanted.items).items():
+        for gpu_name, wants in _by_gpu(requests.items).items():
             for kind, option, priced_by in _KINDS:
                 try:
                     response = self._ask(gpu_name, wants, kind, problems)
@@ -166,13 +166,13 @@ def _why(want: Want) -> str:
 
 
 def _by_gpu(wants: Iterable[Want]) -> dict[str, list[Want]]:
-    """Wanted types of the market by GPU; what does not look like one is a rented machine, or nothing."""
-    found: dict[str, list[Want]] = {}
+    """PriceRequests types of the market by GPU; what does not look like one is a rented machine, or nothing."""
+    by_name: dict[str, list[Want]] = {}
     for want in sorted(wants):
         match = _TYPE.fullmatch(want.instance_type)
         if match:
-            found.setdefault(match[2], []).append(want)
-    return found
+            by_name.setdefault(match[2], []).append(want)
+    return by_name
 
 
 def _count(want: Want) -> int:
@@ -182,8 +182,8 @@ def _count(want: Want) -> int:
 def _cheapest(
     offers: Iterable[Mapping[str, Any]], wants: Iterable[Want], priced_by: str, problems: list[str]
 ) -> dict[Want, tuple[float, Mapping[str, Any]]]:
-    """The lowest price and its offer for each of ``wants`` that anybody offers."""
-    found: dict[Want, tuple[float, Mapping[str, Any]]] = {}
+    """The lowest price and its offer for each of ``wants`` that is offered."""
+    cheapest: dict[Want, tuple[float, Mapping[str, Any]]] = {}
     wants = tuple(wants)
     for offer in offers:
         try:
@@ -196,13 +196,13 @@ def _cheapest(
             continue
         for want in wants:
             fits = count == _count(want) and want.region in (ANYWHERE, country(offer))
-            if fits and (want not in found or usd < found[want][0]):
-                found[want] = (usd, offer)
-    return found
+            if fits and (want not in cheapest or usd < cheapest[want][0]):
+                cheapest[want] = (usd, offer)
+    return cheapest
 
 
 def country(offer: Mapping[str, Any]) -> str:
-    """``US`` of ``Texas, US``; empty if the offer does not say."""
+    """``US`` of ``Texas, US``; empty if the offer has no country."""
     place = offer.get("geolocation")
     code = place.rpartition(",")[2].strip() if isinstance(place, str) else ""
     return code if re.fullmatch(r"[A-Z]{2}", code) else ""
@@ -217,7 +217,7 @@ def _facts(instance_type: str, offer: Mapping[str, Any]) -> InstanceFacts:
 
 
 def make(settings: VastSettings) -> tuple[VastMarket | VastRented, ...]:
-    """The market, which asks nothing as long as nothing is wanted, and with an API key the rented machines."""
+    """The market, which sends no request as long as nothing is wanted, and with an API key the rented machines."""
     watched = frozenset(
         Want(PROVIDER, region, instance_type)
         for region in (*settings.vast_regions, ANYWHERE)

@@ -1,4 +1,4 @@
-"""The agent's beat: once a second everything is read and accounted. The snapshot is made on request."""
+"""The agent's sampling loop: once a second everything is read and accounted. The snapshot is made on request."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from epochcost.guard.decisions import Decisions
 
 log = logging.getLogger(__name__)
-FRESH_BEATS = 3.0
-"""A reading describes the present for this many beats, if beats are long."""
+FRESH_TICKS = 3.0
+"""A reading describes the present for this many ticks, if the interval is long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """What the beat takes from the network, and what it writes for training processes to read."""
+    """What the loop receives from the network, and what it writes for training processes to read."""
 
     intake: Intake
     costs: CostFiles
     preemption: PreemptionFile
 
 
-class Beat:
+class SamplingLoop:
     """A thread that ticks every ``interval`` seconds; see `tick`."""
 
     def __init__(
@@ -129,7 +129,7 @@ class Beat:
             self.recent.add(snapshot)
 
     def _guard(self, guarding: Guarding) -> bool:
-        """Let the guard decide; a command runs only once it is saved that it does. True if runs are asked anew."""
+        """Let the guard decide; a command runs only once its start is saved. True if requests to runs changed."""
         snapshot, before = self.snapshot, self._decided
         if snapshot is None:
             return False
@@ -193,7 +193,7 @@ class Beat:
             event_counts=Counter(it.files.counts) + Counter(self._exchange.intake.rejected),
             clock_jumps=it.clock.jumps,
             refused=it.files.quotas.refused_by_name(),
-            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
+            fresh_seconds=max(FRESH_SECONDS, FRESH_TICKS * self._interval),
         )
 
     def _events(self) -> list[TrainingEvent]:
