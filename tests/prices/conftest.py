@@ -1,4 +1,4 @@
-"""A local AWS for the real boto3, and a local server for what asks for JSON."""
+"""A local AWS for the real boto3, and a local server for sources that request JSON."""
 
 from __future__ import annotations
 

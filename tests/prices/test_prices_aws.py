@@ -546,7 +546,7 @@ def test_sagemaker_training_is_priced_by_its_own_row_not_by_that_of_hosting_or_o
     assert result.prices[0].source == "aws_sagemaker"
 
 
-def test_ec2_is_not_asked_for_types_of_sagemaker(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+def test_ec2_is_not_queried_for_types_of_sagemaker(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     assert on_demand.fetch(wanted("ml.p2.xlarge"), NOW) == Catalogue()
     assert not aws.requests
 
