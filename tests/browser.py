@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def headless_chromium() -> Iterator[object]:
-    """A Chromium that logs what it loads and what its console says; skips the test if none is installed."""
+    """A Chromium that logs its requests and its console; skips the test if none is installed."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

@@ -71,7 +71,7 @@ class WebhookReceiver(_Server):
 
 
 class ExpositionServer(_Server):
-    """A target that answers every GET with what ``text`` makes: for clearly simulated figures."""
+    """A target that responds to every GET with the result of ``text``: for clearly simulated figures."""
 
     def __init__(self, text: Callable[[], str]) -> None:
         class Handler(BaseHTTPRequestHandler):

@@ -90,7 +90,7 @@ def _hastened(rule: Mapping[str, Any], speed: float) -> dict[str, Any]:
 
 
 class Program:
-    """A program that logs where it listens and answers ``/-/ready``."""
+    """A program that logs its address and has ``/-/ready``."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._log = log

@@ -18,7 +18,7 @@ def wait_for(
 ) -> T:
     """Return the first truthy value of ``condition``; fail after ``seconds`` with the last value.
 
-    The limit only tells a thing that never comes from one that a busy machine is slow with: it is no bar. Looking takes
+    The limit only distinguishes what never happens from what is slow on a busy machine. Looking takes
     time from what is waited for, so pauses grow with the time waited: to a tenth of it, and to 1/4 s at most.
     """
     started_at = time.monotonic()

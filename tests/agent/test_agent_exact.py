@@ -118,7 +118,7 @@ class OneAnswer:
 
 
 def priced(it: DrivenAgent, source: OneAnswer) -> DrivenAgent:
-    """Have ``it`` ask ``source`` through its own feed."""
+    """Have ``it`` request its price from ``source`` through its own feed."""
     from epochcost.agent.price_feed import PriceFeed
 
     it.app.machine.prices = PriceFeed(source, 60.0, lambda: it.machine.wall)  # type: ignore[arg-type]

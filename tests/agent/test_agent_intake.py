@@ -173,7 +173,7 @@ def test_a_token_grants_the_ingest_route_alone_and_a_password_grants_all_routes(
     it = agent(intake__token_file=str(tmp_path / "token"), web__config__file=str(tmp_path / "web.config.yml"))
     it.app.server.start()
 
-    def ask(method: str, path: str, authorization: str) -> int:
+    def post_as(method: str, path: str, authorization: str) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", it.app.server.port, timeout=10)
         body = line("start", 1) if method == "POST" else None
         connection.request(method, path, body, {"Content-Type": NDJSON, "Authorization": authorization})
@@ -184,11 +184,11 @@ def test_a_token_grants_the_ingest_route_alone_and_a_password_grants_all_routes(
     token, password = "Bearer open sesame", "Basic " + base64.b64encode(b"ann:secret").decode()
     wrong = "Basic " + base64.b64encode(b"ann:wrong").decode()
     events = "/v1/events?writer=w"
-    assert [ask("POST", events, by) for by in (token, password, wrong, "Bearer wrong", "Bearer ")] == [
+    assert [post_as("POST", events, by) for by in (token, password, wrong, "Bearer wrong", "Bearer ")] == [
         200, 200, 401, 401, 401,
     ]  # fmt: skip
-    assert [ask("GET", "/metrics", by) for by in (token, password, wrong)] == [401, 200, 401]
-    assert ask("POST", "/metrics", token) == 401
+    assert [post_as("GET", "/metrics", by) for by in (token, password, wrong)] == [401, 200, 401]
+    assert post_as("POST", "/metrics", token) == 401
 
 
 def test_too_much_is_rejected_now_and_accepted_later(tmp_path: Path) -> None:

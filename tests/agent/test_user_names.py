@@ -40,7 +40,7 @@ def test_each_user_is_looked_up_once():
 
 
 @pytest.mark.parametrize("number", [None, -2, -1, 0])
-def test_root_the_network_and_nobody_have_no_name(number):
+def test_root_the_network_and_the_user_nobody_have_no_name(number):
     def never(number: int) -> str:
         raise AssertionError(number)
 

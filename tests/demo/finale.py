@@ -231,7 +231,7 @@ def owner_of(m: Machine, label: str) -> str:
     return (FLEET.job(run).user if run else user.user if user else "") or "no owner known"
 
 
-def by_whom(label: str, of: Callable[[Machine], float]) -> dict[str, float]:
+def top_six(label: str, of: Callable[[Machine], float]) -> dict[str, float]:
     """The six largest."""
     sums: dict[str, float] = {}
     for m in PRICED:

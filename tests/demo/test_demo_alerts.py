@@ -1,6 +1,6 @@
 """Each alert of the project fires in the demo when it should, and no other does.
 
-``TABLE`` says when each alert's condition begins and ends by the script (seconds since the beginning). It may be seen
+``TABLE`` has the begin and end of each alert's condition by the script (seconds since the beginning). It may be seen
 as much later as its window is long and an evaluation takes to come: `slack`. It fires after its wait, and not before.
 """
 

@@ -225,7 +225,7 @@ cat /tmp/paged; get http://127.0.0.1:10835/metrics
 def test_one_store_for_two_clusters(
     tmp_path: Path, environ: dict[str, str], record_property: Callable[..., None]
 ) -> None:
-    """The page's command in each cluster, its configuration changed as the page says, vmalert as it says."""
+    """The page's command in each cluster, its configuration changed as documented, vmalert as documented."""
     (command,) = blocks("clusters", "sh")
     command = command.partition("#")[0].strip()
     version = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=True).stdout

@@ -44,7 +44,7 @@ def contains_line(pattern: str, file: Path) -> bool:
     return file.exists() and re.search(pattern, file.read_text()) is not None
 
 
-def test_two_trainings_one_after_the_other_in_one_job_are_two_runs_of_it(slurm: Slurm) -> None:
+def test_two_consecutive_training_runs_in_one_job_are_two_runs_of_it(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)}")
     slurm.wait_until_ended(job)
     runs = slurm.of_job(job)
@@ -137,7 +137,7 @@ def test_each_user_reports_into_a_directory_of_their_own_and_cannot_see_the_othe
     wait_for(owned, what="nobody's run, shown as nobody's")
 
 
-def test_the_epilog_says_what_the_job_cost(slurm: Slurm) -> None:
+def test_the_epilog_prints_the_cost_of_the_job(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)} && sleep 3")
     slurm.wait_until_ended(job)
     costs = slurm.home / "job-costs-one"
@@ -244,7 +244,7 @@ def failure_shows(details: Callable[[], str]) -> Iterator[None]:
 
 
 def rates(at: str) -> dict[str, float]:
-    """Dollars an hour of account physics and user nobody by partition."""
+    """Dollars an hour of account physics and user ``nobody`` by partition."""
     query = 'sum by (partition) (slurm:epochcost_cost_usd_per_hour:rate5m{account="physics", user="nobody"})'
     try:
         with urllib.request.urlopen(f"http://{at}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as response:

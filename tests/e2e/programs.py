@@ -71,7 +71,7 @@ class Program:
 
 
 def spot_poller(directory: Path, region: str, instance_type: str, env: Mapping[str, str]) -> Program:
-    """A poller that asks AWS for one machine type, for its spot price every second."""
+    """A poller that queries AWS for one machine type, for its spot price every second."""
     flags = ["--prices.sources=aws", f"--aws.regions={region}", f"--aws.instance-types={instance_type}"]
     return Program("prices", directory, [*flags, "--aws.spot-interval=1s"], env)
 
@@ -79,7 +79,7 @@ def spot_poller(directory: Path, region: str, instance_type: str, env: Mapping[s
 def spot_agent(
     directory: Path, poller: Program, region: str, zone: str, instance_type: str, gpus: str, env: Mapping[str, str]
 ) -> Program:
-    """An agent on node ``n1``, a spot machine of AWS, that asks ``poller`` every second."""
+    """An agent on node ``n1``, a spot machine of AWS, that polls ``poller`` every second."""
     node = {"name": "n1", "provider": "aws", "region": region, "zone": zone, "instance-type": instance_type}
     flags = [f"--events.dir={directory / 'events'}", f"--prices.url={poller.url}", "--prices.interval=1s"]
     flags += [f"--node.{key}={value}" for key, value in {**node, "purchase-option": "spot"}.items()]

@@ -68,7 +68,7 @@ class TestVictoriaMetrics:
     def test_vmalert_records_what_its_engine_evaluates(self, tmp_path: Path, victoria: Engine):
         rules = next(passes([rule.body for rule in RECORDINGS]))
         nonempty = [rule for rule in rules if victoria.vector(rule["expr"], INSTANTS[1])]
-        assert len(nonempty) > len(rules) / 2  # the demo has no configured credit, say
+        assert len(nonempty) > len(rules) / 2  # the demo has no configured credit, for example
         replay(tmp_path / "first.yml", rules, victoria)
         for rule in nonempty:
             wait_for(

@@ -25,7 +25,7 @@ SONAME = "libnvidia-ml.so.1"
 CONTROL_VARIABLE = "FAKE_NVML_CONTROL"
 FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-pthread")
 
-# The answers of NVML that tests inject.
+# The NVML codes that tests inject.
 UNINITIALIZED = 1
 INVALID_ARGUMENT = 2
 NOT_SUPPORTED = 3
@@ -46,7 +46,7 @@ _BUILT: list[Path] = []
 
 
 class BuildError(RuntimeError):
-    """The fake library could not be compiled; the text says why."""
+    """The fake library could not be compiled; the text has the reason."""
 
 
 def build(directory: Path, without: Sequence[str] = ()) -> Path:
@@ -119,7 +119,7 @@ class FakeDriver:
         return ctypes.CDLL(str(self.library))
 
     def play(self, recording: Mapping[str, Any]) -> None:
-        """Answer as the recorded driver did, see `scripts.record_gpus`; `heal` lifts nothing of it."""
+        """Replay the recorded driver, see `scripts.record_gpus`; `heal` does not affect it."""
         self._lines = {("recorded", str(i)): line for i, line in enumerate(control_lines(recording))}
         self._write()
 
@@ -145,7 +145,7 @@ class FakeDriver:
         for name, value in figures.items():
             text = "none" if value is None else value
             key = ("gpu", str(index), name)
-            self._lines.pop(key, None)  # the newest instruction stands last, where it wins
+            self._lines.pop(key, None)  # the newest instruction is last, and so takes precedence
             self._lines[key] = f"gpu {index} {name} {text}"
         self._write()
 
@@ -164,7 +164,7 @@ class FakeDriver:
         self._write()
 
     def destroy(self, index: int, number: int) -> None:
-        """Slice ``number`` of GPU ``index`` is there no more."""
+        """Slice ``number`` of GPU ``index`` is no longer there."""
         self._set(("slice", str(index), str(number), "none"), f"gpu {index} slice {number} none")
 
     def xid(self, index: int, xid: int) -> None:
@@ -176,15 +176,15 @@ class FakeDriver:
         self._set(("process", str(index), str(pid)), f"gpu {index} process {pid} {memory_bytes}")
 
     def error(self, function: str, code: int, gpu: int | str | None = None) -> None:
-        """``function`` answers NVML code ``code``; with a ``gpu`` for that one only, where ``"*"`` is any function."""
+        """``function`` returns NVML code ``code``; with a ``gpu`` for that one only, where ``"*"`` is any function."""
         self._set(("error", function, str(gpu)), f"{_of(gpu)}error {function} {code}")
 
     def hang(self, function: str, seconds: float, gpu: int | str | None = None) -> None:
-        """``function`` answers after ``seconds``, or once `heal` lifts it."""
+        """``function`` returns after ``seconds``, or once `heal` lifts it."""
         self._set(("hang", function, str(gpu)), f"{_of(gpu)}hang {function} {seconds:g}")
 
     def missing(self, function: str) -> None:
-        """This driver is too old to have ``function``: it answers "function not found"."""
+        """This driver is too old to have ``function``: it returns "function not found"."""
         self._set(("missing", function), f"missing {function}")
 
     def heal(self) -> None:
@@ -193,7 +193,7 @@ class FakeDriver:
         self._write()
 
     def unload(self) -> None:
-        """No driver any longer: every call fails, an init answers "driver not loaded"."""
+        """No driver any longer: every call fails, an init returns "driver not loaded"."""
         self.control.unlink()
 
     def _set(self, key: tuple[str, ...], line: str) -> None:
@@ -204,7 +204,7 @@ class FakeDriver:
     def _write(self) -> None:
         self._writes += 1
         unfinished = self.control.with_name(f"{self.control.name}.new")
-        # The library looks at the file's time: a stamp of our own tells apart two writes within one tick of the clock.
+        # The library checks the file's time: a stamp set here distinguishes two writes within one tick of the clock.
         unfinished.write_text("\n".join([f"# write {self._writes}", *self._lines.values(), ""]), encoding="utf-8")
         os.utime(unfinished, ns=(self._writes, self._writes))
         unfinished.replace(self.control)

@@ -1,4 +1,4 @@
-"""Has the fake driver answer what a real one did: a recording of `scripts.record_gpus` as a control file."""
+"""Replays a real driver by the fake one: a recording of `scripts.record_gpus` as a control file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ONE_FIGURE = {
 
 
 def control_lines(recording: Mapping[str, Any]) -> list[str]:
-    """The instructions by which the fake driver answers as the recorded one did, fractions of a percent apart."""
+    """The instructions by which the fake driver returns the recorded results, fractions of a percent apart."""
     lines = [f"count {len(recording['gpus'])}", f"driver {recording['driver']}"]
     for index, gpu in enumerate(recording["gpus"]):
         for call, result in {**gpu["calls"], **_old_memory(gpu["calls"])}.items():

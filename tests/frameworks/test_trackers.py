@@ -39,7 +39,7 @@ def test_weights_and_biases(tmp_path: Path):
         tmp_path,
         "import wandb; wandb.init(mode='offline', project='p')",
         "assert wandb.run.step == 3, wandb.run.step; wandb.finish()",  # a row of its own would make it more
-        more=", keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb.log(logs))",
+        extra=", keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: wandb.log(logs))",
     )
     (file,) = tmp_path.rglob("run-*.wandb")
     assert file.read_bytes().count(NAME.encode()) >= 3
@@ -72,7 +72,7 @@ def test_comet(tmp_path: Path):
 
 def test_tensorboard_of_keras(tmp_path: Path):
     needs("keras", "tensorflow", "tensorboard")
-    train(tmp_path, "", "", more=", keras.callbacks.TensorBoard('logs')")
+    train(tmp_path, "", "", extra=", keras.callbacks.TensorBoard('logs')")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (file,) = tmp_path.rglob("train/events.out.tfevents.*")

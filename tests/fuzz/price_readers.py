@@ -43,7 +43,7 @@ class Canned(JsonApi):
     data = b""
     requests = 0
 
-    def _ask(self, url: str, body: bytes | None) -> dict[str, Any]:
+    def _fetch(self, url: str, body: bytes | None) -> dict[str, Any]:
         type(self).requests += 1
         try:
             return _parse(self.data if type(self).requests < MOST_PAGES else b"{}")
@@ -86,7 +86,7 @@ def _on_demand(data: bytes) -> None:
 
 def _spot(data: bytes) -> None:
     rows = listed([_document(data)], "SpotPriceHistory", "spot")
-    rows = [row for row in rows if isinstance(row, dict)]  # as boto3 makes of the answer, by its own model of it
+    rows = [row for row in rows if isinstance(row, dict)]  # as boto3 parses the response, by its own model
     for row in rows:
         if isinstance(row.get("Timestamp"), int):
             row["Timestamp"] = datetime.fromtimestamp(row["Timestamp"] % 2**31, timezone.utc)

@@ -160,7 +160,7 @@ def test_an_encoder_only_board_has_its_supported_figures(driver: FakeDriver, sou
 
 def test_a_gpu_whose_every_call_fails_is_not_readable_until_one_succeeds(driver: FakeDriver, source: NvmlSource):
     read(source, 0)
-    driver.error("*", fake_nvml.NO_PERMISSION, gpu=0)  # its device node is gone from the container, say
+    driver.error("*", fake_nvml.NO_PERMISSION, gpu=0)  # for example, its device node is gone from the container
     assert not read(source, 1).readable
     driver.heal()
     assert read(source, 2 + SILENT_SECONDS).readable

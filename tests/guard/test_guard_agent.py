@@ -229,7 +229,7 @@ def test_only_the_holder_of_the_link_may_keep_it(machine: SimulatedMachine, tmp_
     it.close()
 
 
-def test_without_a_policy_nobody_can_keep_anything(machine: SimulatedMachine) -> None:
+def test_without_a_policy_no_keep_is_accepted(machine: SimulatedMachine) -> None:
     it = DrivenAgent(machine)
     it.run(2)
     assert post(it, {})[0] in (404, 405)

@@ -29,7 +29,7 @@ def again(it: DrivenAgent, machine: SimulatedMachine, text: str, *, state: str =
     return guarded(machine, text)
 
 
-def keep_asked_at(it: DrivenAgent) -> float | None:
+def keep_posted_at(it: DrivenAgent) -> float | None:
     return it.value("guard_actions_total", policy="hung", step="ask", result="done")
 
 
@@ -46,10 +46,10 @@ def test_a_keep_by_link_survives_the_loss_of_the_agents_state(machine: Simulated
     it = again(it, machine, text)
     machine.write_event("progress", run="r", step=1)  # it reports, and hangs again
     it.run(1800)
-    assert keep_asked_at(it) is None
+    assert keep_posted_at(it) is None
     assert it.value("guard_keep_until_timestamp_seconds", run="r", by="whoever had the link", why="looking")
     it.run(1800 + 450)
-    assert keep_asked_at(it) == 1
+    assert keep_posted_at(it) == 1
     it.close()
 
 
@@ -72,7 +72,7 @@ def test_if_keeps_cannot_be_read_either_nothing_is_decided(
     it = guarded(machine, text)
     machine.write_event("progress", run="r", step=1)
     it.run(1150)
-    assert keep_asked_at(it) is None
+    assert keep_posted_at(it) is None
     assert it.app.snapshot is not None
     assert it.app.snapshot.guard is not None
     assert it.app.snapshot.guard.void == "the keeps were lost with the agent's state"
@@ -96,9 +96,9 @@ def test_a_fault_of_the_guard_is_logged_once_and_its_waits_begin_again(
     texts = [record.message for record in caplog.records if record.levelname == "ERROR"]
     assert texts == ["guard: failed with an unexpected error"] * 2
     it.run(200)  # 500 s of evidence, and 200 since the fault
-    assert keep_asked_at(it) is None
+    assert keep_posted_at(it) is None
     it.run(300)
-    assert keep_asked_at(it) == 1
+    assert keep_posted_at(it) == 1
     it.close()
 
 
@@ -136,10 +136,10 @@ def test_a_disk_that_was_full_before_a_restart_makes_no_run_hung(
         (machine.root / "state" / "agent-state.json").write_text(state)
     it = guarded(machine, text)
     it.run(3600)
-    assert keep_asked_at(it) is None
+    assert keep_posted_at(it) is None
     machine.write_event("progress", run="r", step=9)  # it has continued, and hangs now
     it.run(600)
-    assert keep_asked_at(it) == 1
+    assert keep_posted_at(it) == 1
     it.close()
 
 
@@ -156,7 +156,7 @@ def test_a_run_that_fell_silent_while_unobserved_may_have_met_a_full_disk(
     machine.advance(600)
     it = guarded(machine, text)
     it.run(3600)
-    assert keep_asked_at(it) is None
+    assert keep_posted_at(it) is None
     it.close()
 
 

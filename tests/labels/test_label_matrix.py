@@ -72,7 +72,7 @@ MEANS = (
 
 @dataclass
 class Stores:
-    """Every store, and when to ask it (s since the Unix epoch): while the fleet ran, and after all have its end."""
+    """Every store, and when to query it (s since the Unix epoch): while the fleet ran, and after all have its end."""
 
     stores: dict[str, LabelledPrometheus]
     asked_ts: tuple[float, ...]

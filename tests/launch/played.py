@@ -12,6 +12,12 @@ from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.progress_snapshot import Plan, ProgressSnapshot
 from epochcost.launch.reading.progress_tracker import ProgressTracker
 
+TOLERANCE = 0.6
+LENGTHS = (2.0, 3.0, 2.5)
+"""Seconds of the epochs of a played program, in turn."""
+EVALUATION = 0.4
+N = 40
+"""Batches of an epoch."""
 QUIET_SECONDS = 0.2
 """After which an unfinished line is looked at."""
 
@@ -123,3 +129,25 @@ def read_output(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own:
     if play.code == 0:
         news.extend(tracker.finish(Moment(1e9 + play.now, play.now)))
     return Reading(news, tracker)
+
+
+def right_moments(play: Play, ends: list[tuple[int, float]], first: int) -> list[str]:
+    late = []
+    for number, at in ends:
+        trained, end = play.true[number - 1 - first]
+        last = number - first == len(play.true)
+        if not trained - TOLERANCE <= at <= end + (2.0 if last else TOLERANCE):
+            late.append(f"{number}: {at - end:+.2f} s")
+    return late
+
+
+def check(play: Play, expected: dict[str, float | None], *, terminal: bool, first: int = 0) -> None:
+    reading = read_output(play, terminal=terminal)
+    assert reading.retracts == 0
+    assert reading.ends == [first + n + 1 for n in range(len(play.true))], reading.news[-3:]
+    ends = [(one.ended, one.at.mono) for one in reading.news if one.ended is not None and one.at is not None]
+    assert not right_moments(play, ends, first)
+    for name, value in expected.items():
+        assert reading.last(name) == value, name
+    if "epochs" not in expected:
+        assert reading.last("epochs") in (None, first + len(play.true))

@@ -230,7 +230,7 @@ def test_log_lines_that_are_rarer_than_epochs_end_several_at_once():
 
 
 def test_figures_that_contradict_a_better_source_are_retracted():
-    """Bars called training, of which one makes five passes beside a log that says one epoch."""
+    """Bars called training, of which one makes five passes beside a log with one epoch."""
     log = "{'loss': 1.0, 'learning_rate': 1.0, 'epoch': 0.%d}\n"
     text = "".join(bars((1, 9), (5, 9), (9, 9), shown_total="Training: ") + "\n" for n in range(6)) + log % 2
     text += "".join(bars((1, 9), (5, 9), (9, 9), shown_total="Training: ") + "\n" + log % n for n in (3, 4))

@@ -30,7 +30,7 @@ def test_it_is_the_nodes_name_and_a_digest_of_the_strongest_identity(tmp_path: P
     here = name(tmp_path / "a", AWS)
     assert here.name == f"node7-{here.ids['cloud']}"
     assert len(here.ids["cloud"]) == 8
-    assert name(tmp_path / "b", AWS, "b" * 32).name == here.name  # the instance is the same, whatever its image says
+    assert name(tmp_path / "b", AWS, "b" * 32).name == here.name  # the instance is the same, whatever its image
     assert name(tmp_path / "b", {**AWS, "board_asset_tag": "i-0abc1234def567891"}).name != here.name
 
 

@@ -337,7 +337,7 @@ def test_a_pod_without_an_account_gets_an_error(tmp_path: Path):
         KubernetesNode("https://127.0.0.1:1", "gpu-7", tmp_path).identify(soon())
 
 
-# -- wrong and hostile answers -----------------------------------------------------------------------------------------
+# -- wrong and hostile responses ---------------------------------------------------------------------------------------
 
 SOURCES: list[Callable[[str], AwsMetadata | GcpMetadata | AzureMetadata]] = [AwsMetadata, GcpMetadata, AzureMetadata]
 

@@ -130,10 +130,10 @@ def test_without_memory_cores_count_and_otherwise_parts_are_equal(
         f"{A},NVIDIA,3e3,0:;",
         f"{A},NVIDIA,\u0663,0:;",
         f"{A},NVIDIA,99999999999,0:;",
-        f"{A}[0-1],NVIDIA,3000,0:;",  # a MIG slice that HAMi made: which one is not said
+        f"{A}[0-1],NVIDIA,3000,0:;",  # a MIG slice that HAMi created: which one is unknown
         "GPU-of-another-machine,NVIDIA,3000,0:;",
         f"{A},NVIDIA,3000,0:{B},NVIDIA,3000,0:;",  # more than the kubelet knows
-        f"{A},NVIDIA,3000,0:;{A},NVIDIA,3000,0:;",  # another container too: which is this one is not said
+        f"{A},NVIDIA,3000,0:;{A},NVIDIA,3000,0:;",  # another container too: which one is unknown
         "x" * 100_000,
     ],
 )

@@ -58,7 +58,7 @@ class Page:
         return self.run("return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)", selector)
 
     def requested(self) -> list[str]:
-        """URLs that the browser asked for since the last call."""
+        """URLs that the browser requested since the last call."""
         messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
         return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
 

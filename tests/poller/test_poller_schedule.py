@@ -236,7 +236,7 @@ def test_a_request_is_kept_for_a_day_and_their_number_is_bounded() -> None:
         requested.touch(Want("aws", "r", f"{n}"), 0.0)
     with pytest.raises(TooManyWantsError, match="1000 other machine types"):
         requested.touch(WANT, 1.0)
-    requested.touch(Want("aws", "r", "0"), 1.0)  # known ones may still be asked for
+    requested.touch(Want("aws", "r", "0"), 1.0)  # known ones may still be requested
     requested.touch(WANT, KEEP_SECONDS + 0.5)  # and old ones make room
 
 

@@ -199,7 +199,7 @@ def test_a_price_held_back_is_not_exported_and_is_counted_and_logged_once(
         assert value(app.url, held_metric, source="scripted", reason="jump") == 1
         assert value(app.url, held_metric, source="scripted", reason="zero") == 1
         assert "from $0.9 to $90 an hour is held back" in get(f"{app.url}/")[1]
-        app._schedule._refresh("scripted")  # the next answer confirms it
+        app._schedule._refresh("scripted")  # the next response confirms it
         assert value(app.url, PRICE) == 90.0
         assert value(app.url, held_metric, source="scripted", reason="jump") == 0
         total = "epochcost_price_source_held_back_total"

@@ -1,4 +1,4 @@
-"""A local HTTP server that answers as the AWS Price List API and EC2 do, for the real boto3.
+"""A local HTTP server that behaves like the AWS Price List API and EC2, for the real boto3.
 
 moto has no pricing service, and its spot history is a constant. Everything it serves is simulated.
 Point boto3 at it with ``AWS_ENDPOINT_URL_PRICING`` and ``AWS_ENDPOINT_URL_EC2``::
@@ -223,7 +223,7 @@ class AwsPriceServer:
         return _document("DescribeSpotPriceHistory", f"<spotPriceHistorySet>{items}</spotPriceHistorySet>", token)
 
     def _in_effect_at(self, row: Row, start: float) -> float:
-        """EC2 answers with the last change before the start too, per type, zone and description."""
+        """EC2 returns the last change before the start too, per type, zone and description."""
         pool = ("instanceType", "zone", "description")
         same = [r for r in self.spot_history if all(r[name] == row[name] for name in pool)]
         before = [float(r["ts"]) for r in same if float(r["ts"]) <= start]  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A local AWS for the real boto3, and a local server for what asks for JSON."""
+"""A local AWS for the real boto3, and a local server for sources that request JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 from tests.prices.aws_server import AwsPriceServer
+from tests.prices.aws_source import DAY
 from tests.prices.json_server import JsonServer
+
+from epochcost.prices.aws.aws_on_demand import AwsOnDemand
+from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
+from epochcost.prices.aws.aws_spot import AwsSpot
 
 
 @pytest.fixture
@@ -26,3 +31,24 @@ def server() -> Iterator[JsonServer]:
     """A local HTTP server with scripted replies."""
     with JsonServer() as running:
         yield running
+
+
+@pytest.fixture
+def on_demand() -> Iterator[AwsOnDemand]:
+    source = AwsOnDemand(frozenset(), DAY)
+    yield source
+    source.clients.forget()
+
+
+@pytest.fixture
+def spot_source() -> Iterator[AwsSpot]:
+    source = AwsSpot(frozenset(), 300.0, 3 * DAY)
+    yield source
+    source.clients.forget()
+
+
+@pytest.fixture
+def sagemaker() -> Iterator[AwsSageMaker]:
+    source = AwsSageMaker(frozenset(), DAY)
+    yield source
+    source.clients.forget()

@@ -18,7 +18,7 @@ from epochcost.prices.price_source import PriceSourceError
 GIB = 1024**3
 
 
-def test_the_table_says_when_and_against_what_it_was_checked() -> None:
+def test_the_table_has_the_date_and_the_source_of_its_check() -> None:
     head = (files("epochcost.prices.gcp") / "gcp_machines.csv").read_text(encoding="utf-8").split("machine_type,")[0]
     assert "2026-" in head
     assert "cloud.google.com/compute/docs" in head

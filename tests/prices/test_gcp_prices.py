@@ -159,7 +159,7 @@ def test_an_h100_mega_has_three_names_and_none_is_the_plain_one(text: str) -> No
 def test_a_bundled_machine_is_its_slices_and_is_sold_as_spot_only() -> None:
     with serving() as server:
         result = fetch(server, "a4-highgpu-8g")
-    assert dollars(result) == {}  # the catalogue has a rate at which nobody can buy
+    assert dollars(result) == {}  # the catalogue has a rate that is not for sale
     assert dollars(result, SPOT) == {"a4-highgpu-8g": pytest.approx(8 * 4.9542)}  # its usage type is OnDemand
     assert result.problems == ()
 

@@ -1,17 +1,12 @@
-"""The real boto3 against a simulated AWS, with the traps of the real one."""
+"""EC2's on-demand prices by the real boto3 against a simulated AWS, with the traps of the real one."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
-from collections.abc import Iterator
-from datetime import datetime, timezone
 from typing import Any
 
-import botocore.utils
 import pytest
-from botocore.client import BaseClient
 from tests.prices.aws_server import (
     AwsPriceServer,
     Fault,
@@ -20,44 +15,17 @@ from tests.prices.aws_server import (
     ec2_error,
     pricing_error,
     product,
-    spot,
     windows_twin,
 )
+from tests.prices.aws_source import DAY, NOW, dollars, wanted
 
-from epochcost.model import InstanceFacts, Price, PurchaseOption
-from epochcost.prices.aws import aws_client
-from epochcost.prices.aws.aws_client import KEPT_CLIENTS
+from epochcost.model import InstanceFacts, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand, parse_facts
-from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
-from epochcost.prices.aws.aws_spot import AwsSpot, readable
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceRequests, PriceSourceError, Want
+from epochcost.prices.aws.aws_spot import AwsSpot
+from epochcost.prices.price_source import NotConfiguredError, PriceRequests, PriceSourceError, Want
 from epochcost.prices.unpriced import unpriced
 
-NOW = 1_795_000_000.0
-DAY = 86400.0
 SPOT_OPERATION = "DescribeSpotPriceHistory"
-
-
-def wanted(*types: str, regions: tuple[str, ...] = ("us-east-1",)) -> PriceRequests:
-    return PriceRequests(frozenset(Want("aws", region, name) for region in regions for name in types))
-
-
-@pytest.fixture
-def on_demand() -> Iterator[AwsOnDemand]:
-    source = AwsOnDemand(frozenset(), DAY)
-    yield source
-    source.clients.forget()
-
-
-@pytest.fixture
-def spot_source() -> Iterator[AwsSpot]:
-    source = AwsSpot(frozenset(), 300.0, 3 * DAY)
-    yield source
-    source.clients.forget()
-
-
-def dollars(catalogue: Catalogue) -> dict[tuple[str, str, str], float]:
-    return {(p.key.region, p.key.zone, p.key.instance_type): p.usd_per_hour for p in catalogue.prices}
 
 
 # --- on demand ---
@@ -316,251 +284,6 @@ def test_an_endpoint_that_does_not_respond_is_named(
     assert aws.requests == []
 
 
-# --- spot ---
-
-
-def by_zone(catalogue: Catalogue) -> dict[str, Price]:
-    return {price.key.zone: price for price in catalogue.prices}
-
-
-def test_unsorted_rows_over_several_pages_become_one_history_a_zone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.page_size = 2
-    aws.spot_history = [
-        spot("p2.xlarge", "us-east-1b", 0.31, NOW - 500),
-        spot("p2.xlarge", "us-east-1a", 0.28, NOW - 600),
-        spot("p2.xlarge", "us-east-1a", 0.30, NOW - 60),
-        spot("p2.xlarge", "us-east-1a", 0.29, NOW - 300),
-        spot("p2.xlarge", "us-east-1a", 0.29, NOW - 300),
-    ]
-    history = by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))
-    assert [(s.ts, s.usd_per_hour) for s in history["us-east-1a"].steps] == [
-        (NOW - 600, 0.28),
-        (NOW - 300, 0.29),
-        (NOW - 60, 0.30),
-    ]
-    assert history["us-east-1a"].usd_per_hour == 0.30
-    assert history["us-east-1b"].usd_per_hour == 0.31
-    assert (history["us-east-1a"].source, history["us-east-1a"].key.purchase_option) == (
-        "aws_spot",
-        PurchaseOption.SPOT,
-    )
-    assert aws.count(SPOT_OPERATION) == 3  # the empty token of the last page ends the paging
-
-
-def test_windows_and_other_descriptions_are_not_used(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.spot_history = [
-        spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60),
-        spot("p2.xlarge", "us-east-1a", 1.28, NOW - 30, description="Windows"),
-        spot("p2.xlarge", "us-east-1a", 2.28, NOW - 20, description="Linux/UNIX (Amazon VPC)"),
-    ]
-    assert by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))["us-east-1a"].usd_per_hour == 0.28
-    assert aws.requests[0].arguments["ProductDescription.1"] == "Linux/UNIX"
-
-
-def test_a_type_that_was_not_requested_is_not_used(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.filters = False
-    aws.spot_history = [spot(name, "us-east-1a", 0.28, NOW - 60) for name in ("p2.xlarge", "p2.8xlarge")]
-    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert [price.key.instance_type for price in result.prices] == ["p2.xlarge"]
-
-
-def test_the_price_in_effect_when_the_window_begins_is_known_too(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.spot_history = [
-        spot("p2.xlarge", "us-east-1a", 0.20, NOW - 9 * DAY),
-        spot("p2.xlarge", "us-east-1a", 0.25, NOW - 5 * DAY),
-        spot("p2.xlarge", "us-east-1a", 0.28, NOW - DAY),
-    ]
-    (price,) = spot_source.fetch(wanted("p2.xlarge"), NOW).prices
-    assert [(s.ts, s.usd_per_hour) for s in price.steps] == [(NOW - 5 * DAY, 0.25), (NOW - DAY, 0.28)]
-
-
-def test_many_regions_are_queried_through_few_clients(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    """A client takes 1.4 MiB: those of 20 regions in two sources were a third of the poller."""
-    regions = tuple(f"us-east-{n}" for n in range(1, 3 * KEPT_CLIENTS))
-    aws.spot_history = [spot("p2.xlarge", f"{region}a", 0.28, NOW - 60) for region in regions]
-    before = _clients()
-    for _ in range(2):  # a client that was closed is rebuilt
-        result = spot_source.fetch(wanted("p2.xlarge", regions=regions), NOW)
-        assert {price.key.region for price in result.prices} == set(regions)
-    assert _clients() - before <= KEPT_CLIENTS
-
-
-@pytest.mark.parametrize(
-    "raw_time",
-    [
-        "2026-11-26T20:00:00.000Z",
-        "2026-11-26T20:00:00Z",
-        "2026-11-26T20:00:00+02:00",
-        "2026-11-26T20:00:00.123456Z",
-        "Wed, 26 Nov 2025 20:00:00 GMT",
-        "1764187200",
-        1764187200,
-        1764187200.5,
-    ],
-)
-def test_a_time_is_read_as_botocore_reads_it(raw_time: object) -> None:
-    read = aws_client._timestamp(raw_time)
-    assert read == botocore.utils.parse_timestamp(raw_time)
-    assert read.utcoffset() is not None
-
-
-@pytest.mark.parametrize("raw_time", ["", "yesterday", "2026-13-01T00:00:00Z", None])
-def test_an_invalid_time_is_absent_and_does_not_affect_the_response(raw_time: object) -> None:
-    assert aws_client._timestamp(raw_time) is None
-    with pytest.raises((ValueError, TypeError)):
-        botocore.utils.parse_timestamp(raw_time)
-
-
-def _clients() -> int:
-    gc.collect()
-    return sum(isinstance(each, BaseClient) for each in gc.get_objects())
-
-
-def test_a_failing_region_does_not_affect_the_others(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60)]
-    aws.faults = [ec2_error(SPOT_OPERATION, "AuthFailure", "not subscribed to this region", 401)]
-    result = spot_source.fetch(wanted("p2.xlarge", regions=("af-south-1", "us-east-1")), NOW)
-    assert set(by_zone(result)) == {"us-east-1a"}
-    assert result.problems == (
-        (
-            "aws_spot: describe_spot_price_history for p2.xlarge in af-south-1: "
-            "HTTP 401 AuthFailure not subscribed to this region"
-        ),
-    )
-
-
-def test_a_nonexistent_type_does_not_affect_the_others(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60)]
-    result = spot_source.fetch(wanted("p2.xlarge", "p2.xlagre"), NOW)
-    assert set(by_zone(result)) == {"us-east-1a"}
-    assert not result.problems
-
-
-def test_one_row_without_a_price_does_not_affect_the_others(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), spot("p2.xlarge", "us-east-1b", "free", NOW)]
-    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert set(by_zone(result)) == {"us-east-1a"}
-    (problem,) = result.problems
-    assert "a row of us-east-1 is not a price" in problem
-
-
-def test_a_row_without_a_zone_does_not_affect_the_others() -> None:
-    good = {"InstanceType": "t", "ProductDescription": "Linux/UNIX", "SpotPrice": "1.5", "AvailabilityZone": "a",
-            "Timestamp": datetime.fromtimestamp(NOW, timezone.utc)}  # fmt: skip
-    rows, problems = readable([good, {**good, "AvailabilityZone": None}], "us-east-1")
-    assert rows == [good]
-    assert "its type or zone is not a name" in problems[0]
-
-
-@pytest.mark.parametrize("usd", ["NaN", "free", ""])
-def test_a_row_without_a_price_is_rejected_with_its_content(
-    aws: AwsPriceServer, spot_source: AwsSpot, usd: str
-) -> None:
-    aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60)]
-    with pytest.raises(
-        PriceSourceError, match=r"a row of us-east-1 is not a price: .*'AvailabilityZone': 'us-east-1a'"
-    ):
-        spot_source.fetch(wanted("p2.xlarge"), NOW)
-
-
-@pytest.mark.parametrize("usd", ["0.0000", "-1"])
-def test_a_row_of_zero_or_less_is_rejected_and_the_others_stay(
-    aws: AwsPriceServer, spot_source: AwsSpot, usd: str
-) -> None:
-    aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60), spot("p2.xlarge", "us-east-1b", 0.3, NOW - 60)]
-    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert dollars(result) == {("us-east-1", "us-east-1b", "p2.xlarge"): 0.3}
-    assert [(rejected.key.zone, rejected.usd_per_hour) for rejected in result.refused] == [("us-east-1a", float(usd))]
-    assert not result.problems
-
-
-def test_zones_come_with_their_ids(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.spot_history = [spot("p2.xlarge", f"us-east-1{letter}", 0.3, NOW - 60) for letter in "ab"]
-    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert [(zone.zone, zone.zone_id) for zone in result.zones] == [
-        ("us-east-1a", "use1-az2"),
-        ("us-east-1b", "use1-az3"),
-    ]
-
-
-def test_truncated_xml_is_an_error_without_a_price(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    body = "<DescribeSpotPriceHistoryResponse><spotPriceHistorySet><item><spotPr"
-    aws.faults = [Fault(SPOT_OPERATION, 200, body, "text/xml", times=None)]
-    with pytest.raises(PriceSourceError, match=r"aws_spot: describe_spot_price_history for p2.xlarge in us-east-1"):
-        spot_source.fetch(wanted("p2.xlarge"), NOW)
-
-
-def test_a_connection_that_breaks_in_the_middle_is_an_error_after_a_few_attempts(
-    aws: AwsPriceServer, spot_source: AwsSpot
-) -> None:
-    aws.faults = [Fault(SPOT_OPERATION, 200, "<DescribeSpot", "text/xml", times=None, truncated=True)]
-    with pytest.raises(PriceSourceError, match=r"aws_spot: describe_spot_price_history for p2.xlarge in us-east-1"):
-        spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert 1 <= aws.count(SPOT_OPERATION) <= 4
-
-
-def test_many_types_are_split_into_requests_that_ec2_accepts(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    names = [f"x{n}.large" for n in range(150)]
-    aws.spot_history = [spot(name, "us-east-1a", 0.28, NOW - 60) for name in names]
-    assert len(spot_source.fetch(wanted(*names), NOW).prices) == 150
-    assert aws.count(SPOT_OPERATION) == 2
-
-
-def test_without_wanted_types_there_is_no_request(
-    aws: AwsPriceServer, spot_source: AwsSpot, on_demand: AwsOnDemand
-) -> None:
-    assert spot_source.fetch(PriceRequests(), NOW) == Catalogue()
-    assert on_demand.fetch(PriceRequests(frozenset({Want("gcp", "us-east1", "a2-highgpu-1g")})), NOW) == Catalogue()
-    assert aws.requests == []
-
-
-# --- SageMaker ---
-
-
-def training(instance_type: str, usd: float | str, component: str = "Training", region: str = "us-east-1") -> Any:
-    attributes = {"instanceName": instance_type, "component": component, "instanceType": f"{instance_type}-{component}"}
-    return product(instance_type, region, usd, **{**attributes, "usagetype": f"USE1-{component}:{instance_type}"})
-
-
-@pytest.fixture
-def sagemaker() -> Iterator[AwsSageMaker]:
-    source = AwsSageMaker(frozenset(), DAY)
-    yield source
-    source.clients.forget()
-
-
-def test_sagemaker_training_is_priced_by_its_own_row_not_by_that_of_hosting_or_of_ec2(
-    aws: AwsPriceServer, sagemaker: AwsSageMaker
-) -> None:
-    aws.filters = False  # as if the API ignored the filters: then the source's own checks must work
-    aws.products = [
-        training("ml.p2.xlarge", 1.125),
-        training("ml.p2.xlarge", 1.361, "Hosting"),
-        training("ml.p3.2xlarge", 3.825),
-        training("ml.p2.xlarge", 1.5, region="eu-west-1"),
-        product("p2.xlarge", "us-east-1", 0.90),
-    ]
-    result = sagemaker.fetch(wanted("ml.p2.xlarge", "p2.xlarge"), NOW)
-    assert dollars(result) == {("us-east-1", "", "ml.p2.xlarge"): 1.125}
-    assert aws.count("GetProducts") == 1, "p2.xlarge is EC2's"
-    assert result.prices[0].source == "aws_sagemaker"
-
-
-def test_ec2_is_not_asked_for_types_of_sagemaker(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
-    assert on_demand.fetch(wanted("ml.p2.xlarge"), NOW) == Catalogue()
-    assert not aws.requests
-
-
-def test_two_training_rows_give_no_price(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
-    aws.products = [training("ml.p2.xlarge", 1.125), training("ml.p2.xlarge", 1.2)]
-    with pytest.raises(PriceSourceError, match=r"aws_sagemaker: .* ml.p2.xlarge in us-east-1: 2 rows match, not one"):
-        sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
-
-
-def test_nothing_of_sagemaker_wanted_needs_no_credentials(sagemaker: AwsSageMaker) -> None:
-    assert sagemaker.fetch(wanted("p2.xlarge"), NOW) == Catalogue()
-
-
 # --- many regions at once ---
 
 REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "ap-south-1")
@@ -593,32 +316,6 @@ def test_two_rows_in_one_of_many_regions_do_not_affect_the_others(aws: AwsPriceS
 # --- currencies, fractions, invalid responses ---
 
 PORTAL = "<html><body>sign in</body></html>"
-
-
-def with_rates(**rates: float) -> AwsSpot:
-    return AwsSpot(frozenset(), 300.0, DAY, rates)
-
-
-def test_spot_prices_without_a_currency_are_rejected_where_prices_are_not_in_dollars(aws: AwsPriceServer) -> None:
-    aws.spot_history = [
-        spot("g5.xlarge", "cn-north-1a", 3.8055, NOW - 60),
-        spot("g5.xlarge", "us-east-1a", 0.5, NOW - 60),
-    ]
-    source = with_rates()
-    result = source.fetch(wanted("g5.xlarge", regions=("cn-north-1", "us-east-1")), NOW)
-    assert {price.key.region for price in result.prices} == {"us-east-1"}
-    (problem,) = result.problems
-    assert "cn-north-1" in problem
-    assert "--prices.currencies CNY=" in problem
-    source.clients.forget()
-
-
-def test_spot_prices_of_china_become_dollars_by_a_configured_rate(aws: AwsPriceServer) -> None:
-    aws.spot_history = [spot("g5.xlarge", "cn-north-1a", 3.8055, NOW - 60)]
-    source = with_rates(CNY=0.14)
-    (zone_price,) = source.fetch(wanted("g5.xlarge", regions=("cn-north-1",)), NOW).prices
-    assert zone_price.usd_per_hour == pytest.approx(3.8055 * 0.14)
-    source.clients.forget()
 
 
 @pytest.mark.parametrize(("rates", "usd"), [({}, None), ({"CNY": 0.14}, 1.4)])
@@ -685,14 +382,6 @@ def test_an_html_page_with_status_200_is_an_error(
             source.fetch(wanted("p2.xlarge"), NOW)
 
 
-def test_a_type_that_sagemaker_sells_for_clusters_only_is_reported_as_such(
-    aws: AwsPriceServer, sagemaker: AwsSageMaker
-) -> None:
-    aws.products = [training("ml.p6e-gb200.36xlarge", 100.0, component="Cluster")]
-    (missing,) = unpriced(sagemaker.fetch(wanted("ml.p6e-gb200.36xlarge"), NOW))
-    assert missing.reason == "SageMaker sells it there for Cluster only, not for training jobs"
-
-
 def test_a_new_purchase_option_is_noticed(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.filters = False
     aws.products = [
@@ -702,25 +391,3 @@ def test_a_new_purchase_option_is_noticed(aws: AwsPriceServer, on_demand: AwsOnD
     result = on_demand.fetch(wanted("p2.xlarge"), NOW)
     assert result.unknown == ("marketoption=Lottery",)
     assert len(result.prices) == 1
-
-
-def test_a_new_kind_of_training_is_noticed(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
-    aws.products = [
-        training("ml.p2.xlarge", 1.125),
-        training("ml.p2.xlarge", 1.361, "Hosting"),
-        training("ml.p2.xlarge", 0.5, "TrainingLottery"),
-    ]
-    result = sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
-    assert (result.unknown, dollars(result)) == (("TrainingLottery",), {("us-east-1", "", "ml.p2.xlarge"): 1.125})
-
-
-def test_spot_prices_of_an_unknown_product_are_noticed(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
-    aws.filters = False
-    aws.spot_history = [
-        spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60),
-        spot("p2.xlarge", "us-east-1a", 0.38, NOW - 60, "SUSE Linux (Amazon VPC)"),
-        spot("p2.xlarge", "us-east-1a", 0.48, NOW - 60, "Plan 9"),
-    ]
-    result = spot_source.fetch(wanted("p2.xlarge"), NOW)
-    assert result.unknown == ("Plan 9",)
-    assert [price.usd_per_hour for price in result.prices] == [0.28]

@@ -48,7 +48,7 @@ def test_a_change_below_tenfold_is_accepted(usd: float) -> None:
     assert store.merged.prices[KEY].usd_per_hour == usd
 
 
-def test_a_jump_that_the_next_answer_confirms_counts_from_then() -> None:
+def test_a_jump_confirmed_by_the_next_response_counts_from_then() -> None:
     store = PriceStore(None, ["aws"])
     for minute, usd in enumerate((0.9, 9.5, 9.4)):
         store.put("aws", Catalogue((undated(usd, at=NOW + minute),)), NOW + minute)

@@ -231,7 +231,7 @@ def test_a_response_of_another_form_gives_no_other_price(site: Site, surprise: s
     prices: dict[Any, float] = {}
     with suppress(PriceSourceError):  # and nothing else: a TypeError would take the source's thread with it
         prices = dollars(site.fetch())
-    assert prices.items() <= good.items()  # Lambda's prices stand in no list, so its lists may be anything
+    assert prices.items() <= good.items()  # Lambda's prices are in no list, so its lists may be anything
     if "list" not in surprise:
         assert prices == {}
 

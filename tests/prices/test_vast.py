@@ -161,7 +161,7 @@ def test_a_failing_model_does_not_affect_the_others(server: JsonServer) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
-def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
+def test_a_response_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
     server.on("/api/v0/bundles/", Reply(body))
     message = r"vast: offers of H100 SXM: not a response of vast\.ai's offers: offers: .* is not a list"
     with pytest.raises(PriceSourceError, match=message):
@@ -286,7 +286,7 @@ def test_rented_machines_are_requested_only_with_a_key_and_the_market_is_watched
 
 
 def pages_of(server: JsonServer, *pages: dict[str, Any]) -> None:
-    """Each page asks for the next one by its token."""
+    """Each page refers to the next one by its token."""
 
     def reply(request: ReceivedRequest) -> Reply:
         token = request.query.get("after_token", "")

@@ -138,7 +138,7 @@ def test_the_shared_directory_keeps_its_rules(node: Node, time: Time):
     assert [event.run for event in reader.poll(clock)] == ["v"], "root's file there is root's"
 
 
-# -- a pod's directory: the path says whose it is ----------------------------------------------------------------------
+# -- a pod's directory: the owner is in the path -----------------------------------------------------------------------
 
 
 def test_pods_of_two_namespaces_are_separate_users_even_as_root(node: Node, time: Time):

@@ -1,4 +1,4 @@
-"""A wall clock and a monotonic clock that a test moves, and writers that tell the time by them."""
+"""A wall clock and a monotonic clock that a test moves, and writers that use them."""
 
 from __future__ import annotations
 

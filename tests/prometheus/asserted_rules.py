@@ -61,7 +61,7 @@ class RuleSet:
         return names_found
 
     def asserted(self, test: Mapping[str, Any]) -> set[str]:
-        """The rules that a test asks for."""
+        """The rules that a test asserts."""
         alerts = {check["alertname"] for check in test.get("alert_rule_test", ())}
         return alerts.union(*(self.names_in(check["expr"]) for check in test.get("promql_expr_test", ())))
 

@@ -215,6 +215,6 @@ def test_two_causes_are_both_notified(notifications: dict[str, list[list[str]]],
     assert names == {one.labels["alertname"] for one in TWO_CAUSES[causes]}
 
 
-def test_a_poller_without_a_cluster_stands_for_all_clusters(notifications: dict[str, list[list[str]]]) -> None:
+def test_a_poller_without_a_cluster_represents_all_clusters(notifications: dict[str, list[list[str]]]) -> None:
     assert ["EpochcostPricesDown warning"] in notifications[""]
     assert SERVED not in notifications

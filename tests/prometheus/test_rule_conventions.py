@@ -93,7 +93,7 @@ def test_group_names_are_unique() -> None:
 
 
 @each("path", RULE_TESTS, name_of=lambda path: path.name)
-def test_a_promtool_test_says_that_its_figures_are_simulated_and_orders_its_groups(path) -> None:
+def test_a_promtool_test_is_marked_simulated_and_orders_its_groups(path) -> None:
     text = path.read_text()
     assert "simulated" in text.splitlines()[0]
     assert "group_eval_order" in text  # else promtool evaluates groups in random order

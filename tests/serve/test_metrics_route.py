@@ -59,7 +59,7 @@ def registry() -> CollectorRegistry:
         ("application/openmetrics-text;version=rubbish", "text/plain; version=0.0.4; charset=utf-8", parse_text),
     ],
 )
-def test_metrics_are_written_in_the_format_asked_for(registry, accept, content_type, parse):
+def test_metrics_are_written_in_the_requested_format(registry, accept, content_type, parse):
     response = metrics_route(registry)(Request("/metrics", headers={"accept": accept}))
     assert response.status == 200
     assert response.content_type.startswith(content_type)

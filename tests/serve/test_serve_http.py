@@ -131,7 +131,7 @@ def test_a_page_that_fails_repeatedly_does_not_fill_the_log(server, caplog):
     assert len(caplog.records) == 1
 
 
-def test_gzip_only_when_asked_for_and_worth_it(server):
+def test_gzip_only_when_requested_and_worth_it(server):
     with connected(server) as client:
         packed = client.request("/big", extra="Accept-Encoding: br, gzip\r\n")
         assert packed.headers["content-encoding"] == "gzip"

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers instant queries as the test says: a store that can also be wrong, slow or shut."""
+"""A real HTTP server whose results of instant queries a test sets: a store that can also be wrong, slow or shut."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Stored = tuple[dict[str, str], float]
 
 
 class PromqlServer:
-    """``costs`` are answers to the sum over states, ``figures`` to everything else.
+    """``costs`` are the results of the sum over states, ``figures`` of everything else.
 
     Attributes:
         status, body, headers: sent instead of figures, where the test sets a body.
-        hang_seconds: waited before an answer.
+        hang_seconds: waited before a response.
         requests: headers and query of every request.
     """
 
@@ -38,7 +38,7 @@ class PromqlServer:
                 me.requests.append((dict(self.headers), query))
                 me._stopping.wait(me.hang_seconds)
                 body = me.body or me._result(me.costs if query.startswith("sum") else me.figures)
-                with contextlib.suppress(OSError):  # who asked went away
+                with contextlib.suppress(OSError):  # the client has disconnected
                     self.send_response(me.status)
                     for name, value in {"Content-Length": str(len(body)), **me.headers}.items():
                         self.send_header(name, value)

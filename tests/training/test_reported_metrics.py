@@ -104,7 +104,7 @@ def test_a_value_that_is_not_finite_removes_the_name(directory: Path):
 
 
 class Scalar:
-    """A number of another library's: on a device where it says so."""
+    """A number of another library, optionally on a device."""
 
     def __init__(self, value: float, device: str = "cpu") -> None:
         self.value, self.device, self.reads = value, device, 0

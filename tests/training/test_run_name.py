@@ -43,7 +43,7 @@ def ids(tmp_path: Path, code: str = ONE, **environ: str) -> list[str]:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: next(iter(job)))
-def test_trainings_of_one_process_are_runs_of_their_own_and_the_same_after_a_requeue(tmp_path: Path, job):
+def test_training_runs_of_one_process_are_separate_and_the_same_after_a_requeue(tmp_path: Path, job):
     first, requeued = tmp_path / "first", tmp_path / "elsewhere"
     assert ids(first, SWEEP, **job) == ids(requeued, SWEEP, **job) == ["77", "77-2", "77-3"]
     for lines in events_by_file(first).values():
@@ -94,7 +94,7 @@ def test_a_process_without_an_experiment_continues_the_failed_run(tmp_path: Path
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A training run of the job that goes on all the while."""
+    """A training run of the job that runs in parallel."""
     program = begin(STAYS, tmp_path, **SLURM)
     assert program.stdout is not None
     assert program.stdout.readline() == "77\n"
@@ -140,7 +140,7 @@ def test_a_training_that_was_made_before_another_finished_is_a_run_of_its_own(tm
     assert program.communicate("\n\n", timeout=30)[0] == "77-2\n"
 
 
-def test_two_trainings_made_in_one_process_before_either_starts_keep_their_ids(tmp_path: Path):
+def test_two_runs_created_in_one_process_before_either_starts_keep_their_ids(tmp_path: Path):
     code = """
     import epochcost
     first, second = epochcost.run("x", epochs=1), epochcost.run("x", epochs=1)
@@ -182,7 +182,7 @@ def test_a_training_that_is_not_reported_makes_no_directory_to_look_for_its_id(t
 def test_a_held_lock_of_the_directory_does_not_block_a_training(tmp_path: Path):
     fd = os.open(tmp_path, os.O_RDONLY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)  # anybody who can read it may
+        fcntl.flock(fd, fcntl.LOCK_EX)  # any user who can read it may
         assert ids(tmp_path, **SLURM) == ["77"]
     finally:
         os.close(fd)

@@ -192,7 +192,7 @@ def test_progress_is_written_at_most_once_a_second_and_at_least_that_often(
             run.step()
             now += 1 / 128
     lines = [line for line in events(directory) if line["ev"] == "progress"]
-    assert [line["step"] for line in lines] == [129, 257]  # the first step said that training has begun
+    assert [line["step"] for line in lines] == [129, 257]  # the first step reported the start of the training
 
 
 def test_plain_calls_serve_a_loop_that_cannot_be_wrapped(directory: Path):

@@ -1,4 +1,4 @@
-"""Loops over epochs and batches: as long as the program says, counted once each."""
+"""Loops over epochs and batches: as long as configured, counted once each."""
 
 from __future__ import annotations
 
