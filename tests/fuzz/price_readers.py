@@ -43,7 +43,7 @@ class Canned(JsonApi):
     data = b""
     requests = 0
 
-    def _fetch(self, url: str, body: bytes | None) -> dict[str, Any]:
+    def _ask(self, url: str, body: bytes | None) -> dict[str, Any]:
         type(self).requests += 1
         try:
             return _parse(self.data if type(self).requests < MOST_PAGES else b"{}")
