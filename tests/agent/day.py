@@ -106,7 +106,7 @@ class Day:
             if t % 60 < BEAT_SECONDS:
                 self.it.ask_price()
             assert self.it.app.gpus.sampler is not None
-            self.it.app.gpus.sampler._beat()
+            self.it.app.gpus.sampler._sample()
             self.it.app.sampling_loop.tick()
             if self.start is None:
                 assert self.it.app.snapshot is not None

@@ -295,7 +295,7 @@ def test_an_n1_machine_has_no_price_before_its_gpus_are_known(
     it.app.sampling_loop.tick()
     assert it.app.node.instance_type == ""
     it.app.gpus.sampler = Sampler(source, 60.0, it.app.clock.now)
-    it.app.gpus.sampler._beat()
+    it.app.gpus.sampler._sample()
     it.app.sampling_loop.tick()
     assert it.app.node.instance_type == "n1-standard-16+nvidia-tesla-p4:1"
     source.close()

@@ -17,7 +17,7 @@ from tests.waiting import wait_for
 
 from epochcost.gpus.gpu_source import GpuError
 from epochcost.gpus.nvml.nvml_source import NvmlSource
-from epochcost.gpus.sampler import Sampler, next_beat
+from epochcost.gpus.sampler import Sampler, next_due
 from epochcost.model import GpuReading, GpuSample
 
 GPU = GpuSample("0", "GPU-a")
@@ -196,17 +196,17 @@ def test_stopping_closes_the_source_once(sampled):
 
 
 def test_samples_stay_on_their_grid_however_long_a_read_takes():
-    assert next_beat(10.0, 1.0, 10.2) == 11.0
-    assert next_beat(10.0, 1.0, 11.0) == 12.0
-    assert next_beat(10.0, 1.0, 14.7) == 15.0
-    assert next_beat(10.0, 1.0, 9.999) == 11.0
+    assert next_due(10.0, 1.0, 10.2) == 11.0
+    assert next_due(10.0, 1.0, 11.0) == 12.0
+    assert next_due(10.0, 1.0, 14.7) == 15.0
+    assert next_due(10.0, 1.0, 9.999) == 11.0
 
 
 @given(late=st.lists(st.floats(0, 30), max_size=50), interval=st.sampled_from([0.1, 1.0, 5.0]))
 def test_samples_never_drift_or_bunch_up(late: list[float], interval: float):
     due = 0.0
     for delay in late:
-        after = next_beat(due, interval, due + delay)
+        after = next_due(due, interval, due + delay)
         assert due + delay <= after + 1e-6
         assert after - (due + delay) <= interval + 1e-6
         assert abs(after / interval - round(after / interval)) < 1e-6

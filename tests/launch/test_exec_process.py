@@ -555,7 +555,7 @@ def test_lines_are_numbered_as_in_an_editor_however_often_they_were_drawn_over()
         ),
         (["epoch 0.1 loss", "epoch 0.2 loss", "epoch 0.4 loss"], ["positions that did not increase steadily"]),
         (["100%|####| 10/10 [00:01<00:00]"], ["progress bars without a name may be anything: --bar epoch"]),
-        (["epoch: 1 loss 1", "epoch: 2 loss 1"], ["planned epochs are not printed: --epochs N says them"]),
+        (["epoch: 1 loss 1", "epoch: 2 loss 1"], ["planned epochs are not printed: set them with --epochs N"]),
         (["all is well"], ["no line was understood: --pattern"]),
     ],
 )

@@ -78,14 +78,14 @@ class SamplingLoop:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stop.is_set():
-            self._beat()
+            self._sample()
             due = max(due + self._interval, time.monotonic())
             self._stop.wait(due - time.monotonic())
-        self._beat()
+        self._sample()
         if not self._memory.first:
             self._memory.save()
 
-    def _beat(self) -> None:
+    def _sample(self) -> None:
         try:
             self.tick()
         except Exception:

@@ -92,11 +92,11 @@ class Sampler:
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stopped.wait(max(0.0, due - time.monotonic())):
-            self._beat()
-            due = next_beat(due, self._interval, time.monotonic())
+            self._sample()
+            due = next_due(due, self._interval, time.monotonic())
         self._source.close()
 
-    def _beat(self) -> None:
+    def _sample(self) -> None:
         start = time.perf_counter()
         latest, failure = self._attempts.latest, None
         try:
@@ -130,7 +130,7 @@ class Sampler:
         return error
 
 
-def next_beat(due: float, interval: float, now: float) -> float:
+def next_due(due: float, interval: float, now: float) -> float:
     """The first tick after ``now`` on the grid of ``due``; ``due`` + ``interval`` while on time."""
     missed = max(0, math.floor((now - due) / interval))
     return due + (missed + 1) * interval
