@@ -42,11 +42,20 @@ ensure_packages() {
   fi
 }
 
+# The programs that the tests start.
+ensure_test_programs() {
+  local programs=(gcc libc6-dev prometheus prometheus-alertmanager chromium chromium-driver docker-compose)
+  if ! ensure_packages "${programs[@]}" victoria-metrics; then
+    ensure_packages "${programs[@]}" || fail "the tests use the real programs and cannot run without them"
+    say "the tests of reports out of VictoriaMetrics are skipped"
+  fi
+}
+
 # An empty virtual environment in .venv.
 make_venv() {
   local python
   [ ! -x .venv/bin/python ] || return 0
-  python=$(find_python)
+  python=$(find_python) || exit 1
   say "making .venv with $python"
   "$python" -m venv .venv 2>/dev/null || {
     ensure_packages python3-venv || fail "no virtual environment can be made: install python3-venv"

@@ -130,6 +130,11 @@ def test_a_long_value_is_named_by_its_beginning_without_a_password_in_it() -> No
     assert len(str(caught.value)) < 400
 
 
+@pytest.mark.parametrize("url", ["http://[::1]:10836", "http://[fe80::1%eth0]:9090/prom", "https://prices.example"])
+def test_a_url_may_have_an_ipv6_address_with_a_zone(url: str) -> None:
+    assert load(AgentSettings, "agent", {"prices.url": url}, {}).prices_url == url
+
+
 @pytest.mark.parametrize(
     "url", ["http://ann:tr0ub4dor@prices", "http://ann:tr0ub/4dor@prices:10836", "tcp://ann:tr0ub4dor@x"]
 )

@@ -371,7 +371,7 @@ def http_url(text: str) -> str:
         return ""
     if "@" in text:  # urllib refuses it, with the password in an error that ends in a log
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT without user and password")
-    match = re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.%]+\]|[^/\s:\[\]]+)(?::([0-9]{1,5}))?(?:/\S*)?", text)
+    match = re.fullmatch(r"https?://(?:\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[^/\s:\[\]]+)(?::([0-9]{1,5}))?(?:/\S*)?", text)
     if not match or not 1 <= int(match[1] or 1) <= MOST_PORT:
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
     return text.rstrip("/")

@@ -18,5 +18,5 @@ def machine(tmp_path: Path) -> SimulatedMachine:
 @pytest.fixture
 def disk_path() -> Iterator[Path]:
     """A directory on a disk, where `tmp_path` may be in memory: the agent asks whether its ledger outlives a boot."""
-    with tempfile.TemporaryDirectory(prefix="epochcost-test-") as path:
+    with tempfile.TemporaryDirectory(prefix="epochcost-test-", dir="/var/tmp") as path:
         yield Path(path)

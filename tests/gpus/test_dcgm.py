@@ -168,7 +168,7 @@ def test_slices_of_an_unknown_share_make_the_time_of_their_gpu_unknown(model: st
     assert (parent.readable, parent.utilization_ratio, parent.mig, parent.gpu_fraction) == (True, None, None, 1.0)
     assert [(s.gpu_fraction, s.utilization_ratio) for s in slices] == [(0.0, 0.5)] * len(profiles)
     (complaint,) = complaints.values()
-    assert "is ambiguous" in complaint
+    assert "is unknown" in complaint
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from epochcost.reports.tracks import Track
 
 SPAN = Span(0.0, 3000.0, 10)
 EPOCH_ENDS = 8
-"""Window in which the only epoch ends; it began after the second machine had left, or before."""
+"""Window in which the only epoch ends; it lasts 1500 s."""
 LEADER, OTHER = NodeKey("a"), NodeKey("b")
 
 
@@ -23,16 +23,19 @@ def growing(first: int, last: int, per_window: float) -> Track:
     return Track(first, array("d", [per_window * min(i, last - first) for i in range(11 - first)]))
 
 
-def ran(first: int, last: int, **counters: Track) -> Member:
-    """A part at $3.60 an hour."""
-    both = {"run_seconds_total": growing(first, last, 300.0), "run_cost_usd_total": growing(first, last, 0.3)}
+def ran(first: int, last: int, share: float = 1.0, **counters: Track) -> Member:
+    """A part at $3.60 an hour that ran ``share`` of each window."""
+    both = {
+        "run_seconds_total": growing(first, last, 300.0 * share),
+        "run_cost_usd_total": growing(first, last, 0.3 * share),
+    }
     useful = {(f"run_state_{what}_total", "useful"): track for what, track in zip(
         ("seconds", "cost_usd"), both.values(), strict=True
     )}  # fmt: skip
     return Member(counters={**both, **counters}, states=useful, started=300.0 * first)
 
 
-def epoch_usd_sum(other: Member) -> float | None:
+def epoch_usd_sum(other: Member, part: str = "q") -> float | None:
     """Of a run whose machine of rank 0 has an epoch of $1.50, beside ``other``."""
     leader = ran(
         0, 10,
@@ -40,14 +43,21 @@ def epoch_usd_sum(other: Member) -> float | None:
         run_epoch_seconds_sum=growing(EPOCH_ENDS - 1, EPOCH_ENDS, 1500.0),
         run_epoch_cost_usd_sum=growing(EPOCH_ENDS - 1, EPOCH_ENDS, 1.5),
     )  # fmt: skip
-    run = RunHistory(members={PartKey(LEADER, "p"): leader, PartKey(OTHER, "q"): other})
+    run = RunHistory(members={PartKey(LEADER, "p"): leader, PartKey(OTHER, part): other})
     history = History(SPAN, nodes={LEADER: NodeHistory(), OTHER: NodeHistory()}, runs={RunKey("r"): run})
     return row(RunKey("r"), run, history, Prices(history), {}).epoch_usd_sum
 
 
-@pytest.mark.parametrize(("first", "last"), [(1, 4), (4, 7), (7, 8), (8, 9)])
-def test_a_machine_on_which_no_epoch_finished_adds_nothing(first: int, last: int) -> None:
-    assert epoch_usd_sum(ran(first, last)) == pytest.approx(1.5)
+@pytest.mark.parametrize(("first", "last", "share"), [(1, 4, 1.0), (4, 7, 1.0), (7, 8, 0.5), (8, 9, 1.0), (6, 9, 0.5)])
+def test_a_machine_on_which_no_epoch_finished_adds_nothing(first: int, last: int, share: float) -> None:
+    assert epoch_usd_sum(ran(first, last, share)) == pytest.approx(1.5)
+
+
+def test_a_machine_that_left_and_came_back_after_the_epoch_adds_nothing() -> None:
+    seconds = [0, 300, 600, 600, 600, 600, 600, 600, 750, 1050, 1350]
+    other = ran(0, 10)
+    other.counters["run_seconds_total"] = Track(0, array("d", seconds))
+    assert epoch_usd_sum(other) == pytest.approx(1.5)
 
 
 def test_a_machine_adds_its_own_dollars_of_the_epoch() -> None:
@@ -55,7 +65,16 @@ def test_a_machine_adds_its_own_dollars_of_the_epoch() -> None:
     assert epoch_usd_sum(other) == pytest.approx(2.7)
 
 
-def test_where_the_agent_has_no_dollars_of_an_epoch_that_finished_there_they_are_those_of_its_seconds() -> None:
-    usd = epoch_usd_sum(ran(4, 10))
+@pytest.mark.parametrize(("first", "last"), [(4, 10), (7, 8), (4, 8)])
+def test_dollars_that_the_agent_does_not_have_of_an_epoch_that_finished_there_are_those_of_its_seconds(
+    first: int, last: int
+) -> None:
+    usd = epoch_usd_sum(ran(first, last))
     assert usd is not None
-    assert usd > 1.5 + 0.3
+    assert usd > 1.5 + 0.2
+
+
+def test_an_agent_of_the_version_before_has_dollars_by_its_seconds() -> None:
+    usd = epoch_usd_sum(ran(1, 4), part="")
+    assert usd is not None
+    assert usd >= 1.5

@@ -170,6 +170,19 @@ def test_standard_output_by_its_name_is_standard_output(tmp_path):
     assert Path("/dev/stdout").is_symlink()
 
 
+@pytest.mark.parametrize("name", ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"])
+def test_a_descriptor_that_leads_to_a_file_is_written_into_after_what_is_there(tmp_path, name):
+    program = f"import sys; from epochcost.reports.app import write; write('b', {name!r}, sys.stdout)"
+    (tmp_path / "log").write_text("a\n")
+    with (tmp_path / "log").open("a") as log:
+        subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=log, check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
+        )  # fmt: skip
+    assert (tmp_path / "log").read_text() == "a\nb"
+    assert Path("/dev/stderr").is_symlink()
+
+
 def test_a_report_is_as_private_as_the_umask_says(tmp_path):
     before = os.umask(0o077)
     try:

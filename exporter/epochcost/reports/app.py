@@ -122,7 +122,7 @@ def write(text: str, output: str, out: TextIO) -> None:
         if not output or _is_the_same(path, out):
             print_text(text, out)
         elif _is_stream(path):
-            with path.open("w", encoding="utf-8") as file:
+            with path.open("a", encoding="utf-8") as file:  # what a redirected descriptor leads to has content
                 file.write(text)
         else:
             with replaced(path, mode=None) as fresh:
@@ -137,9 +137,16 @@ def _is_the_same(path: Path, out: TextIO) -> bool:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether it is a device or a pipe, and nobody else can have put it there, or a link to it."""
-    if not path.exists() or path.is_file():
+    """Whether it is a device, a pipe or a descriptor by its name, and nobody else can have put it there.
+
+    A descriptor (``/dev/stderr``) may lead to a plain file; its name is a link that the entire machine shares.
+    """
+    if not path.exists():
         return False
+    place = path.absolute().parent
+    if path.is_file():
+        of_kernel = place.is_relative_to("/dev") or place.is_relative_to("/proc")
+        return of_kernel and path.is_symlink() and is_private(place.resolve())
     own = not path.is_symlink() and path.lstat().st_uid in trusted_owners()
     return own or is_private(path.parent.resolve())
 

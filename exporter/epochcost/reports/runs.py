@@ -23,6 +23,8 @@ from epochcost.reports.tracks import increments
 from epochcost.reports.useful_epochs import useful_epochs
 
 _ROUNDING_SECONDS = 1.0
+_WHOLE = 0.999
+"""Share of a window from which on a part ran in all of it: counters are read a little before or after its edges."""
 BEFORE = "began before the period"
 EARLIER = "an earlier part is not in the period"
 COUNTER_RESET = "a counter was reset"
@@ -68,6 +70,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
     lead = leaders({i: part.windows for i, part in enumerate(parts)})
     epochs = _counted(parts, lead, "run_epoch_seconds_count")
     pieces = tuple(_piece(key, run, part, history) for part in parts)
+    ends, step = _epoch_ends(parts), history.span.step_seconds
     return Row(
         experiment=run.experiment,
         label=key.run,
@@ -89,7 +92,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
         useful_on_demand_usd=_on_demand(parts, prices, ("useful",)),
         epochs=round(epochs, 6),
         epoch_seconds_sum=_counted(parts, lead, "run_epoch_seconds_sum"),
-        epoch_usd_sum=added(_epochs_usd(part, parts) for part in parts) if epochs else None,
+        epoch_usd_sum=added(_epochs_usd(part, parts, ends, step) for part in parts) if epochs else None,
         epochs_executed=_counted(parts, lead, "run_epochs_total"),
         useful_epochs=useful_epochs([(part.member, part.from_zero) for part in parts]),
         fill=_fill(parts, history),
@@ -206,14 +209,14 @@ def leaders(grown: Mapping[int, Mapping[int, float]]) -> list[tuple[int, int]]:
     return lead
 
 
-def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
+def _epochs_usd(part: Part, parts: list[Part], ends: set[int], step_seconds: float) -> float | None:
     """Dollars of the epochs that finished while this part ran; where the agent has none, those of their seconds."""
     if part.member.counters.get("run_cost_usd_total"):
         if "run_epoch_cost_usd_sum" in part.grown:
             return part.total("run_epoch_cost_usd_sum") + unsettled(
                 part.member.provisional_epochs, from_zero=part.from_zero
             )
-        if part.named and not _finished_epochs(part, parts):
+        if part.named and not _finished_epochs(part, ends, step_seconds):
             return 0.0
     if part.money is None:
         return None
@@ -228,17 +231,19 @@ def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     return known * (last - first) / last if last > 0 else None
 
 
-def _finished_epochs(part: Part, parts: list[Part]) -> bool:
-    """Whether an epoch finished while this part ran, by its own count or that of the machine of global rank 0.
+def _epoch_ends(parts: list[Part]) -> set[int]:
+    """Windows in which an epoch of the run ended, by the count of the machine of global rank 0."""
+    counts = (part.grown.get("run_epoch_seconds_count", {}) for part in parts)
+    return {window for grown in counts for window, ended in grown.items() if ended > 0}
 
-    Not by that machine's count in the part's first and last window, of which the part ran only some: it may have joined
-    after the end of an epoch, or have been gone before.
+
+def _finished_epochs(part: Part, ends: set[int], step_seconds: float) -> bool:
+    """Whether an epoch finished while this part ran: one of its own count, or in a window in which it ran all the time.
+
+    In a window in which it ran some of the time it may have joined after the end of the epoch, or been gone before.
     """
-    if part.total("run_epoch_seconds_count") > 0:
-        return True
-    ran = sorted(window for window, seconds in part.windows.items() if seconds > 0)
-    counts = (other.grown.get("run_epoch_seconds_count", {}) for other in parts)
-    return any(grown.get(window, 0.0) > 0 for grown in counts for window in ran[1:-1])
+    whole = (window for window, seconds in part.windows.items() if seconds >= _WHOLE * step_seconds)
+    return part.total("run_epoch_seconds_count") > 0 or any(window in ends for window in whole)
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
@@ -283,7 +288,7 @@ def _joined(names: Iterable[str]) -> str:
 
 
 def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
-    leads = {
+    holds = {
         BEFORE: any(not part.from_zero for part in parts),
         EARLIER: all(part.from_zero for part in parts) and _began_late(parts),
         COUNTER_RESET: key in history.counted_again,
@@ -299,7 +304,7 @@ def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
             for part in parts
         ),
     }
-    return tuple(note for note, so in leads.items() if so)
+    return tuple(note for note, so in holds.items() if so)
 
 
 def _began_late(parts: list[Part]) -> bool:

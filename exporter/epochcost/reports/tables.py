@@ -159,7 +159,7 @@ def tables(report: Report) -> list[Table]:
     by = report.by.replace("-", " ")
     named = _words(by, lambda s: s.name.replace("_", " ") if report.by == "purchase-option" else s.name)
     split_columns = [named, *_SPLIT[1:]]
-    cells = [
+    candidates = [
         Table("groups", "Experiments", told_apart(GROUPS, report.groups), report.groups),
         Table("runs", "Runs", _of_runs(report.runs), report.runs, f"{starred}{LEGEND}"),
         Table("ended", "How runs ended", _ENDED, ended(report.runs) if any(r.ended for r in report.runs) else ()),
@@ -167,7 +167,7 @@ def tables(report: Report) -> list[Table]:
         Table("outside", "Outside runs", _BESIDE, beside(report), _OUTSIDE),
         Table("by", f"By {by}", split_columns, report.split, _SPLIT_SAYS),
     ]
-    return [table for table in cells if table.rows]
+    return [table for table in candidates if table.rows]
 
 
 def measured(metric: str, value: float | None) -> str:

@@ -81,12 +81,12 @@ class Track:
         """Windows in which the value is below the one before."""
         if self.rises():
             return []
-        values, before = [], -math.inf
+        indexes, before = [], -math.inf
         for index, value in self.items():
             if value < before - _ROUNDING * abs(before):
-                values.append(index)
+                indexes.append(index)
             before = value
-        return values
+        return indexes
 
     def rises(self) -> bool:
         """Whether it has a value in each window, none below the one before: true of nearly every counter."""

@@ -156,8 +156,8 @@ def _gpu(group: list[Entity], complaints: MutableMapping[str, str]) -> list[GpuS
     if None in sizes:
         unknown = next(e for e, size in zip(slices, sizes, strict=True) if size is None)
         complaints[f"{unknown.uuid} slices"] = (
-            f"GPU {unknown.index}: which part of {unknown.model or 'the GPU'} the MIG profile {unknown.profile!r} is, "
-            "is ambiguous: the time of the GPU is unknown"
+            f"GPU {unknown.index}: the share of MIG profile {unknown.profile!r} in {unknown.model or 'the GPU'} "
+            "is unknown, and so is the time of the GPU"
         )
         return [gpu, *(_slice(e, 0.0, complaints) for e in slices)]
     known = [size for size in sizes if size is not None]
