@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.agent.driven_agent import T0, DrivenAgent, SimulatedMachine
+from prometheus_client.parser import text_string_to_metric_families
+from tests.agent.driven_agent import SAME, T0, DrivenAgent, SimulatedMachine
 from tests.waiting import wait_for
 
 from epochcost.model import State
@@ -254,6 +255,32 @@ def test_a_machine_that_becomes_another_type_is_not_charged_the_old_price(
     it = priced(agent(node__instance_type="p3.8xlarge"), source)
     it.run(10)
     assert it.dollars("node_cost_usd") == pytest.approx(10 * 0.001 + 10 * 0.002)
+
+
+def test_the_metrics_as_a_whole_are_an_exposition_with_the_samples_that_tests_read(
+    machine: SimulatedMachine, agent: Callable[..., DrivenAgent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    it.run(1)
+    machine.write_event("start", epochs=4, experiment='a "quoted" name \\n, with {braces} 1')
+    machine.write_event("phase", phase="train", epoch=0)
+    it.run(10)
+    machine.write_event("epoch_end", epoch=1)
+    machine.write_event("progress", epoch=1.5, phase="train", metrics={"loss": 0.5})
+    it.run(1)
+    text = it.metrics()
+    monkeypatch.setattr(it, "metrics", lambda: text)  # another scrape has other durations
+    families = list(text_string_to_metric_families(text))
+    samples = [
+        ((s.name, tuple(sorted((k, v) for k, v in s.labels.items() if k not in SAME))), s.value)
+        for family in families
+        for s in family.samples
+    ]
+    assert len(samples) == len(dict(samples)), "no series twice"
+    assert dict(samples) == it.scrape()
+    assert [family.name for family in families if not family.documentation or family.type == "unknown"] == []
+    assert it.value("run_reported_value", run="r", metric="loss") == 0.5
 
 
 def test_dollars_are_written_back_for_the_training_code(

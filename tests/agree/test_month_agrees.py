@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.agent.driven_agent import DrivenAgent, SimulatedMachine
-from tests.prometheus.asserted_rules import promtool_test
+from tests.prometheus.asserted_rules import PromtoolFiles, promtool_test
 from tests.prometheus.rule_files import PROMETHEUS_DIR, RECORDINGS, series_used
 
 from epochcost.agent.price_feed import PriceFeed
@@ -164,5 +164,5 @@ def test_month_to_date_is_the_exact_cost_to_the_cent(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "month.yml").write_text(json.dumps(document))
-    completed = promtool_test([tmp_path / "month.yml"], document)
+    completed = promtool_test(PromtoolFiles(compacted=[tmp_path / "month.yml"]))
     assert completed.returncode == 0, completed.stderr[-3000:]

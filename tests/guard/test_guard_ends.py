@@ -96,7 +96,7 @@ def last_lines(it: AgentProcess) -> list[dict[str, Any]]:
     return [lines[-1] for lines in events_by_file(it.events).values()]
 
 
-def sample_of(it: AgentProcess, name: str) -> dict[str, Any]:
+def view_of(it: AgentProcess, name: str) -> dict[str, Any]:
     return next(r for r in it.live()["runs"] if r["run"] == name)
 
 
@@ -110,8 +110,8 @@ def test_a_plain_loop_over_its_budget_stops_with_its_checkpoint_on_disk(
     assert (tmp_path / "checkpoint").exists()
     (end,) = last_lines(it)
     assert (end["ev"], end["status"], end["stopped"]) == ("end", "preempted", "budget")
-    wait_for(lambda: sample_of(it, "r")["state"] == "preempted", what="the end of the run")
-    assert sample_of(it, "r")["stopped"] == "budget"
+    wait_for(lambda: view_of(it, "r")["state"] == "preempted", what="the end of the run")
+    assert view_of(it, "r")["stopped"] == "budget"
     assert "epochcost_run_stopped_info{" in it.get("/metrics")[1]
 
 

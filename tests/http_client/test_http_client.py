@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import statistics
 import threading
 import time
 import tracemalloc
@@ -376,12 +377,14 @@ def test_hanging_resolver_calls_are_abandoned_and_bounded(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(socket, "getaddrinfo", stuck)
     before = threading.active_count()
+    waits = []
     try:
         for _ in range(20):
             started_at = time.monotonic()
             with pytest.raises(DeadlineError):
                 ask(Request("http://slow.example/"), bounds(0.02))
-            assert time.monotonic() - started_at < 5.0
+            waits.append(time.monotonic() - started_at)
+        assert statistics.median(waits) < 1.0, "one call may be slow on a busy machine, half of them not"
         assert threading.active_count() - before <= 16
     finally:
         release.set()

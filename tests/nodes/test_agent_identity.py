@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
@@ -15,6 +17,7 @@ from tests.waiting import wait_for
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.app import AgentApp
+from epochcost.nodes.metadata import DETECT_SECONDS
 from epochcost.settings import load
 
 
@@ -184,19 +187,34 @@ def test_a_machine_that_cannot_be_identified_is_reported_as_a_problem(
 def test_a_metadata_service_that_hangs_does_not_delay_the_start(machine: SimulatedMachine):
     options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(machine.events), "gpus.source": "none"}
     options |= {"state.dir": str(machine.root / "state"), "node.metadata": "aws", "price.usd-per-hour": "3"}
-    with raw(never_responds) as url:
+    held, release = threading.Event(), threading.Event()
+
+    def is_held(connection: socket.socket, _: threading.Event) -> None:
+        connection.recv(65536)
+        held.set()
+        release.wait()
+
+    with raw(is_held) as url:
         app = AgentApp(load(AgentSettings, "agent", {**options, "node.metadata-url": url}, {}), {})
-        app.start()
+        identity = app.machine.identity
+        assert identity._seconds == DETECT_SECONDS == 2.0
+        identity._seconds = 3600.0  # the test ends the request, and not its deadline
+        starting = threading.Thread(target=app.start)
+        starting.start()
         try:
-            wait_for(lambda: app.snapshot, what="a snapshot")
-            assert not app.machine.identity.error, "the service is still being waited for"
-            wait_for(lambda: app.machine.identity.error, what="the end of the requests")
-            wait_for(
-                lambda: app.machine.prices.started if app.machine.prices else False,
-                seconds=3,
-                what="the price being asked",
-            )
+            wait_for(held.is_set, what="the request")
+            wait_for(lambda: not starting.is_alive(), what="the end of the start")
+            price = wait_for(lambda: app.snapshot and app.snapshot.node.price_usd_per_hour, what="a price")
+            assert price == 3.0
+            assert identity.asking_since is not None
+            assert not identity.settled
+            assert not identity.error
+            release.set()
+            wait_for(lambda: identity.error, what="the end of the request")
+            assert identity.settled
         finally:
+            release.set()
+            starting.join()
             app.stop()
 
 

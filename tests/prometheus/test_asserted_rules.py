@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.prometheus.asserted_rules import RuleSet, is_compacted, split
+from tests.prometheus.asserted_rules import PromtoolFiles, RuleSet, promtool_test, split
 from tests.prometheus.rule_files import ALERTS, RECORDINGS, RULE_TESTS, RULES, every_rule, parsed, series_used
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
@@ -32,7 +32,7 @@ def run_promtool(folder: Path, value: float, expr: str) -> subprocess.CompletedP
     check = {"expr": "b:x:max", "eval_time": "20m", "exp_samples": [{"labels": "b:x:max", "value": value}]}
     test = {"interval": "1m", "input_series": series, "promql_expr_test": [check]}
     document: dict[str, Any] = {"evaluation_interval": "1m", "group_eval_order": ["g"], "tests": [test]}
-    command: list[str | Path] = ["promtool", "test", "rules", *split(document, [rules], "g", folder)]
+    command: list[str | Path] = ["promtool", "test", "rules", *split(document, [rules], "g", folder).short]
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
 
@@ -85,6 +85,47 @@ def test_a_failing_rule_that_no_assertion_reads_fails_the_test(tmp_path: Path) -
     assert "c:x:ratio" in completed.stdout
 
 
-def test_only_what_runs_into_compaction_is_tried_again() -> None:
-    tried_again = {path.stem for path in RULE_TESTS if is_compacted(parsed(path))}
-    assert tried_again == {"budget-calendar", "spend-usual"}
+def test_only_tests_that_run_into_compaction_have_several_attempts(tmp_path: Path) -> None:
+    compacted = {
+        path.name: (len(files.compacted), len(files.short))
+        for path in RULE_TESTS
+        if (files := split(parsed(path), RULES, path.stem, tmp_path)).compacted
+    }
+    assert compacted == {"budget-calendar.yml": (2, 0), "spend-usual.yml": (2, 0)}
+
+
+def test_a_short_test_is_written_with_its_rules_beside_a_long_one_with_all(tmp_path: Path) -> None:
+    check = {"expr": "run:epochcost_cost_usd:sum", "exp_samples": []}
+    tests = [{"promql_expr_test": [{**check, "eval_time": eval_time}]} for eval_time in ("36h", "36h1s")]
+    files = split({"evaluation_interval": "1m", "tests": tests}, RULES, "both", tmp_path)
+    assert [path.name for path in files.short] == ["both-1.yml", "both-all.yml"]
+    (long,) = files.compacted
+    assert parsed(long)["rule_files"] == [str(path) for path in RULES]
+    assert (parsed(long)["evaluation_interval"], parsed(long)["tests"]) == ("1m", tests[1:])
+    assert len(parsed(files.short[-1])["tests"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("failures", "returncode", "runs"),
+    [
+        ({}, 0, ["s1 s2", "c1", "c2"]),
+        ({"c1": 2}, 0, ["s1 s2", "c1", "c1", "c1", "c2"]),
+        ({"c1": 3}, 1, ["s1 s2", "c1", "c1", "c1"]),
+        ({"s1 s2": 1}, 1, ["s1 s2"]),
+    ],
+)
+def test_a_failed_attempt_is_printed_and_repeated_only_if_its_test_is_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], failures: dict[str, int], returncode: int, runs: list[str]
+) -> None:
+    ran, promtool = tmp_path / "runs", tmp_path / "promtool"
+    ran.touch()
+    failing = "\n".join(f'[ "$*" = "{which}" ] && [ "$n" -le {times} ] && fail' for which, times in failures.items())
+    promtool.write_text(
+        f'#!/bin/sh\nfail() {{ echo "wrong $*"; exit 1; }}\nshift 2\necho "$*" >> {ran}\n'
+        f'n=$(grep -c -x -- "$*" {ran})\n{failing}\nexit 0\n'
+    )
+    promtool.chmod(0o755)
+    files = PromtoolFiles([Path("s1"), Path("s2")], [Path("c1"), Path("c2")])
+    assert promtool_test(files, str(promtool)).returncode == returncode
+    assert ran.read_text().splitlines() == runs
+    assert capsys.readouterr().out.count("wrong") == sum(failures.values())

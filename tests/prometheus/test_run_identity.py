@@ -17,5 +17,5 @@ pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool i
 def test_ten_figures_are_those_of_the_ledgers(tmp_path: Path, scenarios: Sequence[Scenario]) -> None:
     rule_test = document(scenarios)
     files = [Path(file) for file in rule_test["rule_files"]]
-    completed = promtool_test(split(rule_test, files, "scenarios", tmp_path), rule_test)
+    completed = promtool_test(split(rule_test, files, "scenarios", tmp_path))
     assert completed.returncode == 0, completed.stderr
