@@ -1,6 +1,6 @@
 """A local HTTP server that behaves like the AWS Price List API and EC2, for the real boto3.
 
-moto has no pricing service, and its spot history is a constant. Everything it serves is simulated.
+(moto has no pricing service, and its spot history is a constant.) Everything it serves is simulated.
 Point boto3 at it with ``AWS_ENDPOINT_URL_PRICING`` and ``AWS_ENDPOINT_URL_EC2``::
 
     server = AwsPriceServer([product("p2.xlarge", "us-east-1", 0.90)], [spot("p2.xlarge", "us-east-1a", 0.28, ts)])
