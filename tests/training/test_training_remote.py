@@ -170,7 +170,11 @@ def test_a_loop_is_not_slowed_by_an_endless_response():
         assert completed.stdout.startswith("done ")
         return float(completed.stdout.split()[1])
 
-    with hostile(floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50)) as server:
-        attacked = seconds(server.url)
-    alone = seconds("http://127.0.0.1:9")
-    assert attacked < 1.3 * alone + 0.2
+    pairs = []
+    for _ in range(3):  # whatever else the machine does slows one of the two, and not each time the same
+        with hostile(floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50)) as server:
+            attacked = seconds(server.url)
+        pairs.append((attacked, seconds("http://127.0.0.1:9")))
+        if attacked < 1.3 * pairs[-1][1] + 0.2:
+            return
+    pytest.fail(f"seconds under attack and alone: {pairs}")

@@ -143,10 +143,9 @@ def _is_stream(path: Path) -> bool:
     """
     if not path.exists():
         return False
-    place = path.absolute().parent
     if path.is_file():
-        of_kernel = place.is_relative_to("/dev") or place.is_relative_to("/proc")
-        return of_kernel and path.is_symlink() and is_private(place.resolve())
+        place = path.parent.resolve()  # of /dev/fd: /proc/PID/fd
+        return path.is_symlink() and (place == Path("/dev") or place.is_relative_to("/proc"))
     own = not path.is_symlink() and path.lstat().st_uid in trusted_owners()
     return own or is_private(path.parent.resolve())
 
