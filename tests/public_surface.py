@@ -10,32 +10,26 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from scripts.docs import BLOCK, DOCS, FILES
+from tests.prometheus.rule_files import ALERTS, RECORDINGS
+
 RECORDED = Path(__file__).with_suffix(".txt")
-TABLE = re.compile(r"<!-- table: (?P<name>[\w-]+) -->\n(?P<rows>.*?)<!-- end -->", re.DOTALL)
-PAGES = ("configuration.md", "demo.md", "metrics.md", "reference.md")
-"""Their tables are written from the code by ``scripts.docs``, and a test compares them."""
-RULE = re.compile(r"^\s*(?:- )?(record|alert): (\S+)$", re.MULTILINE)
 
 
-def surface(root: Path = ROOT) -> list[str]:
+def surface() -> list[str]:
     """One line for each name, sorted."""
-    return sorted({*_documented(root / "docs"), *_rules(root / "prometheus" / "rules")})
+    rules = {f"record {rule.name}" for rule in RECORDINGS} | {f"alert {rule.name}" for rule in ALERTS}
+    return sorted({*_documented(), *rules})
 
 
-def _documented(docs: Path) -> Iterator[str]:
-    for page in PAGES:
-        for table in TABLE.finditer((docs / page).read_text(encoding="utf-8")):
-            for row in table["rows"].splitlines()[2:]:
+def _documented() -> Iterator[str]:
+    """Rows of the tables that ``scripts.docs`` writes from the code, which a test compares with it."""
+    for page in FILES:
+        for table in BLOCK.finditer((DOCS / page).read_text(encoding="utf-8")):
+            for row in table[0].splitlines()[3:-1]:
                 cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
                 # The last cell is prose; the default of a setting and the programs that serve a path are kept.
                 yield " ".join([table["name"], *cells[:-1]]).strip()
-
-
-def _rules(folder: Path) -> Iterator[str]:
-    for path in folder.glob("*.yml"):
-        for kind, name in RULE.findall(path.read_text(encoding="utf-8")):
-            yield f"{kind} {name}"
 
 
 if __name__ == "__main__":

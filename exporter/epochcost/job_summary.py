@@ -7,13 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from epochcost.http_client import Bounds, ExchangeError, Request, ask
+from epochcost.http_client import OK, Bounds, ExchangeError, Request, ask
 from epochcost.model import is_number
 from epochcost.shown_text import MAX_NAME, printable
 
 SECONDS = 5.0
 MAX_BYTES = 4 * 1024 * 1024
-OK = 200
 
 
 class JobError(Exception):

@@ -13,7 +13,7 @@ from epochcost.agent.sources import identity_of, price_source
 from epochcost.agent.state_directory import agent_state_dir, shut_to_others, volatile
 from epochcost.gpus import choose_source
 from epochcost.gpus.gpu_source import GpuError
-from epochcost.http_client import Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
+from epochcost.http_client import OK, Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
 from epochcost.model import Node
 from epochcost.nodes.node_source import NodeError
 from epochcost.progress.user_directories import UserDirectories
@@ -159,7 +159,7 @@ def _who(url: str) -> str:
         return f"no response: {err}"
     except ExchangeError as err:
         return f"something that is not epochcost ({err})"
-    if answer.status != 200:  # noqa: PLR2004 - HTTP
+    if answer.status != OK:
         return f"HTTP {answer.status}: an epochcost that requires a password, or another program"
     text = answer.body.decode("utf-8", "replace")
     known = {

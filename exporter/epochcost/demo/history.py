@@ -19,9 +19,8 @@ from urllib.parse import urlencode
 
 from epochcost.demo.programs import Program, free_port, needed
 from epochcost.demo.rules_for_replay import DemoError, Rule, every_rule, passes, seconds
-from epochcost.http_client import Bounds, ExchangeError, Request, ask
+from epochcost.http_client import OK, Bounds, ExchangeError, Request, ask
 
-OK = 200
 QUERY_SECONDS, MAX_BYTES = 60.0, 256 * 2**20
 STEP_SECONDS = 30.0
 LOOKBACK_SECONDS = 1.5 * STEP_SECONDS

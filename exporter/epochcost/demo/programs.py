@@ -12,12 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from epochcost.demo.rules_for_replay import DemoError
-from epochcost.http_client import Bounds, ExchangeError, Request, ask
+from epochcost.http_client import OK, Bounds, ExchangeError, Request, ask
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-OK = 200
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 INSTALL = "on Debian and Ubuntu: apt-get install prometheus prometheus-alertmanager"

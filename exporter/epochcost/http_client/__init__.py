@@ -22,11 +22,12 @@ from epochcost.http_client.exchange_errors import (
     TooLongError,
 )
 from epochcost.http_client.http_date import http_date
-from epochcost.http_client.http_exchange import Answer, Stream, ask, open_stream
+from epochcost.http_client.http_exchange import OK, Answer, Stream, ask, open_stream
 from epochcost.http_client.http_request import Bounds, Request, host_of, place_of
 from epochcost.http_client.tls_contexts import client_tls
 
 __all__ = [
+    "OK",
     "Answer",
     "Bounds",
     "BrokenOffError",

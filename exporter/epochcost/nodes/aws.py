@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from datetime import datetime, timezone
 
-from epochcost.http_client import Answer
+from epochcost.http_client import OK, Answer
 from epochcost.model import Node, PreemptionNotice, PurchaseOption
-from epochcost.nodes.exchange import NOT_FOUND, OK, MetadataError, Service
+from epochcost.nodes.exchange import NOT_FOUND, MetadataError, Service
 
 ADDRESS = "http://169.254.169.254"
 TOKEN_PATH = "/latest/api/token"  # noqa: S105 - a path

@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from epochcost.http_client import Answer, Bounds, ExchangeError, Request, ask, http_date
+from epochcost.http_client import OK, Answer, Bounds, ExchangeError, Request, ask, http_date
 from epochcost.model import ClockReading
 from epochcost.nodes.node_source import NodeError
 
 MAX_ANSWER_BYTES = 256 * 1024
-OK = 200
 NOT_FOUND = 404
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from epochcost.http_client import OK
 from epochcost.model import Node, PreemptionNotice, PurchaseOption
-from epochcost.nodes.exchange import OK, MetadataError, Service
+from epochcost.nodes.exchange import MetadataError, Service
 
 ADDRESS = "http://169.254.169.254"
 BASE = "/computeMetadata/v1/instance"

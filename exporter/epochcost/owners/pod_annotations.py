@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from epochcost.http_client import Bounds, ExchangeError, Request, ask
+from epochcost.http_client import OK, Bounds, ExchangeError, Request, ask
 from epochcost.owners.owner_source import OwnerError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -20,7 +20,6 @@ MOST_PODS = 1000
 """More than a kubelet runs."""
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 """Without what a pod's containers are called with, their variables and volumes: these are not needed here."""
-OK = 200
 PodName = tuple[str, str]
 """Namespace and name."""
 

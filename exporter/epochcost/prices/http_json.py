@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from epochcost._version import __version__
 from epochcost.http_client import (
+    OK,
     Bounds,
     ConnectError,
     ExchangeError,
@@ -33,7 +34,6 @@ from epochcost.shown_text import one_line
 
 _RANDOM = random.Random()  # noqa: S311 - spreads requests; its own, so that no thread moves the program's
 
-OK = 200
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
 FEWEST_SECRET = 6

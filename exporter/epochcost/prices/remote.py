@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from epochcost.http_client import (
+    OK,
     Answer,
     Bounds,
     ConnectError,
@@ -37,7 +38,6 @@ __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 MAX_ANSWER_BYTES = 1024 * 1024
 MOST_CHARACTERS = 300
 VERSION = 1
-OK = 200
 MOST_RETRY_AFTER_SECONDS = 60
 
 

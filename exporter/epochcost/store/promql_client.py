@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 from epochcost._version import __version__
 from epochcost.http_client import (
+    OK,
     Answer,
     Bounds,
     ConnectError,
@@ -37,7 +38,6 @@ _TOO_MUCH_WORDS = (
     "too many", "exceed", "limit", "timed out", "timeout", "too large", "maximum resolution", "cannot select more",
     "cannot process more",
 )  # fmt: skip
-_OK = 200
 
 
 class TooMuchError(StoreError):
@@ -134,7 +134,7 @@ class Prometheus:
         # No redirect is followed: it would carry the secret elsewhere, and turn a POST into a GET.
         request = Request(f"{self.url}/api/v1/{path}", "POST", headers, urlencode(parameters).encode())
         answer = self._answer(request)
-        if answer.status != _OK:
+        if answer.status != OK:
             self._refused(answer, parameters["query"])
         return self._result(answer.body, parameters["query"])
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
 from epochcost.gpus.gpu_source import GpuError
 from epochcost.http_client import (
+    OK,
     Bounds,
     ConnectError,
     ExchangeError,
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 DEFAULT_URL = "http://127.0.0.1:9400/metrics"
 PATIENCE_SECONDS = 2.0
 MAX_ANSWER_BYTES = 16 << 20
-OK = 200
 
 
 class DcgmSource:

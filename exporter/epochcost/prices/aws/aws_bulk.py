@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
+from epochcost.http_client import OK, Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
 from epochcost.prices.json_fields import gib, left_out_sentence
@@ -23,7 +23,6 @@ from epochcost.prices.one_at_a_time import awaited, waiting
 from epochcost.prices.price_source import Catalogue, PriceRequests, PriceSourceError, Want, summary
 
 NAME = "aws_bulk"
-OK = 200
 MOST_SECONDS = 900.0
 """For one region."""
 MOST_BYTES = 4 * 1024**3

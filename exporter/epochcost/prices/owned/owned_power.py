@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import re
 
-from epochcost.http_client import Bounds, ExchangeError, InvalidRequestError, Request, ask, host_of
+from epochcost.http_client import OK, Bounds, ExchangeError, InvalidRequestError, Request, ask, host_of
 from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import PriceSourceError
 
 DEFAULT_METRIC = "epochcost_node_power_watts"
 TIMEOUT_SECONDS = 5.0
-OK = 200
 MOST_BYTES = 8 * 1024**2
 CHANGE_RATIO = 0.05
 """A reading within this share of the one in use changes nothing, or every refresh would be a price step."""
