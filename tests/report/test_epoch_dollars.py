@@ -78,3 +78,36 @@ def test_an_agent_of_the_version_before_has_dollars_by_its_seconds() -> None:
     usd = epoch_usd_sum(ran(1, 4), part="")
     assert usd is not None
     assert usd >= 1.5
+
+
+@pytest.mark.parametrize(
+    ("count_first", "usd_first", "epochs", "usd"),
+    [
+        (5, 5, 1.0, 2.0),  # the first epoch of the run
+        (5, 8, 1.0, 2.0),  # its price came later
+        (0, 0, 0.0, None),  # it had finished before the span
+        (0, 5, 0.0, None),  # so had it, and only its price came in the span
+    ],
+)
+def test_the_first_epoch_of_a_run_that_began_before_the_span_counts_if_it_finished_within(
+    count_first: int, usd_first: int, epochs: float, usd: float | None
+) -> None:
+    """An agent exports counters of epochs from the first finished epoch on."""
+
+    def constant(first: int, value: float) -> Track:
+        return Track(first, array("d", [value] * (11 - first)))
+
+    member = ran(
+        0, 10,
+        run_epoch_seconds_count=constant(count_first, 1.0),
+        run_epoch_seconds_sum=constant(count_first, 2000.0),
+        run_epoch_cost_usd_sum=constant(usd_first, 2.0),
+    )  # fmt: skip
+    member.started = -1000.0
+    member.provisional_epochs = Track(usd_first, array("d", [0.5] + [0.0] * (10 - usd_first)))  # settled one step later
+    member.counters["run_epoch_cost_usd_sum"].values[0] = 1.5
+    run = RunHistory(members={PartKey(LEADER, "p"): member})
+    history = History(SPAN, nodes={LEADER: NodeHistory()}, runs={RunKey("r"): run})
+    report_row = row(RunKey("r"), run, history, Prices(history), {})
+    assert (report_row.epochs, report_row.epoch_seconds_sum) == (epochs, 2000.0 * epochs)
+    assert report_row.epoch_usd_sum == (None if usd is None else pytest.approx(usd))

@@ -23,6 +23,7 @@ from epochcost.reports.tracks import increments
 from epochcost.reports.useful_epochs import useful_epochs
 
 _ROUNDING_SECONDS = 1.0
+_COUNT = "run_epoch_seconds_count"
 _WHOLE = 0.999
 """Share of a window from which on a part ran in all of it: counters are read a little before or after its edges."""
 BEFORE = "began before the period"
@@ -42,12 +43,16 @@ STOPPED = "stopped"
 
 @dataclass(slots=True)
 class Part:
-    """A run on one machine, as growth by window; ``named`` if the agent exports which part it is."""
+    """A run on one machine, as growth by window; ``named`` if the agent exports which part it is.
+
+    ``epochs_from_zero``: no epoch of it had dollars before the span.
+    """
 
     key: NodeKey
     named: bool
     member: Member
     from_zero: bool
+    epochs_from_zero: bool
     grown: dict[str, dict[int, float]] = field(default_factory=dict)
     states: dict[str, dict[int, float]] = field(default_factory=dict)
     money: Money | None = None
@@ -68,7 +73,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
     """The row of one run; what it pays of each machine goes into ``charged``."""
     parts = _charged_parts(run, history, prices, charged)
     lead = leaders({i: part.windows for i, part in enumerate(parts)})
-    epochs = _counted(parts, lead, "run_epoch_seconds_count")
+    epochs = _counted(parts, lead, _COUNT)
     pieces = tuple(_piece(key, run, part, history) for part in parts)
     ends, step = _epoch_ends(parts), history.span.step_seconds
     return Row(
@@ -106,7 +111,8 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
 
 
 def _charged_parts(run: RunHistory, history: History, prices: Prices, charged: dict[NodeKey, Charged]) -> list[Part]:
-    parts = [_part(part, member, history, prices) for part, member in run.members.items()]
+    earlier = any(_had_epochs(member) for member in run.members.values())
+    parts = [_part(part, member, history, prices, earlier=earlier) for part, member in run.members.items()]
     for part in parts:
         seconds = {s: sum(g.values()) for s, g in part.states.items()}
         charged.setdefault(part.key, Charged()).add(seconds, part.money.states if part.money else {})
@@ -171,11 +177,12 @@ def _led(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:
     return sum(parts[i].grown.get(name, {}).get(window, 0.0) for window, i in lead)
 
 
-def _part(key: PartKey, member: Member, history: History, prices: Prices) -> Part:
+def _part(key: PartKey, member: Member, history: History, prices: Prices, *, earlier: bool) -> Part:
     """A run started when its counters were at 0; unknown means before the span."""
     began = member.started is not None and member.started >= history.span.begin - _ROUNDING_SECONDS
-    part = Part(key.node, bool(key.part), member, began)
-    part.grown = {name: increments(track, from_zero=began) for name, track in member.counters.items()}
+    late = () if began else _from_first_epoch(member, earlier=earlier)
+    part = Part(key.node, bool(key.part), member, began, began or "run_epoch_cost_usd_sum" in late)
+    part.grown = {name: increments(track, from_zero=began or name in late) for name, track in member.counters.items()}
     whole = member.counters.get("run_seconds_total")
     part.states = member_states(member, "run_state_seconds_total", whole, from_zero=began)
     if key.node in history.nodes:
@@ -183,6 +190,28 @@ def _part(key: PartKey, member: Member, history: History, prices: Prices) -> Par
         part.kinds = kinds(history.nodes[key.node], ran)
     part.money = member_money(member, _paid(key.node, history, prices), from_zero=began)
     return part
+
+
+def _had_epochs(member: Member) -> bool:
+    """Whether it had finished epochs before its first sample in the span, by its own count."""
+    return bool(member.counters.get(_COUNT)) and not _appears_later(member, _COUNT)
+
+
+def _appears_later(member: Member, name: str) -> bool:
+    """Whether a counter is absent in the first sample of a part."""
+    track, whole = member.counters.get(name), member.counters.get("run_seconds_total")
+    return bool(track and whole and track.values and whole.values and track.first > whole.first)
+
+
+def _from_first_epoch(member: Member, *, earlier: bool) -> tuple[str, ...]:
+    """Counters of finished epochs that began at 0 within the span: an agent exports them from the first epoch on.
+
+    Their dollars it exports from the first epoch with a price: those of epochs before the span may be in them, if it
+    (or, where it does not count epochs, the run: ``earlier``) had finished some.
+    """
+    had = _had_epochs(member) if member.counters.get(_COUNT) else earlier
+    names = (_COUNT, "run_epoch_seconds_sum", *(() if had else ("run_epoch_cost_usd_sum",)))
+    return tuple(name for name in names if _appears_later(member, name))
 
 
 def _paid(node: NodeKey, history: History, prices: Prices) -> Filled:
@@ -214,7 +243,7 @@ def _epochs_usd(part: Part, parts: list[Part], ends: set[int], step_seconds: flo
     if part.member.counters.get("run_cost_usd_total"):
         if "run_epoch_cost_usd_sum" in part.grown:
             return part.total("run_epoch_cost_usd_sum") + unsettled(
-                part.member.provisional_epochs, from_zero=part.from_zero
+                part.member.provisional_epochs, from_zero=part.epochs_from_zero
             )
         if part.named and not _finished_epochs(part, ends, step_seconds):
             return 0.0
@@ -233,7 +262,7 @@ def _epochs_usd(part: Part, parts: list[Part], ends: set[int], step_seconds: flo
 
 def _epoch_ends(parts: list[Part]) -> set[int]:
     """Windows in which an epoch of the run ended, by the count of the machine of global rank 0."""
-    counts = (part.grown.get("run_epoch_seconds_count", {}) for part in parts)
+    counts = (part.grown.get(_COUNT, {}) for part in parts)
     return {window for grown in counts for window, ended in grown.items() if ended > 0}
 
 
@@ -243,7 +272,7 @@ def _finished_epochs(part: Part, ends: set[int], step_seconds: float) -> bool:
     In a window in which it ran some of the time it may have joined after the end of the epoch, or been gone before.
     """
     whole = (window for window, seconds in part.windows.items() if seconds >= _WHOLE * step_seconds)
-    return part.total("run_epoch_seconds_count") > 0 or any(window in ends for window in whole)
+    return part.total(_COUNT) > 0 or any(window in ends for window in whole)
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
