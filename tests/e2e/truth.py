@@ -29,7 +29,8 @@ def truth_of(events: Path, run: str, steps: list[tuple[float, float]]) -> Truth:
     """Read the run's only event file. Durations are those of the process's monotonic clock."""
     (path,) = events.glob(f"{run}-*.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    shift = lines[0]["ts"] - lines[0]["mono"]
+    # The process reads `ts` and then `mono`: one that was held up in between has too small a difference.
+    shift = max(line["ts"] - line["mono"] for line in lines)
     for line in lines:
         line["t"] = line["mono"] + shift
     at = {kind: [line["t"] for line in lines if line["ev"] == kind] for kind in ("start", "epoch_end", "end")}

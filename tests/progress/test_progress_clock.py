@@ -193,3 +193,10 @@ def test_a_damaged_state_is_rejected_entirely(change: dict[str, Any]):
 def test_an_empty_state_is_rejected():
     with pytest.raises(ValueError, match="state of the clock"):
         NodeClock(lambda: 1.0, lambda: 1.0).restore({})
+
+
+def test_a_timeline_begins_by_the_pair_of_readings_that_was_held_up_least() -> None:
+    readings = iter([5.0, 5.4, 6.0, 6.000001, 6.1, 6.4, 6.5, 6.6, 6.7, 6.9, 7.0])  # before and after each wall time
+    walls = iter([1_700_000_005.0, 1_700_000_006.0, 1_700_000_006.1, 1_700_000_006.5, 1_700_000_006.7])
+    clock = NodeClock(lambda: next(walls, 1_700_000_007.0), lambda: next(readings, 7.0))
+    assert clock.now() == pytest.approx(1_700_000_006.999999, abs=2e-7)

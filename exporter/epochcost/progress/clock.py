@@ -12,6 +12,8 @@ from epochcost.model import is_number
 JUMP_SECONDS = 2.0
 SAME_CLOCK_SECONDS = 1.0
 STEADY_SECONDS = 0.5
+PAIRS = 5
+"""Readings of both clocks when the timeline begins: its offset dates every price from then on."""
 MAX_OFFSETS = 64
 EARLIEST = 946_684_800.0
 """2000-01-01, as `ledger.state_check` has it."""
@@ -53,6 +55,17 @@ class SavedClock:
     now: float
 
 
+def _offset_of(wall: Callable[[], float], mono: Callable[[], float]) -> float:
+    """How much ``wall`` is ahead of ``mono``, by the pair of readings between which this process was held up least."""
+    pairs = []
+    for _ in range(PAIRS):
+        before = mono()
+        now = wall()
+        after = mono()
+        pairs.append((after - before, now - after))
+    return min(pairs)[1]
+
+
 class NodeClock:
     """The node timeline: the wall clock when the agent first started in this boot, continued by ``mono``.
 
@@ -72,7 +85,7 @@ class NodeClock:
         self._mono = mono
         self._boot_id = boot_id
         self._lock = threading.Lock()
-        self._offset = wall() - mono()
+        self._offset = _offset_of(wall, mono)
         self._seen = [self._offset]
         self._last_offset = self._offset
         self._anchors: dict[str, Anchor] = {}
